@@ -1,0 +1,59 @@
+"""From the ledger's outbox to MongoDB: a chunk at a time, and recorded only when it was read back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from reconciler.domain.effects import ProjectionTask
+from reconciler.ports import LedgerReads, Outbox, Projection
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Projector:
+    """``chunk_size``: payouts a bulk write. Raises Outage; what was not recorded is done again later."""
+
+    outbox: Outbox
+    projection: Projection
+    ledger: LedgerReads
+    chunk_size: int
+
+    def project(self, sequences: Sequence[int]) -> int:
+        """Apply the effects of some entries that were just posted; answers how many are complete."""
+        return sum(
+            self._apply(self.outbox.of_entries(sequences[start : start + self.chunk_size]))
+            for start in range(0, len(sequences), self.chunk_size)
+        )
+
+    def drain(self) -> int:
+        """Apply the effects of everything whose time has come; answers how many are complete.
+
+        Ends: what cannot be applied now is put off, so no task is ready twice.
+        """
+        projected = 0
+        while tasks := self.outbox.ready(self.chunk_size):
+            projected += self._apply(tasks)
+        return projected
+
+    def _apply(self, tasks: Sequence[ProjectionTask]) -> int:
+        if not tasks:
+            return 0
+        result = self.projection.apply(tasks)
+        campaigns = sorted({task.campaign_id for task in tasks})
+        # Before the outbox is told: a process that dies here does it all again, and nothing is forgotten.
+        self.projection.complete_campaigns(self.ledger.campaign_totals(campaigns))
+        self.outbox.settle(result)
+        by_sequence = {task.sequence: task for task in tasks}
+        for sequence, blocked in result.blocked.items():
+            log.warning(
+                "an effect of a payout cannot be applied",
+                action="effect_blocked",
+                payout_key=by_sequence[sequence].payout_key,
+                effect=blocked.effect.value,
+                reason=blocked.obstacle.value,
+            )
+        return len(result.done)

@@ -1,0 +1,187 @@
+"""Settling some participations: read → decide → post → project. The one path to a payment.
+
+The sweep hands pages of candidates to it, the full check what it found unpaid, the watch the documents that changed. It
+reads everything anew and authoritatively, whatever the caller believed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from jobs.projecting import Projector
+from reconciler.domain.batch import HoldWithdrawal, Outcome, PayoutRequest
+from reconciler.domain.decision import Decision, Due, Facts, NotDue, Policy, Reason, Settled, decide
+from reconciler.domain.ids import DocumentId
+from reconciler.domain.participation import MalformedParticipation, Participation
+from reconciler.ports import BatchStamp, FactsPage, LedgerReads, Poster, SettledFacts
+from reconciler.ports import Facts as FactsSource
+
+log = structlog.get_logger(__name__)
+
+DECISIONS_AGAIN_MAX = 3
+"""How often a page is decided again because its facts grew too old while it waited for the ledger's lock."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Settlement:
+    """What became of some participations."""
+
+    due: int = 0
+    paid: int = 0
+    paid_minor: Counter[str] = field(default_factory=Counter)
+    """Currency → gross amount paid, in minor units."""
+    held: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    """Reason → participations that are not to be paid."""
+    projected: int = 0
+    not_paid: list[NotDue] = field(default_factory=list)
+    """Those with a reason that a person should see."""
+    unreadable: list[MalformedParticipation] = field(default_factory=list)
+    missing: list[DocumentId] = field(default_factory=list)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    """Tagged participation → what the ledger made of the decision to pay it."""
+
+    def add(self, other: Settlement) -> None:
+        """Count another page in. What it lists one by one is not carried on: a sweep may be long."""
+        self.due += other.due
+        self.paid += other.paid
+        self.paid_minor += other.paid_minor
+        self.held += other.held
+        self.skipped += other.skipped
+        self.projected += other.projected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settler:
+    """``projector`` is None in a dry run: nothing was paid, so nobody is told."""
+
+    facts: FactsSource
+    ledger: LedgerReads
+    poster: Poster
+    projector: Projector | None
+    policy: Policy
+
+    def settle(self, participation_ids: Sequence[DocumentId], stamp: BatchStamp) -> Settlement:
+        """Settle a page of participations. Raises Outage or InvariantBroken; what was paid before that stays paid."""
+        settlement = Settlement()
+        waiting = list(participation_ids)
+        for _ in range(DECISIONS_AGAIN_MAX):
+            if not waiting:
+                break
+            waiting = self._settle_once(waiting, stamp, settlement)
+        settlement.skipped["facts_too_old"] += len(waiting)
+        settlement.skipped += Counter()
+        return settlement
+
+    def _settle_once(
+        self, participation_ids: Sequence[DocumentId], stamp: BatchStamp, settlement: Settlement
+    ) -> list[DocumentId]:
+        """One round; answers those whose facts had grown too old when the lock was there."""
+        page = self.facts.read(participation_ids)
+        readable = [one for one in page.participations if isinstance(one, Participation)]
+        settlement.unreadable += [one for one in page.participations if isinstance(one, MalformedParticipation)]
+        settlement.missing += page.missing
+        known = self.ledger.settled_facts(
+            [one.tagged for one in participation_ids], [(one.campaign_id.tagged, one.streamer_id) for one in readable]
+        )
+        decisions = self._decide(page, readable, known)
+        due = [decision for decision in decisions if isinstance(decision, Due)]
+        not_due = [decision for decision in decisions if isinstance(decision, NotDue)]
+        requests = [PayoutRequest(due=one, facts_at=page.facts_at) for one in due]
+        withdrawals = _withdrawals(not_due, page.missing, known)
+        for decision in not_due:
+            _count_not_due(settlement, decision)
+        settlement.skipped[Reason.MALFORMED] += len(page.participations) - len(readable)
+        if not requests and not withdrawals:
+            return []
+        posted = self.poster.post(requests, stamp, withdrawals)
+        settlement.paid_minor.update(posted.paid_minor)
+        again = [
+            request.due.participation.participation_id
+            for request in requests
+            if not _count_outcome(settlement, request, posted.outcomes[request.key])
+        ]
+        if self.projector is not None and posted.payout_sequences:
+            settlement.projected += self.projector.project(posted.payout_sequences)
+        return again
+
+    def _decide(self, page: FactsPage, readable: Sequence[Participation], known: SettledFacts) -> list[Decision]:
+        facts = [_facts_of(participation, page, known) for participation in readable]
+        decisions = [decide(one, self.policy) for one in facts]
+        # Only those otherwise due are looked up in the platform's statement lines: that query is the dearest.
+        due = [one.participation for one in decisions if isinstance(one, Due)]
+        credited = self.facts.credited_elsewhere((one.campaign_id, one.streamer_id) for one in due)
+        if not credited:
+            return decisions
+        return [
+            decide(
+                replace(
+                    one,
+                    credited_elsewhere=(one.participation.campaign_id.tagged, one.participation.streamer_id)
+                    in credited,
+                ),
+                self.policy,
+            )
+            for one in facts
+        ]
+
+
+def _facts_of(participation: Participation, page: FactsPage, known: SettledFacts) -> Facts:
+    campaign_id, participation_id = participation.campaign_id.tagged, participation.participation_id.tagged
+    paid_for = known.paid_participations.get((campaign_id, participation.streamer_id))
+    return Facts(
+        participation=participation,
+        campaign=page.campaigns.get(campaign_id),
+        settled=known.settled.get(participation_id, Settled.NOTHING),
+        streamer_paid_for=None if paid_for == participation_id else paid_for,
+        pinned_currency=known.pinned_currency.get(campaign_id),
+    )
+
+
+def _withdrawals(not_due: Sequence[NotDue], missing: Sequence[DocumentId], known: SettledFacts) -> list[HoldWithdrawal]:
+    """Holds of participations that are no longer due: they must not stand before others."""
+    reasons = {decision.participation.participation_id: decision.reason.value for decision in not_due}
+    reasons |= dict.fromkeys(missing, "participation_missing")
+    return [
+        HoldWithdrawal(
+            participation_id=participation_id,
+            campaign_id=DocumentId.from_tagged(known.held[participation_id.tagged].campaign_id),
+            reason=reason,
+        )
+        for participation_id, reason in reasons.items()
+        if participation_id.tagged in known.held
+    ]
+
+
+def _count_not_due(settlement: Settlement, decision: NotDue) -> None:
+    settlement.skipped[decision.reason.value] += 1
+    if decision.reason not in (Reason.ALREADY_PAID, Reason.BELOW_TARGET):
+        settlement.not_paid.append(decision)
+
+
+def _count_outcome(settlement: Settlement, request: PayoutRequest, outcome: Outcome) -> bool:
+    """Count one outcome; False when the request has to be decided again."""
+    if outcome is Outcome.STALE:
+        return False
+    participation = request.due.participation
+    settlement.outcomes[participation.participation_id.tagged] = outcome
+    settlement.due += 1
+    if outcome is Outcome.NEW:
+        settlement.paid += 1
+    elif outcome is Outcome.OVER_BUDGET:
+        settlement.held += 1
+    elif outcome is Outcome.EXISTS:
+        settlement.skipped[Reason.ALREADY_PAID] += 1
+    else:
+        settlement.skipped[outcome.value] += 1
+        if outcome is Outcome.EXISTS_DIFFERENT:
+            log.error(
+                "a payout of another identity holds this participation's key",
+                action="exists_different",
+                payout_key=request.key,
+            )
+    return True

@@ -1,0 +1,178 @@
+"""The sweep: everyone who is past target is paid. State is truth; it needs no event to find them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from jobs.projecting import Projector
+from jobs.running import RunRecorder
+from jobs.settlement import Settlement, Settler
+from reconciler.domain.campaign import CampaignTerms, MalformedCampaign
+from reconciler.domain.decision import Policy
+from reconciler.domain.ids import DocumentId
+from reconciler.domain.participation import MalformedParticipation
+from reconciler.ports import BatchStamp, Facts, Journal, LedgerReads, Outbox, Poster
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class SweepResult:
+    """What one sweep did. ``complete`` is False when it was stopped, or ran into its deadline, between two pages."""
+
+    run_id: str
+    dry_run: bool
+    settlement: Settlement = field(default_factory=Settlement)
+    malformed_campaigns: int = 0
+    blocked: int = 0
+    complete: bool = True
+    duration_s: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """The document that ``--once --json`` prints; scripts depend on its keys."""
+        return {
+            "run_id": self.run_id,
+            "dry_run": self.dry_run,
+            "complete": self.complete,
+            "due": self.settlement.due,
+            "paid": self.settlement.paid,
+            "paid_minor": dict(sorted(self.settlement.paid_minor.items())),
+            "held": self.settlement.held,
+            "skipped": {reason: count for reason, count in sorted(self.settlement.skipped.items()) if count},
+            "malformed_campaigns": self.malformed_campaigns,
+            "projected": self.settlement.projected,
+            "blocked": self.blocked,
+            "duration_s": round(self.duration_s, 3),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepLimits:
+    """``page_size``: participations a transaction. ``deadline_s``: after it the sweep ends between two pages."""
+
+    page_size: int
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """One sweep at a time: hold retries first, in their order, then whoever the due query finds."""
+
+    facts: Facts
+    ledger: LedgerReads
+    journal: Journal
+    outbox: Outbox
+    projector: Projector
+    policy: Policy
+    recorder: RunRecorder
+    limits: SweepLimits
+    stopping: threading.Event
+
+    def step(self, trigger: str, *, dry_run: bool = False) -> SweepResult:
+        """Sweep once. Raises Outage or InvariantBroken; what was paid until then stays paid."""
+        recorder = RunRecorder(runs=None, clock=self.recorder.clock) if dry_run else self.recorder
+        with recorder.run("sweep", trigger) as run, self._poster(dry_run=dry_run) as poster:
+            projector = None if dry_run else self.projector
+            settler = Settler(
+                facts=self.facts, ledger=self.ledger, poster=poster, projector=projector, policy=self.policy
+            )
+            result = SweepResult(run_id=run.run_id, dry_run=dry_run)
+            started = time.monotonic()
+            _Pass(self, settler, result, BatchStamp(run_id=run.run_id, trigger=trigger)).run()
+            if projector is not None:
+                result.settlement.projected += projector.drain()
+            result.blocked = self.outbox.counts().blocked
+            result.duration_s = time.monotonic() - started
+            run.end("complete" if result.complete else "stopped", result.as_json())
+        return result
+
+    def _poster(self, *, dry_run: bool) -> AbstractContextManager[Poster]:
+        return self.journal.rehearsal() if dry_run else nullcontext(self.journal)
+
+
+class _Pass:
+    """One pass over everything that may be due, a page at a time."""
+
+    def __init__(self, sweep: Sweep, settler: Settler, result: SweepResult, stamp: BatchStamp) -> None:
+        self._sweep = sweep
+        self._settler = settler
+        self._result = result
+        self._stamp = stamp
+        self._started = time.monotonic()
+        self._seen_held: set[DocumentId] = set()
+
+    def run(self) -> None:
+        self._retry_holds()
+        for campaigns in self._sweep.facts.paying_campaigns():
+            terms = [campaign for campaign in campaigns if isinstance(campaign, CampaignTerms)]
+            for malformed in campaigns:
+                if isinstance(malformed, MalformedCampaign):
+                    self._name_malformed("campaign", str(malformed.campaign_id), malformed.problems)
+                    self._result.malformed_campaigns += 1
+            for page in self._sweep.facts.candidates(terms, self._sweep.limits.page_size):
+                if self._must_end():
+                    return
+                self._settle_candidates(page)
+
+    def _retry_holds(self) -> None:
+        held = [DocumentId.from_tagged(hold.participation_id) for hold in self._sweep.ledger.open_holds()]
+        self._seen_held = set(held)
+        size = self._sweep.limits.page_size
+        for start in range(0, len(held), size):
+            if self._must_end():
+                return
+            self._settle(held[start : start + size])
+
+    def _settle_candidates(self, page: Sequence[DocumentId | MalformedParticipation]) -> None:
+        for unreadable in page:
+            if isinstance(unreadable, MalformedParticipation):
+                self._name_malformed("participation", unreadable.shown_id, unreadable.problems)
+                self._result.settlement.skipped["malformed"] += 1
+        self._settle([one for one in page if isinstance(one, DocumentId) and one not in self._seen_held])
+
+    def _settle(self, participation_ids: Sequence[DocumentId]) -> None:
+        if not participation_ids:
+            return
+        settlement = self._settler.settle(participation_ids, self._stamp)
+        for unreadable in settlement.unreadable:
+            self._name_malformed("participation", unreadable.shown_id, unreadable.problems)
+        for decision in settlement.not_paid:
+            log.debug(
+                "a participation past its target is not to be paid",
+                action="not_paid",
+                participation_id=str(decision.participation.participation_id),
+                reason=decision.reason.value,
+                detail=decision.detail or "; ".join(map(str, decision.problems)),
+            )
+        self._result.settlement.add(settlement)
+        if settlement.paid:
+            log.info(
+                "paid participations",
+                action="payouts_posted",
+                run_id=self._stamp.run_id,
+                paid=settlement.paid,
+                paid_minor=dict(settlement.paid_minor),
+                dry_run=self._result.dry_run,
+            )
+
+    def _name_malformed(self, document: str, shown_id: str, problems: Sequence[object]) -> None:
+        log.debug(
+            "a document cannot be read",
+            action="malformed",
+            document=document,
+            id=shown_id,
+            why="; ".join(map(str, problems)),
+        )
+
+    def _must_end(self) -> bool:
+        limits = self._sweep.limits
+        if self._sweep.stopping.is_set() or time.monotonic() - self._started > limits.deadline_s:
+            self._result.complete = False
+        return not self._result.complete

@@ -1,0 +1,22 @@
+"""The one clock: aware UTC in whole milliseconds, which is all that MongoDB's dates hold.
+
+A payout's time stands in both databases; with finer times they would differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Clock = Callable[[], datetime]
+"""Answers the present time as :func:`utc_now` does; handed to whatever needs the time."""
+
+
+def utc_now() -> datetime:
+    """The present time."""
+    return whole_milliseconds(datetime.now(UTC))
+
+
+def whole_milliseconds(time: datetime) -> datetime:
+    """``time`` without what is finer than a millisecond."""
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)

@@ -1,0 +1,51 @@
+"""Every setting: its name, unit, limits, default and the reason of the default.
+
+Charter: :func:`load` reads one file and the mappings it is given, nothing else; no connection is opened and no
+name is looked up. What is invalid cannot be built. Credentials are ``SecretStr`` and never reach an error message.
+"""
+
+from reconciler.config.load import load
+from reconciler.config.mapping import (
+    CampaignFields,
+    Collections,
+    GKeyFields,
+    MappingSettings,
+    ParticipationFields,
+    TransactionFields,
+    WalletFields,
+)
+from reconciler.config.models import (
+    CompletionSettings,
+    FullCheckSettings,
+    HousekeepingSettings,
+    LedgerSettings,
+    LogSettings,
+    MongodbSettings,
+    PayoutSettings,
+    ProjectionSettings,
+    ReportsSettings,
+    Settings,
+    SweepSettings,
+)
+
+__all__ = [
+    "CampaignFields",
+    "Collections",
+    "CompletionSettings",
+    "FullCheckSettings",
+    "GKeyFields",
+    "HousekeepingSettings",
+    "LedgerSettings",
+    "LogSettings",
+    "MappingSettings",
+    "MongodbSettings",
+    "ParticipationFields",
+    "PayoutSettings",
+    "ProjectionSettings",
+    "ReportsSettings",
+    "Settings",
+    "SweepSettings",
+    "TransactionFields",
+    "WalletFields",
+    "load",
+]

@@ -1,0 +1,153 @@
+"""Checks of single values. Each returns the value, or raises ValueError with the rest of a sentence that begins
+with the setting's key: "must be …". None quotes a value: the caller does, where it is no secret."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from zoneinfo import ZoneInfo, available_timezones
+
+from apscheduler.triggers.cron import CronTrigger
+from pydantic import SecretStr
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from reconciler.domain.money import minor_digits
+
+_SRV_SCHEME = "mongodb+srv://"
+_POSTGRESQL = "postgresql+psycopg"
+_SQL_DRIVERS = {
+    "sqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
+    "postgres": _POSTGRESQL,
+    "postgresql": _POSTGRESQL,
+    _POSTGRESQL: _POSTGRESQL,
+}
+
+# The driver's own words may quote a piece of a password that was typed unescaped ("Bad database name …"), so they
+# are recognised and said again, never passed on.
+_URI_FAULTS = (
+    ("Invalid URI scheme", "begin with mongodb:// or mongodb+srv://"),
+    ("Username and password must be escaped", "have its user name and password percent-encoded"),
+    ("Must provide at least one hostname", "name at least one host"),
+    ("Port ", "have ports from 1 to 65535"),
+    ("Unknown option", "have only options that MongoDB drivers know"),
+    ("Duplicate URI option", "name each option once"),
+    ("The value of", "have options with valid values"),
+    ("Bad database name", "have a valid database name, and its password percent-encoded"),
+)
+
+_YEARS_OF_CRON_FROM = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def mongodb_uri(value: SecretStr) -> SecretStr:
+    """A connection string that the driver accepts; hosts of mongodb+srv are not looked up here."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            _parse_uri_without_dns(value.get_secret_value())
+    except (PyMongoError, ValueError, UserWarning) as error:
+        said = str(error)
+    else:
+        return value
+    wanted = next((words for start, words in _URI_FAULTS if said.startswith(start)), "be a valid MongoDB URI")
+    raise ValueError(f"must {wanted}, as mongodb://host:27017/?replicaSet=rs0 does")
+
+
+def _parse_uri_without_dns(uri: str) -> None:
+    if not uri.startswith(_SRV_SCHEME):
+        parse_uri(uri)
+        return
+    # The driver resolves the name of a +srv URI while it parses it; a check of settings must not wait for DNS.
+    address, _, options = uri.removeprefix(_SRV_SCHEME).partition("?")
+    plain = "&".join(option for option in options.split("&") if not option.lower().startswith("srv"))
+    hosts = parse_uri(f"mongodb://{address}?{plain}" if plain else f"mongodb://{address}", default_port=None)[
+        "nodelist"
+    ]
+    if len(hosts) != 1 or hosts[0][1] is not None:
+        raise ValueError("mongodb+srv takes one host and no port")
+
+
+def ledger_url(value: SecretStr) -> SecretStr:
+    """A SQLAlchemy URL of SQLite (in a file) or PostgreSQL, with the driver that this program uses spelled out."""
+    try:
+        url = make_url(value.get_secret_value())
+    except (ArgumentError, ValueError):
+        url = None
+    driver = None if url is None else _SQL_DRIVERS.get(url.drivername)
+    if url is None or driver is None:
+        raise ValueError("must be a URL such as sqlite:///ledger.db or postgresql://user:password@host/database")
+    if driver == "sqlite":
+        _check_sqlite_file(url)
+    return SecretStr(url.set(drivername=driver).render_as_string(hide_password=False))
+
+
+def _check_sqlite_file(url: URL) -> None:
+    if url.host:
+        raise ValueError("must have three slashes before a relative path and four before an absolute one")
+    if not url.database or ":memory:" in url.database or url.query.get("mode") == "memory":
+        raise ValueError("must name a file, since a ledger in memory forgets whom it has paid")
+
+
+def database_name(value: str) -> str:
+    """A name MongoDB takes for a database."""
+    if not value or len(value.encode()) > 63 or re.search(r'[/\\. "$*<>:|?\0]', value):
+        raise ValueError('must be a MongoDB database name: 1 to 63 bytes without spaces, dots or any of /\\"$*<>:|?')
+    return value
+
+
+def collection_name(value: str) -> str:
+    """A name MongoDB takes for a collection; the server's own are refused."""
+    if not value or "$" in value or "\0" in value or value.startswith((".", "system.")) or value.endswith("."):
+        raise ValueError("must be a collection name: not empty, without $ and NUL, not one of the server's own")
+    return value
+
+
+def field_name(value: str) -> str:
+    """The name of a top-level field of a document."""
+    if not value:
+        raise ValueError("must not be empty")
+    if "." in value:
+        raise ValueError("must be the name of a top-level field, since nested paths (with dots) are not supported")
+    if value.startswith("$") or "\0" in value:
+        raise ValueError("must not begin with $ or contain NUL, which MongoDB does not allow in field names")
+    return value
+
+
+def currency(value: str) -> str:
+    """An ISO 4217 code of a currency people are paid in."""
+    if minor_digits(value) is None:
+        hint = f"; did you mean {value.upper()}?" if minor_digits(value.upper()) is not None else ""
+        raise ValueError(f"must be a currency code of ISO 4217 such as INR or EUR{hint}")
+    return value
+
+
+def time_zone(value: str) -> str:
+    """A name from the IANA time zone database."""
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        near = get_close_matches(value, sorted(available_timezones()), n=1, cutoff=0.6)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"must be an IANA time zone such as Asia/Kolkata{hint}") from None
+    return value
+
+
+def cron(value: str) -> str:
+    """Five fields of cron that fire at some time. Weekdays are names, because their numbers are ambiguous."""
+    fields = value.split()
+    if len(fields) == 5 and re.search(r"\d", fields[4]):
+        # APScheduler 3 counts from Monday = 0, cron from Sunday = 0: the check would run on another day than meant.
+        raise ValueError("must name weekdays (mon, tue, … sun), since cron and the scheduler number them differently")
+    try:
+        trigger = CronTrigger.from_crontab(value, timezone=UTC)
+        fires = trigger.get_next_fire_time(None, _YEARS_OF_CRON_FROM) is not None
+    except ValueError:
+        raise ValueError("must be five cron fields (minute hour day month weekday) such as 30 3 * * *") from None
+    if not fires:
+        raise ValueError("must fire at some time, but no date ever matches it")
+    return value

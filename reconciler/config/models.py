@@ -1,0 +1,168 @@
+"""The sections of the configuration and the whole of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from reconciler.config import checks
+from reconciler.config.mapping import MappingSettings
+from reconciler.config.section import CaseInsensitive, Seconds, Section, Whole
+from reconciler.redaction import redact
+
+DECISION_SECTIONS = ("mapping", "completion", "payout")
+"""What can change who is paid and how much. The rest says where, when and how fast."""
+
+
+class MongodbSettings(Section):
+    """Where the facts are."""
+
+    uri: Annotated[SecretStr, AfterValidator(checks.mongodb_uri)] = SecretStr("mongodb://localhost:27017/")
+    """Connection string of the replica set. Without directConnection, so that the primary is found also after a
+    failover: a direct connection to a secondary would quietly read facts that are behind."""
+    database: Annotated[str, AfterValidator(checks.database_name)] = "sponsorship"
+    """The database that holds the platform's collections."""
+    wait_max_s: Seconds = 15
+    """Seconds a command waits for a primary before it gives up with exit code 3: longer than an election (about 12),
+    shorter than people's patience. The daemon goes on trying."""
+
+
+class LedgerSettings(Section):
+    """Where the payments are recorded: the system of record."""
+
+    url: Annotated[SecretStr, AfterValidator(checks.ledger_url)] = SecretStr("sqlite:///ledger.db")
+    """SQLAlchemy URL. SQLite beside the working directory serves a first run; PostgreSQL
+    (postgresql://user:password@host/database) serves production."""
+    wait_max_s: Seconds = 15
+    """Seconds a command waits for the database, or for a lock in it, before it gives up with exit code 3."""
+
+
+class CompletionSettings(Section):
+    """When a participation is complete."""
+
+    fixed_impressions_per_unit: Whole = Field(default=1000, ge=1, le=1_000_000_000)
+    """Impressions per major unit of budget: the target of a fixed campaign that names none."""
+    impressions_target_reached: bool = True
+    """Whether reaching the target completes a participation. The main rule; off only to try others alone."""
+
+
+class PayoutSettings(Section):
+    """How much is paid, and whether."""
+
+    enabled: bool = True
+    """False decides and reports but pays nothing: the switch to turn first when something looks wrong."""
+    default_currency: Annotated[str, AfterValidator(checks.currency)] = "INR"
+    """ISO 4217 code for documents without one: the currency the platform began with."""
+    overdelivery: Literal["cap_at_target", "pay"] = "cap_at_target"
+    """cap_at_target pays for impressions up to the target, since the brand ordered no more; pay pays for all."""
+
+
+class ProjectionSettings(Section):
+    """How the effects of a payment reach MongoDB."""
+
+    batch_size: Whole = Field(default=1000, ge=1, le=100_000)
+    """Payouts projected in one round of bulk writes: a majority write costs a millisecond whatever it carries, so
+    that many go together."""
+    retry_s: Seconds = 5
+    """Seconds until effects that met an outage are tried again: soon, since nothing about them is wrong."""
+    blocked_retry_s: Seconds = 300
+    """Seconds until an effect that cannot be applied (a wallet missing, say) is tried again: somebody has to repair
+    the document first."""
+
+
+class SweepSettings(Section):
+    """The search for all that is due."""
+
+    interval_s: Seconds = 60
+    """Seconds between the beginnings of two sweeps: the longest a payment waits when every event was lost."""
+    page_size: Whole = Field(default=2000, ge=1, le=100_000)
+    """Participations read, decided and posted in one transaction: enough for full speed, few enough to bound memory
+    and the time the ledger's lock is held."""
+    facts_age_max_s: Seconds = 30
+    """Seconds after which a decision that still waits for the lock is taken again from fresh facts."""
+    deadline_s: Seconds = 3600
+    """Seconds after which a sweep is given up and reported as stuck: far more than a sweep of everything takes."""
+
+
+class FullCheckSettings(Section):
+    """The comparison of both databases, whole population."""
+
+    cron: Annotated[str, AfterValidator(checks.cron)] = "30 3 * * *"
+    """When it runs, in five cron fields, UTC, weekdays by name: by default 03:30, which is 09:00 in India, so that
+    the report is there when people come to work."""
+    page_size: Whole = Field(default=5000, ge=1, le=100_000)
+    """Documents read in one page: bounds memory."""
+
+
+class HousekeepingSettings(Section):
+    """What has to be done from time to time."""
+
+    interval_s: Seconds = 60
+    """Seconds between two rounds: what it does is due to the hour or day, so a minute is soon."""
+
+
+class ReportsSettings(Section):
+    """What people read afterwards."""
+
+    directory: Path = Path("reports")
+    """Folder of the report files, made when missing; relative to the working directory, beside the default ledger."""
+    timezone: Annotated[str, AfterValidator(checks.time_zone)] = "Asia/Kolkata"
+    """IANA time zone of times shown to people; files for machines hold UTC."""
+    json_breaks_max: Whole = Field(default=1000, ge=0, le=1_000_000)
+    """Breaks listed in the JSON report, so that it stays readable; the other formats have all of them."""
+
+
+class LogSettings(Section):
+    """What goes to stderr."""
+
+    format: Annotated[Literal["auto", "json", "console"], CaseInsensitive] = "auto"
+    """auto is console on a terminal and plain lines elsewhere; json is for collectors; console forces colours."""
+    level: Annotated[Literal["debug", "info", "warning", "error"], CaseInsensitive] = "info"
+    """The lowest level written: info tells every payment, warning only what a person should look at."""
+
+
+class Settings(Section):
+    """The whole configuration. ``Settings()`` is all defaults; :func:`reconciler.config.load` reads the real one."""
+
+    mongodb: MongodbSettings = Field(default_factory=MongodbSettings)
+    """Where the facts are."""
+    ledger: LedgerSettings = Field(default_factory=LedgerSettings)
+    """Where the payments are recorded: the system of record."""
+    mapping: MappingSettings = Field(default_factory=MappingSettings)
+    """The platform's names of collections and fields, each under ours."""
+    completion: CompletionSettings = Field(default_factory=CompletionSettings)
+    """When a participation is complete."""
+    payout: PayoutSettings = Field(default_factory=PayoutSettings)
+    """How much is paid, and whether."""
+    projection: ProjectionSettings = Field(default_factory=ProjectionSettings)
+    """How the effects of a payment reach MongoDB."""
+    sweep: SweepSettings = Field(default_factory=SweepSettings)
+    """The search for all that is due."""
+    full_check: FullCheckSettings = Field(default_factory=FullCheckSettings)
+    """The comparison of both databases, whole population."""
+    housekeeping: HousekeepingSettings = Field(default_factory=HousekeepingSettings)
+    """What has to be done from time to time."""
+    reports: ReportsSettings = Field(default_factory=ReportsSettings)
+    """What people read afterwards."""
+    log: LogSettings = Field(default_factory=LogSettings)
+    """What goes to stderr."""
+
+    def masked(self) -> dict[str, Any]:
+        """The effective settings as plain JSON types, credentials struck out: for people and bug reports.
+
+        A secret without a masked form of its own stays asterisks, so that a new one cannot slip out.
+        """
+        plain = self.model_dump(mode="json")
+        plain["mongodb"]["uri"] = redact(self.mongodb.uri.get_secret_value())
+        plain["ledger"]["url"] = redact(self.ledger.url.get_secret_value())
+        return plain
+
+    def fingerprint(self) -> str:
+        """16 hex digits over the settings that influence decisions: two runs that share it decide alike."""
+        decisive = self.model_dump(mode="json", include=set(DECISION_SECTIONS))
+        canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]

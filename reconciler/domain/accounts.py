@@ -1,0 +1,64 @@
+"""Double entry: accounts by name, postings that sum to zero, entries with a permanent key.
+
+An account's balance is the plain sum of its postings: escrow, wallets and fees grow with what they hold, a brand's
+funding goes below zero by what the brand put in, and all accounts of a currency together are always zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconciler.domain.ids import DocumentId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posting:
+    """One leg of an entry: so many minor units onto an account (negative: off it)."""
+
+    account: str
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """Postings of one currency that sum to zero, under a key that is used once, ever."""
+
+    key: str
+    kind: str
+    currency: str
+    reason: str
+    postings: tuple[Posting, ...]
+    campaign_id: str | None = None
+    participation_id: str | None = None
+    streamer_id: str | None = None
+    corrects: str | None = None
+    """Key of the entry that this one corrects."""
+
+    def __post_init__(self) -> None:
+        if len(self.postings) < 2 or sum(posting.amount_minor for posting in self.postings) != 0:
+            raise ValueError(f"the postings of {self.key} do not sum to zero")
+
+
+def escrow(campaign_id: DocumentId) -> str:
+    """What a campaign's brand put in and nobody was paid yet."""
+    return f"campaign:{campaign_id.tagged}:escrow"
+
+
+def wallet(streamer_id: str) -> str:
+    """What a streamer has been paid and may withdraw, as far as this ledger knows."""
+    return f"streamer:{streamer_id}:wallet"
+
+
+def held(streamer_id: str) -> str:
+    """What a streamer has been paid and may not withdraw yet."""
+    return f"streamer:{streamer_id}:held"
+
+
+def funding(brand_id: DocumentId) -> str:
+    """Where a brand's money comes from: minus what it put into campaigns."""
+    return f"brand:{brand_id.tagged}:funding"
+
+
+def kind_of(account: str) -> str:
+    """``escrow``, ``wallet``, ``held``, ``funding`` or ``fees``: the last part of an account's name."""
+    return account.rpartition(":")[2]

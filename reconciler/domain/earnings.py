@@ -1,0 +1,42 @@
+"""How much a participation earned, in whole minor units, and the formula in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from reconciler.domain.campaign import CampaignTerms, PaymentType
+from reconciler.domain.money import minor_per_major, round_half_up
+
+
+class Overdelivery(StrEnum):
+    """What impressions beyond the target earn under cpm."""
+
+    CAP_AT_TARGET = "cap_at_target"
+    """Nothing: the brand ordered no more."""
+    PAY = "pay"
+    """The same as those before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earnings:
+    """A gross amount and what it was computed from."""
+
+    gross_minor: int
+    impressions_paid: int
+    """The impressions that the amount was computed on; for fixed payments those counted."""
+    rounding: str
+
+
+def earnings(terms: CampaignTerms, impressions: int, overdelivery: Overdelivery) -> Earnings:
+    """Gross earnings of one participation that reached its target (DOMAIN 3).
+
+    cpm: impressions · rate / 1000 in major units, rounded half-up to the minor unit once, at the end; fixed: the rate.
+    """
+    scale = minor_per_major(terms.currency)
+    if terms.payment_type is PaymentType.FIXED:
+        gross_minor = round_half_up(terms.rate * scale)
+        return Earnings(gross_minor=gross_minor, impressions_paid=impressions, rounding="none")
+    paid = min(impressions, terms.target_impressions) if overdelivery is Overdelivery.CAP_AT_TARGET else impressions
+    exact = terms.rate * paid * scale / 1000
+    return Earnings(gross_minor=round_half_up(exact), impressions_paid=paid, rounding="half_up")

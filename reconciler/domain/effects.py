@@ -1,0 +1,91 @@
+"""What MongoDB is told after a payment, as plain data, and what may stand in the way of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from reconciler.domain.ids import DocumentId
+
+
+class Effect(StrEnum):
+    """The effects of a payment, in the order in which they are applied."""
+
+    PARTICIPATION = "participation"
+    WALLET = "wallet"
+    TRANSACTION = "transaction"
+    GKEYS = "gkeys"
+    RECEIPT = "receipt"
+    CAMPAIGN = "campaign"
+
+
+class Obstacle(StrEnum):
+    """Why an effect cannot be applied; a person has to mend the document."""
+
+    PARTICIPATION_MISSING = "participation_missing"
+    WALLET_MISSING = "wallet_missing"
+    WALLET_TYPE = "wallet_type"
+    """The user's wallet is not one of type ``streamer``."""
+    WALLET_INACTIVE = "wallet_inactive"
+    WALLET_CURRENCY = "wallet_currency"
+    """The wallet is kept in another currency."""
+    WALLET_MALFORMED = "wallet_malformed"
+    """A field that would be added to is not a finite number."""
+    BASELINE_LOST = "baseline_lost"
+    """The wallet no longer says how much of it came from us, though it did: adding again could pay twice."""
+    LEDGER_BEHIND = "ledger_behind"
+    """The wallet has seen a later version than this ledger knows: an older copy of the ledger was put in place."""
+    GKEY_MALFORMED = "gkey_malformed"
+    """A key is locked by the campaign at no readable time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalletPosition:
+    """All that a streamer has in one currency, in minor units, under a version that only grows."""
+
+    streamer_id: str
+    currency: str
+    version: int
+    available_minor: int
+    held_minor: int
+    acknowledged_version: int
+    """The newest version that a wallet was read back with; 0 when none ever was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectionTask:
+    """One payout whose effects are to be applied."""
+
+    sequence: int
+    payout_key: str
+    participation_id: DocumentId
+    campaign_id: DocumentId
+    brand_id: DocumentId
+    streamer_id: str
+    currency: str
+    amount_minor: int
+    rule: str
+    cooloff_hours: int
+    paid_at: datetime
+    position: WalletPosition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockedEffect:
+    """An effect that could not be applied, and why."""
+
+    effect: Effect
+    obstacle: Obstacle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectionResult:
+    """What became of a chunk of tasks; every sequence is in exactly one of the two."""
+
+    done: Sequence[int]
+    blocked: Mapping[int, BlockedEffect]
+    wallets: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """(streamer, currency) → version read back from the wallet."""
+    campaigns_completed: Sequence[DocumentId] = ()

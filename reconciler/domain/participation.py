@@ -1,0 +1,73 @@
+"""A participation: one streamer in one campaign, and what was counted for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler.domain.ids import DocumentId, parse_id
+from reconciler.domain.parsing import FieldProblem, Unreadable, keep, parse_count, parse_flag
+
+STATUSES_THAT_PAY = frozenset({"active", "completed"})
+"""``completed`` too: somebody may have marked it by hand, and it was never paid."""
+
+STATUSES_SETTLED = frozenset({"rejected", "left_early", "removed"})
+"""With these a participation is over without a payment, and its campaign does not wait for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Participation:
+    """A participation whose identities can be read.
+
+    ``impressions`` may still be unreadable: that matters only when nothing else stands in the way of a payment.
+    """
+
+    participation_id: DocumentId
+    campaign_id: DocumentId
+    streamer_id: str
+    """Plain text form, as ``wallets.userId`` holds it: an ObjectId and its hex as a string are one person with one
+    wallet, and must share one account (docs/decisions/0003)."""
+    status: str | None
+    impressions: int | Unreadable
+    forfeited: bool | Unreadable
+    marked_paid: bool | Unreadable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MalformedParticipation:
+    """A participation that cannot be tied to a campaign and a streamer, or not even named in the ledger."""
+
+    participation_id: DocumentId | None
+    shown_id: str
+    problems: tuple[FieldProblem, ...]
+
+
+def parse_participation(record: Mapping[str, object]) -> Participation | MalformedParticipation:
+    """Read a record (our field names; ObjectIds as DocumentId, Decimal128 as Decimal). Never raises."""
+    problems: list[FieldProblem] = []
+    participation_id = keep(parse_id(record.get("id")), "id", problems)
+    campaign_id = keep(parse_id(record.get("campaign_id")), "campaign_id", problems)
+    streamer_id = keep(parse_id(record.get("streamer_id")), "streamer_id", problems)
+    if participation_id is None or campaign_id is None or streamer_id is None:
+        return MalformedParticipation(
+            participation_id=participation_id,
+            shown_id=_shown(participation_id, record.get("id")),
+            problems=tuple(problems),
+        )
+    status = record.get("status")
+    return Participation(
+        participation_id=participation_id,
+        campaign_id=campaign_id,
+        streamer_id=streamer_id.value,
+        status=status if isinstance(status, str) else None,
+        impressions=parse_count(record.get("impressions")),
+        forfeited=parse_flag(record.get("earnings_forfeited")),
+        marked_paid=parse_flag(record.get("final_earnings_transferred")),
+    )
+
+
+def _shown(participation_id: DocumentId | None, raw: object) -> str:
+    """A short text that lets a person find the document; its identity may be of any type and length."""
+    if participation_id is not None:
+        return participation_id.value
+    return repr(raw)[:120]

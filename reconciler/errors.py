@@ -1,0 +1,68 @@
+"""The errors of the reconciler. What is expected is a value; only these three families are raised.
+
+::
+
+    ReconcilerError
+    ├── Outage               a database cannot be reached: a loop backs off, a command exits 3
+    ├── InvariantBroken      something that must never happen did: paying halts, exit 4
+    ├── ConfigError          a setting is wrong: exit 2
+    └── UsageError           the command cannot work as it was given: exit 2
+        └── NotMigrated      the ledger's schema is older than this program
+
+``str()`` of each is one sentence for a person, without credentials.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from reconciler.redaction import redact
+
+Database = Literal["mongodb", "ledger"]
+
+
+class ReconcilerError(Exception):
+    """The root of every error that this program raises on purpose."""
+
+
+class Outage(ReconcilerError):
+    """A database cannot be reached or does not answer in time. It may be back at the next try.
+
+    ``reason`` completes the sentence and may quote a driver's message: credentials are struck out of it.
+    """
+
+    def __init__(self, database: Database, reason: str) -> None:
+        super().__init__(database, reason)
+        self.database: Database = database
+        self.reason = redact(reason)
+
+    def __str__(self) -> str:
+        name = "MongoDB" if self.database == "mongodb" else "The ledger's database"
+        return f"{name} cannot be reached: {self.reason}"
+
+
+class InvariantBroken(ReconcilerError):
+    """Something that must never happen did: nothing more may be paid until a person has looked.
+
+    ``invariant`` is its name in docs/invariants.md, ``detail`` says what was found where.
+    """
+
+    def __init__(self, invariant: str, detail: str) -> None:
+        super().__init__(invariant, detail)
+        self.invariant = invariant
+        self.detail = redact(detail)
+
+    def __str__(self) -> str:
+        return f"The invariant {self.invariant} is broken: {self.detail}"
+
+
+class ConfigError(ReconcilerError):
+    """A setting is unknown or invalid. The message names its key, where it came from and what is wrong."""
+
+
+class UsageError(ReconcilerError):
+    """The command cannot work as it was given: a wrong argument, or something has to be done first."""
+
+
+class NotMigrated(UsageError):
+    """The ledger's schema is not the one this program needs; ``run.py migrate`` brings it there."""

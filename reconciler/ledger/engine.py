@@ -1,0 +1,127 @@
+"""Connections to the ledger's database, and the translation of its driver's errors."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+
+from reconciler.errors import InvariantBroken, Outage
+
+BUSY_TIMEOUT_MS = 15_000
+"""How long a SQLite writer waits for another one; a batch takes milliseconds."""
+
+CONNECT_TIMEOUT_S = 5
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for SQLite or PostgreSQL; connects lazily, on first use."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _open_sqlite(parsed)
+    return sa.create_engine(
+        parsed.set(drivername="postgresql+psycopg"),
+        pool_pre_ping=True,
+        pool_size=5,
+        max_overflow=10,
+        isolation_level="READ COMMITTED",
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": "payout-reconciler",
+            "options": "-c timezone=UTC -c synchronous_commit=on",
+        },
+    )
+
+
+def _open_sqlite(url: URL) -> Engine:
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        # The driver's own transaction handling begins too late (at the first write) and never IMMEDIATE; ours is in
+        # `begin` below.
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            f"busy_timeout = {BUSY_TIMEOUT_MS}",
+            "foreign_keys = ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        mode = "IMMEDIATE" if connection.get_execution_options().get("ledger_writes") else "DEFERRED"
+        connection.exec_driver_sql(f"BEGIN {mode}")
+
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """One read transaction: on SQLite a snapshot, on PostgreSQL a snapshot too (REPEATABLE READ)."""
+    with translated(), engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        with connection.begin():
+            yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One write transaction, committed at the end of the block and rolled back if it raises."""
+    with translated(), engine.connect() as connection:
+        connection.execution_options(ledger_writes=True)
+        with connection.begin():
+            yield connection
+
+
+@contextmanager
+def rehearsing(engine: Engine) -> Iterator[Connection]:
+    """One write transaction that is always rolled back."""
+    with translated(), engine.connect() as connection:
+        connection.execution_options(ledger_writes=True)
+        with connection.begin() as transaction:
+            yield connection
+            transaction.rollback()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's errors into an :class:`Outage` or an :class:`InvariantBroken`.
+
+    A constraint or trigger that refuses a write has caught this program doing what it must not do.
+    """
+    try:
+        yield
+    except (exc.IntegrityError, exc.ProgrammingError, exc.DataError) as error:
+        raise InvariantBroken("ledger_refused_write", _sentence(error)) from error
+    except exc.OperationalError as error:
+        raise Outage("ledger", _sentence(error)) from error
+    except exc.DBAPIError as error:
+        if error.connection_invalidated or isinstance(error, exc.InterfaceError):
+            raise Outage("ledger", _sentence(error)) from error
+        raise InvariantBroken("ledger_unreadable", _sentence(error)) from error
+    except exc.TimeoutError as error:
+        raise Outage("ledger", "no connection became free in time") from error
+
+
+def _sentence(error: exc.DBAPIError) -> str:
+    """The driver's own first line: SQLAlchemy adds the statement and its parameters, which are not for logs."""
+    lines = str(error.orig).strip().splitlines()
+    return lines[0] if lines else type(error.orig).__name__
+
+
+def masked_url(engine: Engine) -> str:
+    """The engine's URL without its password."""
+    return engine.url.render_as_string(hide_password=True)
+
+
+def rows_as_dicts(result: sa.CursorResult[Any]) -> list[dict[str, Any]]:
+    """All rows, by column name."""
+    return [dict(row) for row in result.mappings()]

@@ -1,0 +1,83 @@
+"""Bringing the ledger's tables to the revision that this program was written for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.engine import Connection, Engine
+
+from reconciler.errors import NotMigrated, UsageError
+from reconciler.ledger.engine import translated, writing
+
+_LOCATION = Path(__file__).parent / "migrations"
+_ADVISORY_LOCK = 0x7061796F7574
+
+
+def head_revision() -> str:
+    """The revision that this program expects."""
+    head = _scripts().get_current_head()
+    assert head is not None
+    return head
+
+
+def current_revision(engine: Engine) -> str | None:
+    """The revision that the database is at; None for an empty one."""
+    with translated(), engine.connect() as connection, connection.begin():
+        return _current(connection)
+
+
+def upgrade(engine: Engine, revision: str = "head") -> tuple[str | None, str]:
+    """Apply what is missing, in one transaction; answers the revisions before and after.
+
+    Two that run at once wait for each other. Raises UsageError on a ledger newer than this program.
+    """
+    with writing(engine) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+        before = _current(connection)
+        _refuse_newer(before)
+        command.upgrade(_config(connection), revision)
+        after = _current(connection)
+    assert after is not None
+    return before, after
+
+
+def require_current(engine: Engine) -> None:
+    """Make sure that the ledger is at this program's revision.
+
+    An embedded SQLite ledger is brought there at once; PostgreSQL waits for `run.py migrate`, since others use it too.
+    Raises NotMigrated, or UsageError on a ledger newer than this program.
+    """
+    found = current_revision(engine)
+    if found == head_revision():
+        return
+    _refuse_newer(found)
+    if engine.dialect.name == "sqlite":
+        upgrade(engine)
+        return
+    state = "has no tables yet" if found is None else f"is at revision {found}"
+    raise NotMigrated(f"the ledger {state}, and this program needs {head_revision()}: run `python run.py migrate`")
+
+
+def _refuse_newer(found: str | None) -> None:
+    if found is not None and found not in {script.revision for script in _scripts().walk_revisions()}:
+        raise UsageError(f"the ledger is at revision {found}, which is newer than this program: install the newer one")
+
+
+def _current(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_LOCATION))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(str(_LOCATION))

@@ -1,0 +1,185 @@
+"""Payouts whose effects MongoDB must still be told: the queue between the ledger and the projection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from reconciler.clock import Clock
+from reconciler.domain import accounts
+from reconciler.domain.effects import BlockedEffect, Effect, Obstacle, ProjectionResult, ProjectionTask, WalletPosition
+from reconciler.domain.ids import DocumentId
+from reconciler.errors import InvariantBroken
+from reconciler.ledger import bulk
+from reconciler.ledger.engine import reading, writing
+from reconciler.ledger.lookups import read_accounts
+from reconciler.ledger.schema import outbox, payouts, wallet_positions
+from reconciler.ports import BlockedPayout, OutboxCounts
+
+
+class Outbox:
+    """``blocked_retry`` is how long a blocked task waits: a person has to act first."""
+
+    def __init__(self, engine: Engine, *, clock: Clock, blocked_retry: timedelta) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._blocked_retry = blocked_retry
+
+    def ready(self, limit: int) -> list[ProjectionTask]:
+        """The oldest tasks whose time has come."""
+        is_ready = (outbox.c.status != "done") & (outbox.c.not_before <= self._clock())
+        with reading(self._engine) as connection:
+            return [task for task, _ in _read_tasks(connection, is_ready, limit)]
+
+    def of_entries(self, sequences: Sequence[int]) -> list[ProjectionTask]:
+        """The tasks of some entries that are not done."""
+        with reading(self._engine) as connection:
+            chosen = bulk.among(connection, outbox.c.sequence, sequences)
+            return [task for task, _ in _read_tasks(connection, chosen & (outbox.c.status != "done"), limit=None)]
+
+    def told(self, participation_ids: Sequence[str]) -> list[ProjectionTask]:
+        """Payouts of participations (tagged) of which MongoDB was told everything."""
+        with reading(self._engine) as connection:
+            chosen = bulk.among(connection, payouts.c.participation_id, participation_ids)
+            return [task for task, _ in _read_tasks(connection, chosen & (outbox.c.status == "done"), limit=None)]
+
+    def blocked(self) -> list[BlockedPayout]:
+        """Payouts of which an effect cannot be applied."""
+        with reading(self._engine) as connection:
+            found = _read_tasks(connection, outbox.c.status == "blocked", limit=None)
+        return [
+            BlockedPayout(task=task, blocked=BlockedEffect(effect=Effect(row.effect), obstacle=Obstacle(row.obstacle)))
+            for task, row in found
+        ]
+
+    def again(self, sequences: Sequence[int]) -> None:
+        """Put entries back into the queue, since MongoDB no longer shows their effects.
+
+        The versions of their wallets are raised with it: a wallet that lost a credit takes the difference again.
+        """
+        now = self._clock()
+        with writing(self._engine) as connection:
+            chosen = bulk.among(connection, payouts.c.sequence, sequences)
+            wallets = connection.execute(sa.select(payouts.c.streamer_id, payouts.c.currency).distinct().where(chosen))
+            raised = [
+                {"streamer_id": streamer_id, "currency": currency, "version": 1, "projected_version": 0}
+                for streamer_id, currency in sorted(wallets)
+            ]
+            bulk.upsert(connection, wallet_positions, raised, {"version": "wallet_positions.version + 1"})
+            is_one = bulk.among(connection, outbox.c.sequence, sequences)
+            connection.execute(sa.update(outbox).where(is_one).values(status="pending", not_before=now, done_at=None))
+
+    def settle(self, result: ProjectionResult) -> None:
+        """Record what became of a chunk."""
+        now = self._clock()
+        with writing(self._engine) as connection:
+            bulk.update(
+                connection,
+                outbox,
+                [
+                    {"sequence": sequence, "status": "done", "effect": None, "reason": None, "done_at": now}
+                    for sequence in result.done
+                ],
+                ("status", "effect", "reason", "done_at"),
+            )
+            bulk.update(
+                connection,
+                outbox,
+                [
+                    {
+                        "sequence": sequence,
+                        "status": "blocked",
+                        "effect": blocked.effect.value,
+                        "reason": blocked.obstacle.value,
+                        "not_before": now + self._blocked_retry,
+                    }
+                    for sequence, blocked in result.blocked.items()
+                ],
+                ("status", "effect", "reason", "not_before"),
+            )
+            _acknowledge_wallets(connection, result)
+
+    def counts(self) -> OutboxCounts:
+        """How much is still to be told."""
+        query = sa.select(outbox.c.status, sa.func.count()).where(outbox.c.status != "done").group_by(outbox.c.status)
+        with reading(self._engine) as connection:
+            found: dict[str, int] = dict(connection.execute(query).all())
+        return OutboxCounts(pending=found.get("pending", 0), blocked=found.get("blocked", 0))
+
+
+def _acknowledge_wallets(connection: Connection, result: ProjectionResult) -> None:
+    """Keep the newest version that each wallet was read back with.
+
+    A wallet that has seen a version this ledger never gave out was credited by a later copy of it.
+    """
+    positions = _read_positions(connection, sorted(result.wallets))
+    newer = []
+    for (streamer_id, currency), version in sorted(result.wallets.items()):
+        position = positions[streamer_id, currency]
+        if version > position.version:
+            raise InvariantBroken(
+                "ledger_behind",
+                f"the wallet of {streamer_id} has seen version {version} in {currency}, "
+                f"and the ledger is at {position.version}",
+            )
+        if version > position.acknowledged_version:
+            newer.append({"streamer_id": streamer_id, "currency": currency, "projected_version": version})
+    bulk.update(connection, wallet_positions, newer, ("projected_version",))
+
+
+def _read_tasks(
+    connection: Connection, condition: sa.ColumnElement[bool], limit: int | None
+) -> list[tuple[ProjectionTask, sa.Row[Any]]]:
+    query = (
+        sa.select(payouts, outbox.c.effect, outbox.c.reason.label("obstacle"))
+        .join_from(outbox, payouts, outbox.c.sequence == payouts.c.sequence)
+        .where(condition)
+        .order_by(payouts.c.sequence)
+        .limit(limit)
+    )
+    rows = connection.execute(query).all()
+    positions = _read_positions(connection, sorted({(row.streamer_id, row.currency) for row in rows}))
+    return [(_task(row, positions[row.streamer_id, row.currency]), row) for row in rows]
+
+
+def _read_positions(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], WalletPosition]:
+    wanted = bulk.pairs(connection, keys)
+    table = wallet_positions
+    match = (table.c.streamer_id == wanted.c.first) & (table.c.currency == wanted.c.second)
+    rows = connection.execute(sa.select(table).join_from(wanted, table, match)).all()
+    names = [name for row in rows for name in (accounts.wallet(row.streamer_id), accounts.held(row.streamer_id))]
+    balances = read_accounts(connection, names)
+    nothing = (0, 0)
+    return {
+        (row.streamer_id, row.currency): WalletPosition(
+            streamer_id=row.streamer_id,
+            currency=row.currency,
+            version=row.version,
+            available_minor=balances.get((accounts.wallet(row.streamer_id), row.currency), nothing)[0],
+            held_minor=balances.get((accounts.held(row.streamer_id), row.currency), nothing)[0],
+            acknowledged_version=row.projected_version,
+        )
+        for row in rows
+    }
+
+
+def _task(row: sa.Row[Any], position: WalletPosition) -> ProjectionTask:
+    paid_at: datetime = row.created_at
+    return ProjectionTask(
+        sequence=row.sequence,
+        payout_key=row.payout_key,
+        participation_id=DocumentId.from_tagged(row.participation_id),
+        campaign_id=DocumentId.from_tagged(row.campaign_id),
+        brand_id=DocumentId.from_tagged(row.brand_id),
+        streamer_id=row.streamer_id,
+        currency=row.currency,
+        amount_minor=row.amount_minor,
+        rule=row.rule,
+        cooloff_hours=row.cooloff_hours,
+        paid_at=paid_at,
+        position=position,
+    )

@@ -1,0 +1,215 @@
+"""From a plan to rows: sequences, balances, outbox and the next link of the chain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from reconciler.domain import accounts
+from reconciler.domain.accounts import Entry
+from reconciler.domain.batch import BatchPlan, HoldEvent, NewFunding, NewPayout
+from reconciler.errors import InvariantBroken
+from reconciler.ledger import bulk, schema
+from reconciler.ledger.chain import FORMAT, batch_hash
+from reconciler.ledger.lookups import read_accounts
+from reconciler.ports import BatchStamp
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The end of the chain: the last batch and entry sequence given out, and the last hash."""
+
+    batch: int
+    sequence: int
+    hash: str
+
+
+def lock_head(connection: Connection) -> Head:
+    """Take the right to post until the transaction ends. (SQLite took it with BEGIN IMMEDIATE.)"""
+    row = connection.execute(sa.select(schema.chain_head).with_for_update()).one()
+    return Head(batch=row.batch, sequence=row.sequence, hash=row.hash)
+
+
+def write_batch(
+    connection: Connection, head: Head, plan: BatchPlan, stamp: BatchStamp, now: datetime
+) -> Mapping[str, int]:
+    """Write a plan; answers entry key → sequence. Raises InvariantBroken where the rows contradict each other."""
+    batch = head.batch + 1
+    posted = list(enumerate(plan.posted, start=head.sequence + 1))
+    postings, balances = _postings(connection, batch, [(sequence, item.entry) for sequence, item in posted])
+    journal: dict[str, Sequence[Row]] = {
+        "entries": [_entry(sequence, batch, item.entry, stamp, now) for sequence, item in posted],
+        "postings": postings,
+        "payouts": [_payout(s, batch, item, stamp, now) for s, item in posted if isinstance(item, NewPayout)],
+        "fundings": [_funding(s, batch, item) for s, item in posted if isinstance(item, NewFunding)],
+        "hold_events": [_hold_event(batch, event, now) for event in plan.hold_events],
+    }
+    # Accounts come first: postings refer to them.
+    bulk.upsert(
+        connection,
+        schema.accounts,
+        balances,
+        {"balance_minor": "excluded.balance_minor", "version": "excluded.version"},
+    )
+    for table in schema.JOURNAL_TABLES[:-1]:
+        bulk.insert(connection, table, journal[table.name])
+    _tell_projection(connection, posted, now)
+    new_hash = batch_hash(previous=head.hash, batch=batch, created_at=now, rows=journal)
+    link = {"batch": batch, "format": FORMAT, "previous_hash": head.hash, "hash": new_hash, "created_at": now}
+    bulk.insert(connection, schema.chain, [link])
+    connection.execute(
+        sa.update(schema.chain_head).values(batch=batch, sequence=head.sequence + len(posted), hash=new_hash)
+    )
+    return {item.entry.key: sequence for sequence, item in posted}
+
+
+def _postings(connection: Connection, batch: int, entries: Sequence[tuple[int, Entry]]) -> tuple[list[Row], list[Row]]:
+    """Rows of postings with the balance after each, and the rows of the accounts they change."""
+    names = sorted({posting.account for _, entry in entries for posting in entry.postings})
+    state = read_accounts(connection, names) if names else {}
+    rows: list[Row] = []
+    for sequence, entry in entries:
+        if sum(posting.amount_minor for posting in entry.postings) != 0:
+            raise InvariantBroken("zero_sum", f"the postings of {entry.key} do not sum to zero")
+        for leg, posting in enumerate(entry.postings):
+            key = (posting.account, entry.currency)
+            balance_minor, version = state.get(key, (0, 0))
+            state[key] = (balance_minor + posting.amount_minor, version + 1)
+            rows.append(
+                {
+                    "sequence": sequence,
+                    "leg": leg,
+                    "batch": batch,
+                    "account": posting.account,
+                    "currency": entry.currency,
+                    "amount_minor": posting.amount_minor,
+                    "balance_after_minor": state[key][0],
+                    "account_version": state[key][1],
+                }
+            )
+    changed = {(row["account"], row["currency"]) for row in rows}
+    balances = [
+        {
+            "account": account,
+            "currency": currency,
+            "kind": accounts.kind_of(account),
+            "balance_minor": state[account, currency][0],
+            "version": state[account, currency][1],
+        }
+        for account, currency in sorted(changed)
+    ]
+    return rows, balances
+
+
+def _tell_projection(
+    connection: Connection, posted: Sequence[tuple[int, NewFunding | NewPayout]], now: datetime
+) -> None:
+    payouts = [(sequence, item) for sequence, item in posted if isinstance(item, NewPayout)]
+    wallets = sorted({(item.request.due.participation.streamer_id, item.entry.currency) for _, item in payouts})
+    positions = [
+        {"streamer_id": streamer_id, "currency": currency, "version": 1, "projected_version": 0}
+        for streamer_id, currency in wallets
+    ]
+    bulk.upsert(connection, schema.wallet_positions, positions, {"version": "wallet_positions.version + 1"})
+    tasks = [
+        {
+            "sequence": sequence,
+            "status": "pending",
+            "attempts": 0,
+            "effect": None,
+            "reason": None,
+            "created_at": now,
+            "not_before": now,
+            "done_at": None,
+        }
+        for sequence, _ in payouts
+    ]
+    bulk.insert(connection, schema.outbox, tasks)
+
+
+def _entry(sequence: int, batch: int, entry: Entry, stamp: BatchStamp, now: datetime) -> Row:
+    return {
+        "sequence": sequence,
+        "batch": batch,
+        "key": entry.key,
+        "kind": entry.kind,
+        "campaign_id": entry.campaign_id,
+        "participation_id": entry.participation_id,
+        "streamer_id": entry.streamer_id,
+        "currency": entry.currency,
+        "reason": entry.reason,
+        "corrects": entry.corrects,
+        "run_id": stamp.run_id,
+        "booked_at": now,
+        "effective_at": now,
+    }
+
+
+def _payout(sequence: int, batch: int, item: NewPayout, stamp: BatchStamp, now: datetime) -> Row:
+    request = item.request
+    due, terms, participation = request.due, request.due.terms, request.due.participation
+    return {
+        "payout_key": request.key,
+        "sequence": sequence,
+        "batch": batch,
+        "kind": "payout",
+        "n": request.n,
+        "participation_id": participation.participation_id.tagged,
+        "campaign_id": participation.campaign_id.tagged,
+        "streamer_id": participation.streamer_id,
+        "brand_id": terms.brand_id.tagged,
+        "impressions": due.impressions,
+        "target": terms.target_impressions,
+        "payment_type": terms.payment_type.value,
+        "rate": terms.rate_text,
+        "overdelivery": due.overdelivery.value,
+        "impressions_paid": due.earned.impressions_paid,
+        "rounding": due.earned.rounding,
+        "gross_minor": due.earned.gross_minor,
+        "fee_minor": 0,
+        "amount_minor": due.earned.gross_minor,
+        "currency": terms.currency,
+        "rule": due.rule.value,
+        "trigger": stamp.trigger,
+        "run_id": stamp.run_id,
+        "cooloff_hours": terms.cooloff_hours,
+        "facts_at": request.facts_at,
+        "fingerprint": request.fingerprint,
+        "created_at": now,
+    }
+
+
+def _funding(sequence: int, batch: int, item: NewFunding) -> Row:
+    return {
+        "campaign_id": item.campaign_id,
+        "n": item.n,
+        "sequence": sequence,
+        "batch": batch,
+        "currency": item.currency,
+        "budget_minor": item.budget_minor,
+        "amount_minor": item.amount_minor,
+        "facts_at": item.facts_at,
+    }
+
+
+def _hold_event(batch: int, event: HoldEvent, now: datetime) -> Row:
+    return {
+        "hold_key": event.hold_key,
+        "event": event.event,
+        "batch": batch,
+        "participation_id": event.participation_id,
+        "campaign_id": event.campaign_id,
+        "streamer_id": event.streamer_id,
+        "reason": event.reason,
+        "detail": event.detail,
+        "amount_minor": event.amount_minor,
+        "currency": event.currency,
+        "occurred_at": now,
+    }

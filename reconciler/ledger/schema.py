@@ -1,0 +1,270 @@
+"""The tables, as SQLAlchemy Core objects. Migrations create them; a test holds both to be the same.
+
+*Journal* tables are append-only (triggers refuse everything else) and covered by the hash chain. The others hold
+what can be derived or does not concern money: balances, the head of the chain, the outbox, runs.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time of whole milliseconds, on databases with and without time zones.
+
+    Milliseconds, because MongoDB's dates have no more, and a payout's time must be the same on both sides.
+    """
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times: nobody could tell later what they meant."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a time zone reached the ledger")
+        if value.microsecond % 1000:
+            raise ValueError("a time finer than a millisecond reached the ledger")
+        in_utc = value.astimezone(UTC)
+        return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Aware UTC, whatever the session's zone."""
+        del dialect
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = sa.MetaData(naming_convention=NAMING)
+
+
+def _table(name: str, *items: sa.schema.SchemaItem, **options: Any) -> sa.Table:
+    # WITHOUT ROWID: a hidden rowid would be a second key, through which INSERT OR REPLACE could overwrite a row.
+    return sa.Table(name, metadata, *items, sqlite_with_rowid=False, **options)
+
+
+def _text(name: str, *, nullable: bool = False, primary_key: bool = False) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, nullable=nullable, primary_key=primary_key)
+
+
+def _whole(name: str, *, nullable: bool = False, primary_key: bool = False) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=nullable, primary_key=primary_key, autoincrement=False)
+
+
+def _time(name: str, *, nullable: bool = False) -> sa.Column[datetime]:
+    return sa.Column(name, UtcDateTime, nullable=nullable)
+
+
+ledger_identity = _table(
+    "ledger_identity",
+    _whole("id", primary_key=True),
+    _text("ledger_id"),
+    _time("created_at"),
+    sa.CheckConstraint("id = 1", name="single"),
+)
+
+chain_head = _table(
+    "chain_head",
+    _whole("id", primary_key=True),
+    _whole("batch"),
+    _whole("sequence"),
+    _text("hash"),
+    sa.CheckConstraint("id = 1", name="single"),
+)
+"""One row; its lock is the right to post. ``batch`` and ``sequence`` are the last ones given out."""
+
+chain = _table(
+    "chain",
+    _whole("batch", primary_key=True),
+    _whole("format"),
+    _text("previous_hash"),
+    _text("hash"),
+    _time("created_at"),
+)
+
+accounts = _table(
+    "accounts",
+    _text("account", primary_key=True),
+    _text("currency", primary_key=True),
+    _text("kind"),
+    _whole("balance_minor"),
+    _whole("version"),
+    sa.CheckConstraint("kind <> 'escrow' OR balance_minor >= 0", name="escrow_not_negative"),
+)
+"""Balances derived from postings; ``version`` counts the postings on the account."""
+
+entries = _table(
+    "entries",
+    _whole("sequence", primary_key=True),
+    _whole("batch"),
+    sa.Column("key", sa.Text, nullable=False, unique=True),
+    _text("kind"),
+    _text("campaign_id", nullable=True),
+    _text("participation_id", nullable=True),
+    _text("streamer_id", nullable=True),
+    _text("currency"),
+    _text("reason"),
+    _text("corrects", nullable=True),
+    _text("run_id"),
+    _time("booked_at"),
+    _time("effective_at"),
+    sa.Index("ix_entries_batch", "batch"),
+    sa.Index("ix_entries_campaign_id", "campaign_id"),
+)
+
+postings = _table(
+    "postings",
+    _whole("sequence", primary_key=True),
+    _whole("leg", primary_key=True),
+    _whole("batch"),
+    _text("account"),
+    _text("currency"),
+    _whole("amount_minor"),
+    _whole("balance_after_minor"),
+    _whole("account_version"),
+    sa.ForeignKeyConstraint(["sequence"], ["entries.sequence"]),
+    sa.ForeignKeyConstraint(["account", "currency"], ["accounts.account", "accounts.currency"]),
+    sa.UniqueConstraint("account", "currency", "account_version"),
+    sa.Index("ix_postings_batch", "batch"),
+)
+
+payouts = _table(
+    "payouts",
+    _text("payout_key", primary_key=True),
+    _whole("sequence"),
+    _whole("batch"),
+    _text("kind"),
+    _whole("n"),
+    _text("participation_id"),
+    _text("campaign_id"),
+    _text("streamer_id"),
+    _text("brand_id"),
+    _whole("impressions"),
+    _whole("target"),
+    _text("payment_type"),
+    _text("rate"),
+    _text("overdelivery"),
+    _whole("impressions_paid"),
+    _text("rounding"),
+    _whole("gross_minor"),
+    _whole("fee_minor"),
+    _whole("amount_minor"),
+    _text("currency"),
+    _text("rule"),
+    _text("trigger"),
+    _text("run_id"),
+    _whole("cooloff_hours"),
+    _time("facts_at"),
+    _text("fingerprint"),
+    _time("created_at"),
+    sa.ForeignKeyConstraint(["sequence"], ["entries.sequence"]),
+    sa.UniqueConstraint("sequence"),
+    sa.UniqueConstraint("kind", "campaign_id", "streamer_id", "n"),
+    sa.CheckConstraint("gross_minor = amount_minor + fee_minor", name="net_and_fee_are_gross"),
+    sa.CheckConstraint("kind <> 'payout' OR (amount_minor >= 0 AND fee_minor >= 0)", name="payout_not_negative"),
+    sa.Index("ix_payouts_participation_id", "participation_id"),
+    sa.Index("ix_payouts_batch", "batch"),
+    sa.Index("ix_payouts_created_at", "created_at"),
+    sa.Index("ix_payouts_streamer_id", "streamer_id"),
+)
+"""The ledger table that people and BI tools read: one row a key; ``amount_minor`` is what the streamer receives."""
+
+fundings = _table(
+    "fundings",
+    _text("campaign_id", primary_key=True),
+    _whole("n", primary_key=True),
+    _whole("sequence"),
+    _whole("batch"),
+    _text("currency"),
+    _whole("budget_minor"),
+    _whole("amount_minor"),
+    _time("facts_at"),
+    sa.ForeignKeyConstraint(["sequence"], ["entries.sequence"]),
+    sa.UniqueConstraint("sequence"),
+    sa.Index("ix_fundings_batch", "batch"),
+)
+"""Each budget seen, and what it moved into escrow (negative: back to the brand)."""
+
+hold_events = _table(
+    "hold_events",
+    _text("hold_key", primary_key=True),
+    _text("event", primary_key=True),
+    _whole("batch"),
+    _text("participation_id"),
+    _text("campaign_id"),
+    _text("streamer_id"),
+    _text("reason"),
+    _text("detail"),
+    _whole("amount_minor"),
+    _text("currency"),
+    _time("occurred_at"),
+    sa.CheckConstraint("event IN ('opened', 'closed')", name="event"),
+    sa.Index("ix_hold_events_campaign_id", "campaign_id"),
+    sa.Index("ix_hold_events_participation_id", "participation_id"),
+    sa.Index("ix_hold_events_batch", "batch"),
+)
+"""A hold is open while its ``opened`` row has no ``closed`` row beside it."""
+
+wallet_positions = _table(
+    "wallet_positions",
+    _text("streamer_id", primary_key=True),
+    _text("currency", primary_key=True),
+    _whole("version"),
+    _whole("projected_version"),
+    sa.CheckConstraint("projected_version <= version", name="projected_not_ahead"),
+)
+"""One counter a streamer and currency, raised with every change of their accounts; what MongoDB acknowledged."""
+
+outbox = _table(
+    "outbox",
+    _whole("sequence", primary_key=True),
+    _text("status"),
+    _whole("attempts"),
+    _text("effect", nullable=True),
+    _text("reason", nullable=True),
+    _time("created_at"),
+    _time("not_before"),
+    _time("done_at", nullable=True),
+    sa.ForeignKeyConstraint(["sequence"], ["entries.sequence"]),
+    sa.CheckConstraint("status IN ('pending', 'blocked', 'done')", name="status"),
+    sa.Index(
+        "ix_outbox_open",
+        "not_before",
+        "sequence",
+        sqlite_where=sa.text("status <> 'done'"),
+        postgresql_where=sa.text("status <> 'done'"),
+    ),
+)
+"""Entries whose effects MongoDB must still be told, or was told."""
+
+runs = _table(
+    "runs",
+    _text("run_id", primary_key=True),
+    _text("kind"),
+    _text("trigger"),
+    _time("started_at"),
+    _time("finished_at", nullable=True),
+    _text("outcome", nullable=True),
+    _text("counts", nullable=True),
+    _text("error", nullable=True),
+    sa.Index("ix_runs_kind_started_at", "kind", "started_at"),
+)
+"""Every sweep and check, also failed and interrupted ones (no ``finished_at``). ``counts`` is a JSON object."""
+
+JOURNAL_TABLES: tuple[sa.Table, ...] = (entries, postings, payouts, fundings, hold_events, chain)
+"""Append-only, in the order in which the hash chain covers them (``chain`` itself holds the hashes)."""

@@ -1,0 +1,99 @@
+"""Connections to MongoDB, and the translation of its driver's errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from bson.codec_options import CodecOptions, DatetimeConversion
+from pymongo import MongoClient, ReadPreference
+from pymongo.database import Database
+from pymongo.errors import ConfigurationError, ConnectionFailure, InvalidOperation, OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from reconciler.errors import ConfigError, Outage, UsageError
+
+Document = dict[str, Any]
+
+SOCKET_TIMEOUT_MS = 120_000
+"""Longer than any single batch of a query takes; without it a silent server would block a thread for ever."""
+
+WRITE_TIMEOUT_MS = 60_000
+_UNAUTHORIZED = frozenset({13, 18})
+
+# What cannot be represented must not stop a whole page from being read: a date beyond the year 9999 comes as a number
+# of milliseconds, and broken UTF-8 with replacement characters.
+_CODEC: CodecOptions[Document] = CodecOptions(
+    tz_aware=True,
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+    unicode_decode_error_handler="replace",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """A client and its database, set to primary reads and majority concerns."""
+
+    client: MongoClient[Document]
+    database: Database[Document]
+
+    def close(self) -> None:
+        """Close the client's sockets and threads."""
+        self.client.close()
+
+
+def connect(uri: str, database: str, *, wait_max_s: float) -> Connection:
+    """A connection that is opened on first use and waits ``wait_max_s`` for a server. Raises ConfigError."""
+    try:
+        client: MongoClient[Document] = MongoClient(
+            uri,
+            serverSelectionTimeoutMS=int(wait_max_s * 1000),
+            connectTimeoutMS=5_000,
+            socketTimeoutMS=SOCKET_TIMEOUT_MS,
+            appname="payout-reconciler",
+        )
+    except (ConfigurationError, ValueError) as error:
+        raise ConfigError("mongodb.uri is not a usable MongoDB connection string") from error
+    return Connection(
+        client=client,
+        database=client.get_database(
+            database,
+            codec_options=_CODEC,
+            read_preference=ReadPreference.PRIMARY,
+            read_concern=ReadConcern("majority"),
+            write_concern=WriteConcern("majority", wtimeout=WRITE_TIMEOUT_MS),
+        ),
+    )
+
+
+def is_standalone(connection: Connection) -> bool:
+    """True for a server outside a replica set: it has no snapshots and no change streams. Raises Outage."""
+    with translated():
+        hello = connection.client.admin.command("hello")
+    return "setName" not in hello and hello.get("msg") != "isdbgrid"
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's errors into an :class:`Outage`, or a sentence about missing privileges."""
+    try:
+        yield
+    except ConnectionFailure as error:
+        raise Outage("mongodb", _first_line(error)) from error
+    except OperationFailure as error:
+        if error.code in _UNAUTHORIZED:
+            raise UsageError(f"MongoDB refuses this user: {_first_line(error)}") from error
+        raise Outage("mongodb", _first_line(error)) from error
+    except InvalidOperation as error:
+        raise Outage("mongodb", f"the connection was closed: {_first_line(error)}") from error
+    except PyMongoError as error:
+        raise Outage("mongodb", _first_line(error)) from error
+
+
+def _first_line(error: PyMongoError) -> str:
+    """The driver's message without the description of the topology and the full server answer behind it."""
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return text.split(", full error:")[0].split(", Topology Description:")[0].split(" (configured timeouts:")[0]

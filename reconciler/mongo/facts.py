@@ -1,0 +1,206 @@
+"""Reading what payments are decided on: candidates by an indexed query, then each page whole from one snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from bson.objectid import ObjectId
+from pymongo import ASCENDING
+from pymongo.client_session import ClientSession
+
+from reconciler.clock import Clock
+from reconciler.config.mapping import MappingSettings
+from reconciler.domain.campaign import STATUSES_THAT_PAY as CAMPAIGN_STATUSES_THAT_PAY
+from reconciler.domain.campaign import Campaign, CampaignDefaults, CampaignTerms, parse_campaign
+from reconciler.domain.ids import DocumentId, parse_id
+from reconciler.domain.parsing import IMPRESSIONS_MAX, Unreadable
+from reconciler.domain.participation import (
+    STATUSES_THAT_PAY,
+    MalformedParticipation,
+    Participation,
+    parse_participation,
+)
+from reconciler.mongo.connection import Connection, Document, is_standalone, translated
+from reconciler.mongo.indexes import due_fields
+from reconciler.mongo.names import FactNames
+from reconciler.mongo.values import to_bson_id, to_plain, to_record
+from reconciler.ports import FactsPage
+
+CAMPAIGNS_A_QUERY_MAX = 500
+"""Clauses of one ``$or``: each is one index seek; more would make the statement itself large."""
+
+
+class FactsReader:
+    """Reads from a primary with majority concern. Every method raises Outage when MongoDB does not answer."""
+
+    def __init__(
+        self, connection: Connection, mapping: MappingSettings, defaults: CampaignDefaults, *, clock: Clock
+    ) -> None:
+        self._connection = connection
+        self._names = FactNames.of(mapping)
+        self._transactions = mapping.transactions
+        self._defaults = defaults
+        self._clock = clock
+        self._standalone: bool | None = None
+        self._due_index = [(field, ASCENDING) for field in due_fields(mapping)]
+        collections = mapping.collections
+        self._campaigns = connection.database[collections.campaigns]
+        self._participations = connection.database[collections.participations]
+        self._statement = connection.database[collections.transactions]
+
+    def paying_campaigns(self) -> Iterator[Sequence[Campaign]]:
+        """Campaigns with a status that pays, in pages, malformed ones among them."""
+        query = {self._names.campaign["status"]: {"$in": sorted(CAMPAIGN_STATUSES_THAT_PAY)}}
+        with translated(), self._campaigns.find(query, _projection(self._names.campaign)) as cursor:
+            for page in _pages(cursor, CAMPAIGNS_A_QUERY_MAX):
+                parsed = (self._parse_campaign(document) for document in page)
+                yield [campaign for campaign in parsed if campaign is not None]
+
+    def candidates(
+        self, campaigns: Sequence[CampaignTerms], page_size: int
+    ) -> Iterator[Sequence[DocumentId | MalformedParticipation]]:
+        """Participations of at most CAMPAIGNS_A_QUERY_MAX campaigns that may be due, in the order of ``_id``.
+
+        A hint: each is read again before it is decided on. Numbers below the target are left out by the index;
+        everything that is not a number comes along, for the parser to name.
+        """
+        if not campaigns:
+            return
+        projection = {"_id": 1}
+        query = self.candidates_query(campaigns)
+        find = self._participations.find(
+            query, projection, sort=[("_id", 1)], hint=self._due_index, allow_disk_use=True
+        )
+        with translated(), find as cursor:
+            for page in _pages(cursor, page_size):
+                yield [_identity(document) for document in page]
+
+    def candidates_query(self, campaigns: Sequence[CampaignTerms]) -> Document:
+        """The query behind :meth:`candidates`, for explain."""
+        name = self._names.participation
+        clauses: list[Document] = []
+        for terms in campaigns:
+            # A derived target can be beyond what an int64 holds; a count beyond the maximum is malformed anyway.
+            target = min(terms.target_impressions, IMPRESSIONS_MAX + 1)
+            common = {
+                name["campaign_id"]: to_bson_id(terms.campaign_id),
+                name["final_earnings_transferred"]: {"$ne": True},
+                name["status"]: {"$in": sorted(STATUSES_THAT_PAY)},
+            }
+            clauses.append(common | {name["impressions"]: {"$not": {"$lt": target}}})
+            clauses.append(common | {name["impressions"]: {"$lt": 0}})
+        return {"$or": clauses}
+
+    def read(self, participation_ids: Sequence[DocumentId]) -> FactsPage:
+        """Some participations and their campaigns from one snapshot, authoritatively."""
+        facts_at = self._clock()
+        wanted = [to_bson_id(participation_id) for participation_id in participation_ids]
+        with translated(), self._snapshot() as session:
+            names = self._names.participation
+            documents = list(self._participations.find({"_id": {"$in": wanted}}, _projection(names), session=session))
+            participations = [parse_participation(to_record(document, names)) for document in documents]
+            campaigns = self._campaigns_of(participations, session)
+            if session is None:
+                participations = self._unmoved(participations, campaigns)
+        found = {document["_id"] for document in documents}
+        missing = [one for one, raw in zip(participation_ids, wanted, strict=True) if raw not in found]
+        return FactsPage(participations=participations, campaigns=campaigns, missing=missing, facts_at=facts_at)
+
+    def pages(self, page_size: int) -> Iterator[FactsPage]:
+        """Every participation there is, in the order of ``_id``, with the campaigns of each page."""
+        names = self._names.participation
+        with translated(), self._participations.find({}, _projection(names), sort=[("_id", 1)]) as cursor:
+            for page in _pages(cursor, page_size):
+                facts_at = self._clock()
+                participations = [parse_participation(to_record(document, names)) for document in page]
+                campaigns = self._campaigns_of(participations, None)
+                yield FactsPage(participations=participations, campaigns=campaigns, missing=(), facts_at=facts_at)
+
+    def count(self) -> int:
+        """About how many participations there are: from the collection's metadata, without a scan."""
+        with translated():
+            return self._participations.estimated_document_count()
+
+    def credited_elsewhere(self, campaign_streamers: Iterable[tuple[DocumentId, str]]) -> set[tuple[str, str]]:
+        """Which pairs of (campaign, streamer) have a statement line of earnings; as (tagged campaign, streamer).
+
+        The platform may hold either identity as text or as ObjectId, so both are looked for.
+        """
+        pairs = set(campaign_streamers)
+        if not pairs:
+            return set()
+        names = self._transactions
+        query = {
+            names.user_id: {"$in": _either_type(streamer_id for _, streamer_id in pairs)},
+            names.campaign_id: {"$in": _either_type(campaign_id.value for campaign_id, _ in pairs)},
+            names.transaction_type: "earnings_credit",
+        }
+        projection = {names.user_id: 1, names.campaign_id: 1}
+        with translated(), self._statement.find(query, projection) as cursor:
+            credited = {(str(line[names.campaign_id]), str(line[names.user_id])) for line in cursor}
+        return {(c.tagged, streamer_id) for c, streamer_id in pairs if (c.value, streamer_id) in credited}
+
+    def _snapshot(self) -> AbstractContextManager[ClientSession | None]:
+        if self._standalone is None:
+            self._standalone = is_standalone(self._connection)
+        if self._standalone:
+            return nullcontext()
+        return self._connection.client.start_session(snapshot=True)
+
+    def _campaigns_of(
+        self, participations: Sequence[Participation | MalformedParticipation], session: ClientSession | None
+    ) -> dict[str, Campaign]:
+        wanted = {one.campaign_id for one in participations if isinstance(one, Participation)}
+        query = {"_id": {"$in": [to_bson_id(campaign_id) for campaign_id in sorted(wanted)]}}
+        found = self._campaigns.find(query, _projection(self._names.campaign), session=session)
+        parsed = (self._parse_campaign(document) for document in found)
+        return {campaign.campaign_id.tagged: campaign for campaign in parsed if campaign is not None}
+
+    def _unmoved(
+        self, participations: list[Participation | MalformedParticipation], campaigns: dict[str, Campaign]
+    ) -> list[Participation | MalformedParticipation]:
+        """Without snapshots: only participations whose campaign is the same before and after they were read."""
+        again = self._campaigns_of(participations, None)
+        moved = {key for key in campaigns.keys() | again.keys() if campaigns.get(key) != again.get(key)}
+        return [
+            one
+            for one in participations
+            if isinstance(one, MalformedParticipation) or one.campaign_id.tagged not in moved
+        ]
+
+    def _parse_campaign(self, document: Document) -> Campaign | None:
+        campaign_id = parse_id(to_plain(document["_id"]))
+        if isinstance(campaign_id, Unreadable):
+            return None
+        return parse_campaign(campaign_id, to_record(document, self._names.campaign), self._defaults)
+
+
+def _projection(names: dict[str, str]) -> dict[str, int]:
+    return dict.fromkeys(names.values(), 1)
+
+
+def _identity(document: Document) -> DocumentId | MalformedParticipation:
+    identity = parse_id(to_plain(document["_id"]))
+    if isinstance(identity, Unreadable):
+        malformed = parse_participation({"id": document["_id"]})
+        assert isinstance(malformed, MalformedParticipation)
+        return malformed
+    return identity
+
+
+def _either_type(values: Iterable[str]) -> list[Any]:
+    texts = sorted(set(values))
+    return [*texts, *(ObjectId(text) for text in texts if ObjectId.is_valid(text) and len(text) == 24)]
+
+
+def _pages(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:
+    page: list[Document] = []
+    for document in documents:
+        page.append(document)
+        if len(page) >= size:
+            yield page
+            page = []
+    if page:
+        yield page

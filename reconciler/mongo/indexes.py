@@ -1,0 +1,77 @@
+"""The indexes that the reconciler's queries need: created by ``run.py migrate``, looked for at every start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pymongo import ASCENDING, IndexModel
+
+from reconciler.config.mapping import MappingSettings
+from reconciler.mongo.connection import Connection, translated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """One index: its collection, the name we give it, and its fields in order."""
+
+    collection: str
+    name: str
+    fields: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.collection}({', '.join(self.fields)})"
+
+
+def due_fields(mapping: MappingSettings) -> tuple[str, ...]:
+    """Fields of the index that the due query names as its hint."""
+    names = mapping.participations
+    return names.campaign_id, names.final_earnings_transferred, names.status, names.impressions
+
+
+def needed(mapping: MappingSettings) -> tuple[Index, ...]:
+    """The indexes, under the configured names of collections and fields."""
+    collections, statement, gkeys = mapping.collections, mapping.transactions, mapping.gkeys
+    return (
+        Index(collection=collections.participations, name="reconciler_due", fields=due_fields(mapping)),
+        Index(
+            collection=collections.transactions,
+            name="reconciler_statement",
+            fields=(statement.user_id, statement.campaign_id, statement.transaction_type),
+        ),
+        Index(
+            collection=collections.gkeys,
+            name="reconciler_gkeys",
+            fields=(gkeys.user_id, gkeys.status, gkeys.locked_with),
+        ),
+        Index(collection=collections.gkeys, name="reconciler_cooloffs", fields=(gkeys.status, gkeys.cooloff_ends_at)),
+        Index(collection=collections.wallets, name="reconciler_wallets", fields=(mapping.wallets.user_id,)),
+        Index(collection=collections.campaigns, name="reconciler_status", fields=(mapping.campaigns.status,)),
+    )
+
+
+def missing(connection: Connection, mapping: MappingSettings) -> list[Index]:
+    """Those that do not exist, under whatever name: the platform may have its own. Raises Outage."""
+    with translated():
+        return [index for index in needed(mapping) if index.fields not in _present(connection, index.collection)]
+
+
+def create_missing(connection: Connection, mapping: MappingSettings) -> list[Index]:
+    """Create what does not exist; answers what was created. Raises Outage."""
+    absent = missing(connection, mapping)
+    with translated():
+        for index in absent:
+            model = IndexModel([(field, ASCENDING) for field in index.fields], name=index.name)
+            connection.database[index.collection].create_indexes([model])
+    return absent
+
+
+def _present(connection: Connection, collection: str) -> set[tuple[str, ...]]:
+    """Fields of each ascending index that covers every document."""
+    return {
+        tuple(field for field, _ in index["key"])
+        for index in connection.database[collection].index_information().values()
+        if all(direction == ASCENDING for _, direction in index["key"])
+        and "partialFilterExpression" not in index
+        and not index.get("sparse", False)
+        and "collation" not in index
+    }

@@ -1,0 +1,175 @@
+"""Telling MongoDB what the ledger decided: the effects of a payment, in order, each as often as needed.
+
+Every write is idempotent and says what is, not what changed, so a crash between any two of them is mended by doing them
+all again. A payout whose effect cannot be applied stops at that effect and holds up nobody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bson.objectid import ObjectId
+from pymongo import UpdateOne
+
+from reconciler.config.mapping import MappingSettings
+from reconciler.domain.effects import BlockedEffect, Effect, Obstacle, ProjectionResult, ProjectionTask
+from reconciler.domain.ids import DocumentId, statement_line_id
+from reconciler.mongo.campaigns import CampaignCompletion
+from reconciler.mongo.connection import Connection, translated
+from reconciler.mongo.gkeys import GKeys
+from reconciler.mongo.staleness import Staleness
+from reconciler.mongo.values import to_bson_id, to_document_money
+from reconciler.mongo.wallets import Credited, Wallets
+
+_CREATED_BY = "payout-reconciler"
+
+
+class Projection:
+    """Applies the effects of payouts. Every method raises Outage when MongoDB does not answer."""
+
+    def __init__(self, connection: Connection, mapping: MappingSettings, *, default_currency: str) -> None:
+        collections = mapping.collections
+        database = connection.database
+        self._names = mapping
+        self._participations = database[collections.participations]
+        self._transactions = database[collections.transactions]
+        self._wallets = Wallets(database[collections.wallets], mapping.wallets, default_currency=default_currency)
+        self._completion = CampaignCompletion(connection, mapping)
+        self._staleness = Staleness(connection, mapping)
+        self.gkeys = GKeys(database[collections.gkeys], mapping.gkeys)
+
+    def apply(self, tasks: Sequence[ProjectionTask]) -> ProjectionResult:
+        """Apply all effects of some payouts. Campaigns are completed by :meth:`complete_campaigns` afterwards."""
+        with translated():
+            return _Chunk(self, tasks).run()
+
+    def complete_campaigns(self, totals: Mapping[DocumentId, tuple[int, str]]) -> list[DocumentId]:
+        """Complete those campaigns of which every participation is settled; answers them.
+
+        ``totals``: campaign → net amount paid in minor units, and its currency.
+        """
+        with translated():
+            return self._completion.complete(totals)
+
+    def find_stale(self, tasks: Sequence[ProjectionTask]) -> Mapping[int, str]:
+        """Which of some payouts, of which everything was told, are no longer shown as they were told."""
+        return self._staleness.find(tasks)
+
+    def settle_participations(self, tasks: Sequence[ProjectionTask]) -> set[int]:
+        """Mark participations as completed; answers the sequences of those whose document is gone."""
+        names = self._names.participations
+        updates = [
+            UpdateOne(
+                {"_id": to_bson_id(task.participation_id)},
+                {
+                    "$set": {
+                        names.status: "completed",
+                        names.completion_reason: task.rule,
+                        names.completed_at: task.paid_at,
+                        names.final_earnings: to_document_money(task.amount_minor, task.currency),
+                    }
+                },
+            )
+            for task in tasks
+        ]
+        if self._participations.bulk_write(updates, ordered=False).matched_count == len(tasks):
+            return set()
+        wanted = [to_bson_id(task.participation_id) for task in tasks]
+        present = set(self._participations.distinct("_id", {"_id": {"$in": wanted}}))
+        return {task.sequence for task, raw in zip(tasks, wanted, strict=True) if raw not in present}
+
+    def credit_wallets(self, tasks: Sequence[ProjectionTask]) -> dict[tuple[str, str], Credited | Obstacle]:
+        """Bring the wallets of some payouts to what the ledger says of them."""
+        positions = {(task.streamer_id, task.currency): task.position for task in tasks}
+        return self._wallets.project(list(positions.values()))
+
+    def write_statement_lines(
+        self, tasks: Sequence[ProjectionTask], wallet_ids: Mapping[tuple[str, str], object]
+    ) -> None:
+        """One line a payout, under an identity that follows from its key; nothing for a payout of zero."""
+        names = self._names.transactions
+        lines = [
+            UpdateOne(
+                {"_id": ObjectId(statement_line_id(task.payout_key))},
+                {
+                    "$setOnInsert": {
+                        names.wallet_id: wallet_ids[task.streamer_id, task.currency],
+                        names.user_id: task.streamer_id,
+                        names.transaction_type: "earnings_credit",
+                        names.amount: to_document_money(task.amount_minor, task.currency),
+                        names.currency: task.currency,
+                        names.status: "completed",
+                        names.campaign_id: to_bson_id(task.campaign_id),
+                        names.description: "Earnings of a campaign that was completed",
+                        names.metadata: {
+                            "payoutKey": task.payout_key,
+                            "participationId": to_bson_id(task.participation_id),
+                        },
+                        names.processed_at: task.paid_at,
+                        names.created_by: _CREATED_BY,
+                    }
+                },
+                upsert=True,
+            )
+            for task in tasks
+            if task.amount_minor != 0
+        ]
+        if lines:
+            self._transactions.bulk_write(lines, ordered=False)
+
+    def give_receipts(self, tasks: Sequence[ProjectionTask]) -> None:
+        """Say, last, that everything else has been done."""
+        names = self._names.participations
+        receipts = [
+            UpdateOne(
+                {"_id": to_bson_id(task.participation_id)},
+                {"$set": {names.final_earnings_transferred: True, names.earnings_transferred_at: task.paid_at}},
+            )
+            for task in tasks
+        ]
+        if receipts:
+            self._participations.bulk_write(receipts, ordered=False)
+
+
+class _Chunk:
+    """One pass over some payouts: those that are blocked drop out, the others go on to the next effect."""
+
+    def __init__(self, projection: Projection, tasks: Sequence[ProjectionTask]) -> None:
+        self._projection = projection
+        self._tasks = tasks
+        self._blocked: dict[int, BlockedEffect] = {}
+        self._credited: dict[tuple[str, str], Credited] = {}
+
+    def run(self) -> ProjectionResult:
+        if not self._tasks:
+            return ProjectionResult(done=(), blocked={})
+        gone = self._projection.settle_participations(self._tasks)
+        self._credit_wallets()
+        wallet_ids = {key: credited.wallet_id for key, credited in self._credited.items()}
+        self._projection.write_statement_lines(self._going(), wallet_ids)
+        for sequence in self._projection.gkeys.rest(self._going()):
+            self._blocked[sequence] = BlockedEffect(effect=Effect.GKEYS, obstacle=Obstacle.GKEY_MALFORMED)
+        # A deleted participation does not keep its streamer from being credited: it only has no place for a receipt.
+        for sequence in gone - self._blocked.keys():
+            self._blocked[sequence] = BlockedEffect(
+                effect=Effect.PARTICIPATION, obstacle=Obstacle.PARTICIPATION_MISSING
+            )
+        done = self._going()
+        self._projection.give_receipts(done)
+        return ProjectionResult(
+            done=[task.sequence for task in done],
+            blocked=self._blocked,
+            wallets={key: credited.version for key, credited in self._credited.items()},
+        )
+
+    def _going(self) -> list[ProjectionTask]:
+        return [task for task in self._tasks if task.sequence not in self._blocked]
+
+    def _credit_wallets(self) -> None:
+        outcomes = self._projection.credit_wallets(self._tasks)
+        for task in self._tasks:
+            outcome = outcomes[task.streamer_id, task.currency]
+            if isinstance(outcome, Credited):
+                self._credited[task.streamer_id, task.currency] = outcome
+            else:
+                self._blocked[task.sequence] = BlockedEffect(effect=Effect.WALLET, obstacle=outcome)

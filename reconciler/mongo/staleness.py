@@ -1,0 +1,118 @@
+"""Whether MongoDB still shows what it was told: people and other programs change documents after us."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from bson.objectid import ObjectId
+
+from reconciler.config.mapping import MappingSettings
+from reconciler.domain.effects import ProjectionTask
+from reconciler.domain.ids import statement_line_id
+from reconciler.domain.money import parse_amount_minor
+from reconciler.mongo.connection import Connection, Document, translated
+from reconciler.mongo.values import to_bson_id, to_plain
+
+
+class Staleness:
+    """Compares documents with payouts whose effects were all applied. Raises Outage when MongoDB does not answer."""
+
+    def __init__(self, connection: Connection, mapping: MappingSettings) -> None:
+        collections = mapping.collections
+        self._names = mapping
+        self._participations = connection.database[collections.participations]
+        self._transactions = connection.database[collections.transactions]
+        self._wallets = connection.database[collections.wallets]
+        self._gkeys = connection.database[collections.gkeys]
+
+    def find(self, tasks: Sequence[ProjectionTask]) -> Mapping[int, str]:
+        """Sequence → what is not as it was told, in words; those in order are absent."""
+        if not tasks:
+            return {}
+        found: dict[int, list[str]] = defaultdict(list)
+        with translated():
+            for sequence, what in (
+                *self._participation(tasks),
+                *self._wallet(tasks),
+                *self._statement(tasks),
+                *self._keys(tasks),
+            ):
+                found[sequence].append(what)
+        return {sequence: ", ".join(what) for sequence, what in found.items()}
+
+    def _participation(self, tasks: Sequence[ProjectionTask]) -> Iterable[tuple[int, str]]:
+        names = self._names.participations
+        fields = (names.status, names.completion_reason, names.final_earnings, names.final_earnings_transferred)
+        wanted = [to_bson_id(task.participation_id) for task in tasks]
+        documents = {
+            document["_id"]: document
+            for document in self._participations.find({"_id": {"$in": wanted}}, dict.fromkeys(fields, 1))
+        }
+        for task, raw in zip(tasks, wanted, strict=True):
+            document = documents.get(raw)
+            if document is None:
+                yield task.sequence, "participation: gone"
+                continue
+            expected = {
+                names.status: "completed",
+                names.completion_reason: task.rule,
+                names.final_earnings_transferred: True,
+            }
+            for field, value in expected.items():
+                if document.get(field) != value:
+                    yield task.sequence, f"participation: {field}"
+            shown = parse_amount_minor(to_plain(document.get(names.final_earnings)), task.currency)
+            if shown != task.amount_minor:
+                yield task.sequence, f"participation: {names.final_earnings}"
+
+    def _wallet(self, tasks: Sequence[ProjectionTask]) -> Iterable[tuple[int, str]]:
+        """Whether a wallet says less of the ledger than it acknowledged."""
+        names = self._names.wallets
+        users = sorted({task.streamer_id for task in tasks})
+        ledgers: dict[str, Any] = {
+            wallet[names.user_id]: wallet.get(names.ledger)
+            for wallet in self._wallets.find({names.user_id: {"$in": users}}, {names.user_id: 1, names.ledger: 1})
+        }
+        for task in tasks:
+            shown = _of_currency(ledgers.get(task.streamer_id), task.currency)
+            if shown.get("version", -1) < task.position.acknowledged_version:
+                yield task.sequence, f"wallet: {names.ledger}.{task.currency}.version"
+            elif shown.get("version") == task.position.version and (
+                shown.get("availableMinor") != task.position.available_minor
+                or shown.get("heldMinor") != task.position.held_minor
+            ):
+                yield task.sequence, f"wallet: {names.ledger}.{task.currency}"
+
+    def _statement(self, tasks: Sequence[ProjectionTask]) -> Iterable[tuple[int, str]]:
+        lines = {ObjectId(statement_line_id(task.payout_key)): task for task in tasks if task.amount_minor != 0}
+        present = {line["_id"] for line in self._transactions.find({"_id": {"$in": list(lines)}}, {"_id": 1})}
+        for line_id, task in lines.items():
+            if line_id not in present:
+                yield task.sequence, "transaction: missing"
+
+    def _keys(self, tasks: Sequence[ProjectionTask]) -> Iterable[tuple[int, str]]:
+        names = self._names.gkeys
+        query = {
+            names.user_id: {"$in": sorted({task.streamer_id for task in tasks})},
+            names.status: "locked",
+            names.locked_with: {"$in": sorted({task.campaign_id.value for task in tasks})},
+        }
+        locked: dict[tuple[str, str], list[Document]] = defaultdict(list)
+        for key in self._gkeys.find(query, {names.user_id: 1, names.locked_with: 1, names.locked_at: 1}):
+            locked[key[names.user_id], key[names.locked_with]].append(key)
+        for task in tasks:
+            for key in locked[task.streamer_id, task.campaign_id.value]:
+                locked_at = key.get(names.locked_at)
+                if isinstance(locked_at, datetime) and locked_at <= task.paid_at:
+                    yield task.sequence, "gkey: still locked"
+
+
+def _of_currency(ledger: object, currency: str) -> dict[str, int]:
+    """The whole numbers that a wallet keeps of one currency; whatever else stands there is left out."""
+    found = ledger.get(currency) if isinstance(ledger, Mapping) else None
+    if not isinstance(found, Mapping):
+        return {}
+    return {key: int(value) for key, value in found.items() if isinstance(value, int)}

@@ -1,0 +1,235 @@
+"""What the jobs ask of the two databases, as Protocols, and the data that passes through.
+
+The jobs know nothing else of MongoDB and SQL. ``reconciler.ledger`` and ``reconciler.mongo`` implement these, unaware
+of each other. Every method may raise ``Outage``; what posts may also raise ``InvariantBroken``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from reconciler.domain.batch import HoldWithdrawal, OpenHold, Outcome, PayoutRequest
+from reconciler.domain.campaign import Campaign, CampaignTerms
+from reconciler.domain.decision import Settled
+from reconciler.domain.effects import BlockedEffect, ProjectionResult, ProjectionTask
+from reconciler.domain.ids import DocumentId
+from reconciler.domain.participation import MalformedParticipation, Participation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactsPage:
+    """Participations and their campaigns."""
+
+    participations: Sequence[Participation | MalformedParticipation]
+    campaigns: Mapping[str, Campaign]
+    """Tagged identity → campaign; absent when no such document exists."""
+    missing: Sequence[DocumentId]
+    """Identities asked for that no document has."""
+    facts_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledFacts:
+    """What the ledger knows of a page of participations, for the decision about them."""
+
+    settled: Mapping[str, Settled]
+    """Tagged participation → paid or reversed; absent: nothing."""
+    paid_participations: Mapping[tuple[str, str], str]
+    """(tagged campaign, streamer) → tagged participation that was paid."""
+    pinned_currency: Mapping[str, str]
+    """Tagged campaign → currency of its first funding."""
+    held: Mapping[str, OpenHold]
+    """Tagged participation → its open hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchStamp:
+    """Which run posts, and what set it off; kept with every entry and payout."""
+
+    run_id: str
+    trigger: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posted:
+    """What one batch did: an outcome for each request's key, and the entries of the new payouts."""
+
+    outcomes: Mapping[str, Outcome]
+    payout_sequences: Sequence[int]
+    paid_minor: Mapping[str, int]
+    """Currency → sum of the new payouts' gross amounts, in minor units."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxCounts:
+    """How many payouts wait for their effects, and how many cannot have them."""
+
+    pending: int
+    blocked: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockedPayout:
+    """A payout of which an effect cannot be applied."""
+
+    task: ProjectionTask
+    blocked: BlockedEffect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaidTotals:
+    """What the ledger paid in one currency: sums over the payouts table, in minor units."""
+
+    currency: str
+    payouts_count: int
+    paid_minor: int
+    reversed_minor: int
+    held_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """A sweep or check as it is kept: what it was and how it ended."""
+
+    run_id: str
+    kind: str
+    trigger: str
+    started_at: datetime
+    finished_at: datetime | None = None
+    outcome: str | None = None
+    counts: Mapping[str, object] = field(default_factory=dict)
+    error: str | None = None
+
+
+class Facts(Protocol):
+    """MongoDB's documents that decisions read."""
+
+    def paying_campaigns(self) -> Iterator[Sequence[Campaign]]:
+        """Campaigns with a status that pays, in pages no larger than ``candidates`` takes."""
+        ...
+
+    def candidates(
+        self, campaigns: Sequence[CampaignTerms], page_size: int
+    ) -> Iterator[Sequence[DocumentId | MalformedParticipation]]:
+        """Participations that may be due, in the order of their identity."""
+        ...
+
+    def read(self, participation_ids: Sequence[DocumentId]) -> FactsPage:
+        """Some participations with their campaigns, authoritatively, from one snapshot."""
+        ...
+
+    def pages(self, page_size: int) -> Iterator[FactsPage]:
+        """Every participation there is."""
+        ...
+
+    def credited_elsewhere(self, campaign_streamers: Iterable[tuple[DocumentId, str]]) -> set[tuple[str, str]]:
+        """Which pairs have a statement line of earnings; as (tagged campaign, streamer)."""
+        ...
+
+    def count(self) -> int:
+        """About how many participations there are, for progress."""
+        ...
+
+
+class Poster(Protocol):
+    """Where payments are made."""
+
+    def post(
+        self, requests: Sequence[PayoutRequest], stamp: BatchStamp, withdrawals: Sequence[HoldWithdrawal] = ()
+    ) -> Posted:
+        """Post what is new and fits, in one transaction."""
+        ...
+
+
+class Journal(Poster, Protocol):
+    """A poster that can also rehearse."""
+
+    def rehearsal(self) -> AbstractContextManager[Poster]:
+        """A poster whose batches see each other and are all rolled back in the end."""
+        ...
+
+
+class LedgerReads(Protocol):
+    """What the ledger holds, outside its lock."""
+
+    def settled_facts(
+        self, participation_ids: Sequence[str], campaign_streamers: Sequence[tuple[str, str]]
+    ) -> SettledFacts:
+        """Facts about the participations (tagged) and (tagged campaign, streamer) pairs of one page."""
+        ...
+
+    def open_holds(self) -> list[OpenHold]:
+        """Every open hold, in the order in which they are retried."""
+        ...
+
+    def campaign_totals(self, campaign_ids: Sequence[DocumentId]) -> Mapping[DocumentId, tuple[int, str]]:
+        """Campaign → net amount paid in minor units, and its currency."""
+        ...
+
+    def totals(self) -> list[PaidTotals]:
+        """Sums a currency over the whole ledger."""
+        ...
+
+
+class Outbox(Protocol):
+    """Payouts whose effects MongoDB must still be told."""
+
+    def ready(self, limit: int) -> list[ProjectionTask]:
+        """The oldest tasks whose time has come."""
+        ...
+
+    def of_entries(self, sequences: Sequence[int]) -> list[ProjectionTask]:
+        """The tasks of some entries."""
+        ...
+
+    def told(self, participation_ids: Sequence[str]) -> list[ProjectionTask]:
+        """Payouts of participations (tagged) of which MongoDB was told everything."""
+        ...
+
+    def blocked(self) -> list[BlockedPayout]:
+        """Payouts of which an effect cannot be applied."""
+        ...
+
+    def again(self, sequences: Sequence[int]) -> None:
+        """Put entries back into the queue, since MongoDB no longer shows their effects."""
+        ...
+
+    def settle(self, result: ProjectionResult) -> None:
+        """Record what became of a chunk."""
+        ...
+
+    def counts(self) -> OutboxCounts:
+        """How much is still to be told."""
+        ...
+
+
+class Projection(Protocol):
+    """MongoDB's documents that are told what the ledger decided."""
+
+    def apply(self, tasks: Sequence[ProjectionTask]) -> ProjectionResult:
+        """Apply all effects of some payouts."""
+        ...
+
+    def find_stale(self, tasks: Sequence[ProjectionTask]) -> Mapping[int, str]:
+        """Sequence → which effects are not as they were told, in words."""
+        ...
+
+    def complete_campaigns(self, totals: Mapping[DocumentId, tuple[int, str]]) -> list[DocumentId]:
+        """Complete those campaigns of which every participation is settled; answers them."""
+        ...
+
+
+class Runs(Protocol):
+    """The record of every sweep and check."""
+
+    def start(self, run: RunRecord) -> None:
+        """Record that a run began."""
+        ...
+
+    def finish(self, run: RunRecord) -> None:
+        """Record how it ended."""
+        ...

@@ -1,0 +1,99 @@
+"""Real servers for the tests: one of each a session, one fresh database a test.
+
+Nothing here skips. A server that cannot start is a failed suite: half of what is promised can only be seen on a
+real one. Tests that hurt a server start their own (`ReplicaSet`, `Postgres`), and leave these alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+from pymongo import MongoClient
+
+from cli.composition import Parts, parts_of
+from reconciler.config import Settings, load
+from reconciler.devstack.mongod import ReplicaSet
+from reconciler.devstack.postgres import Postgres
+from reconciler.ledger.migrate import upgrade
+from reconciler.mongo.indexes import create_missing
+from tests.support.platform import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pymongo.database import Database
+
+
+@pytest.fixture(scope="session")
+def replica_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSet]:
+    """A replica set of one node."""
+    with ReplicaSet(tmp_path_factory.mktemp("mongodb")) as replica_set:
+        yield replica_set
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    with Postgres(tmp_path_factory.mktemp("postgres")) as postgres:
+        yield postgres
+
+
+@pytest.fixture
+def mongo_uri(replica_set: ReplicaSet) -> str:
+    """The replica set's URI, without a database."""
+    return replica_set.uri
+
+
+@pytest.fixture
+def mongo_database(mongo_uri: str) -> Iterator[Database[dict[str, Any]]]:
+    """An empty database; dates are read as aware UTC."""
+    client: MongoClient[dict[str, Any]] = MongoClient(mongo_uri, tz_aware=True, serverSelectionTimeoutMS=10_000)
+    with client:
+        database = client[f"test_{uuid4().hex}"]
+        yield database
+        client.drop_database(database.name)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Postgres) -> Iterator[str]:
+    """An empty PostgreSQL database's URL; whoever is still connected at the end is thrown out."""
+    name = f"test_{uuid4().hex}"
+    yield postgres_server.create_database(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A SQLite file's URL; the file does not exist yet."""
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def ledger_url(request: pytest.FixtureRequest) -> str:
+    """Each test that takes it runs on both; PostgreSQL starts only when the first such test does."""
+    url = request.getfixturevalue(f"{request.param}_url")
+    assert isinstance(url, str)
+    return url
+
+
+@pytest.fixture
+def platform(mongo_database: Database[dict[str, Any]]) -> Platform:
+    return Platform(mongo_database)
+
+
+@pytest.fixture
+def settings(mongo_uri: str, mongo_database: Database[dict[str, Any]], ledger_url: str) -> Settings:
+    """Settings for both test databases; a test that takes them runs on SQLite and on PostgreSQL."""
+    overrides = {"mongodb.uri": mongo_uri, "mongodb.database": mongo_database.name, "ledger.url": ledger_url}
+    return load(None, {}, overrides)
+
+
+@pytest.fixture
+def parts(settings: Settings) -> Iterator[Parts]:
+    """The product, wired to the test servers, with its tables and indexes in place."""
+    with parts_of(settings) as parts:
+        upgrade(parts.engine)
+        create_missing(parts.connection, settings.mapping)
+        yield parts
