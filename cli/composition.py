@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy.engine import Engine
-
+from jobs.full_check import FullCheck
+from jobs.housekeeping import Housekeeping
 from jobs.projecting import Projector
 from jobs.running import RunRecorder
 from jobs.sweep import Sweep, SweepLimits
@@ -18,14 +18,16 @@ from reconciler.config import Settings
 from reconciler.domain.campaign import CampaignDefaults
 from reconciler.domain.decision import Policy, Rule
 from reconciler.domain.earnings import Overdelivery
-from reconciler.ledger.engine import open_engine
+from reconciler.ledger.engine import Engine, open_engine
 from reconciler.ledger.journal import Journal
 from reconciler.ledger.lookups import LedgerReader
 from reconciler.ledger.outbox import Outbox
 from reconciler.ledger.runs import RunLog
+from reconciler.ledger.verify import Verifier
 from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.facts import FactsReader
 from reconciler.mongo.projection import Projection
+from reconciler.reports.writer import ReportDirectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,8 @@ class Parts:
     recorder: RunRecorder
     policy: Policy
     sweep: Sweep
+    full_check: FullCheck
+    housekeeping: Housekeeping
 
 
 @contextmanager
@@ -108,4 +112,20 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
             limits=SweepLimits(page_size=settings.sweep.page_size, deadline_s=settings.sweep.deadline_s),
             stopping=stopping,
         ),
+        full_check=FullCheck(
+            facts=facts,
+            ledger=ledger,
+            journal=journal,
+            outbox=outbox,
+            projection=projection,
+            projector=projector,
+            verifier=Verifier(engine),
+            policy=policy,
+            recorder=recorder,
+            reports=ReportDirectory(settings.reports.directory, json_breaks_max=settings.reports.json_breaks_max),
+            config_fingerprint=settings.fingerprint(),
+            page_size=settings.full_check.page_size,
+            stopping=stopping,
+        ),
+        housekeeping=Housekeeping(projector=projector, gkeys=projection.gkeys, runs=runs, clock=clock),
     )

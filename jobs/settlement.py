@@ -110,7 +110,7 @@ class Settler:
         return again
 
     def _decide(self, page: FactsPage, readable: Sequence[Participation], known: SettledFacts) -> list[Decision]:
-        facts = [_facts_of(participation, page, known) for participation in readable]
+        facts = [facts_of(participation, page, known) for participation in readable]
         decisions = [decide(one, self.policy) for one in facts]
         # Only those otherwise due are looked up in the platform's statement lines: that query is the dearest.
         due = [one.participation for one in decisions if isinstance(one, Due)]
@@ -130,7 +130,8 @@ class Settler:
         ]
 
 
-def _facts_of(participation: Participation, page: FactsPage, known: SettledFacts) -> Facts:
+def facts_of(participation: Participation, page: FactsPage, known: SettledFacts) -> Facts:
+    """Everything a decision looks at, put together from one page of documents and what the ledger knows of it."""
     campaign_id, participation_id = participation.campaign_id.tagged, participation.participation_id.tagged
     paid_for = known.paid_participations.get((campaign_id, participation.streamer_id))
     return Facts(

@@ -92,6 +92,26 @@ class PaidTotals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IntegrityFault:
+    """Something the ledger contradicts itself in; ``kind`` is that of the break it becomes."""
+
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Integrity:
+    """What the ledger proves of itself."""
+
+    entries: int
+    ledger_sequence: int
+    chain_head: str
+    chain_verified_to: int
+    """The last batch up to which every hash is right."""
+    faults: tuple[IntegrityFault, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """A sweep or check as it is kept: what it was and how it ended."""
 
@@ -122,8 +142,8 @@ class Facts(Protocol):
         """Some participations with their campaigns, authoritatively, from one snapshot."""
         ...
 
-    def pages(self, page_size: int) -> Iterator[FactsPage]:
-        """Every participation there is."""
+    def pages(self, page_size: int, campaign_id: str | None = None) -> Iterator[FactsPage]:
+        """Every participation there is, or those of one campaign (its plain identity)."""
         ...
 
     def credited_elsewhere(self, campaign_streamers: Iterable[tuple[DocumentId, str]]) -> set[tuple[str, str]]:
@@ -190,8 +210,8 @@ class Outbox(Protocol):
         """Payouts of participations (tagged) of which MongoDB was told everything."""
         ...
 
-    def blocked(self) -> list[BlockedPayout]:
-        """Payouts of which an effect cannot be applied."""
+    def blocked(self, participation_ids: Sequence[str] | None = None) -> list[BlockedPayout]:
+        """Payouts of which an effect cannot be applied; all, or those of participations (tagged)."""
         ...
 
     def again(self, sequences: Sequence[int]) -> None:
@@ -204,6 +224,14 @@ class Outbox(Protocol):
 
     def counts(self) -> OutboxCounts:
         """How much is still to be told."""
+        ...
+
+
+class Verifier(Protocol):
+    """Proves the ledger from itself."""
+
+    def verify(self) -> Integrity:
+        """Check the whole ledger, and name what is wrong."""
         ...
 
 

@@ -44,6 +44,11 @@ def names_a_secret(key: str) -> bool:
 
 def _without_userinfo(run: re.Match[str]) -> str:
     # Up to the *last* @ of the run: a password typed unescaped may itself hold @, / or a quote.
-    scheme, separator, rest = run[0].partition("://")
-    _, at, host = rest.rpartition("@")
-    return f"{scheme}{separator}{STRUCK}@{host}" if at else run[0]
+    before, at, host = run[0].rpartition("@")
+    scheme, separator, _ = before.partition("://")
+    if not at or not separator:
+        return run[0]
+    if _PARAMETER.search(f"{before}{at}"):
+        # The @ may stand inside the parameter's value, and then what follows is no host but the rest of it.
+        return f"{scheme}{separator}{STRUCK}"
+    return f"{scheme}{separator}{STRUCK}@{host}"

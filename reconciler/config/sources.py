@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from reconciler.config.keys import KEYS, SECTIONS
 from reconciler.errors import ConfigError

@@ -6,10 +6,11 @@ PostgreSQL, started from binaries found on this machine or carried by developmen
 ports, under one folder, and gone when the process that started them is gone.
 
 * `binaries`: which mongod and which PostgreSQL run on this machine
-* `process`: start a server that cannot outlive us, wait for it with a limit, end it
+* `process`, `launcher`: start a server that cannot outlive us, wait for it with a limit, end it
 * `mongod`, `postgres`: one server each, with the ways to hurt it that the fault tests need
 * `stack`: both together
-* `sample`: a seeded platform to load into them, with everything ugly that real platforms hold
+* `sample`: a seeded platform to load into them, of a regular part (`population`) and everything ugly that real
+  platforms hold (`planting`), both made of `documents`
 
 Nothing here is imported by the service; the arrow goes only from `run.py demo`, tests and benchmarks to
 here. Documents are plain dicts and no other package of the project is imported, so that the sample cannot

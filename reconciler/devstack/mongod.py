@@ -108,7 +108,7 @@ class ReplicaSet:
 
     @property
     def uri(self) -> str:
-        """What goes into MONGODB_URI. It names all nodes, also those that are down."""
+        """What goes into MONGODB_URI; it names all nodes, also those that are down."""
         hosts = ",".join(node.address for node in self.nodes)
         choice = "directConnection=true" if self.options.standalone else f"replicaSet={SET_NAME}"
         return f"mongodb://{hosts}/?{choice}"

@@ -29,10 +29,9 @@ PAID_OUTCOMES = ("paid", "effect_blocked")
 class SampleSpec:
     """What to generate.
 
-    `now` is aware UTC in whole milliseconds. The two counts are of the regular platform; `ugly` adds some sixty
-    documents of each kind beside it, always the same. `due_percent` is the share of regular participations that are
-    due in campaigns whose terms allow any number, so it is an upper bound of the whole; the exact counts are in
-    `Sample.planted`.
+    `now` is aware UTC in whole milliseconds. The two counts are of the regular platform; `ugly` adds some fifty
+    participations and their campaigns beside it, one case each. `due_percent` is the share of due participations in
+    campaigns whose terms allow any number, so an upper bound of the whole; `Sample.planted` has the exact counts.
     """
 
     now: datetime

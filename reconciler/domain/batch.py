@@ -175,17 +175,27 @@ def plan_batch(
     """Decide what a batch posts. ``now`` is the time after the lock was taken."""
     plan = BatchPlan()
     holds = {hold.participation_id: hold for hold in view.open_holds}
-    for withdrawal in withdrawals:
+    for withdrawal in sorted(withdrawals, key=lambda one: tie_break(one.participation_id.tagged)):
         hold = holds.pop(withdrawal.participation_id.tagged, None)
         if hold is not None:
             plan.hold_events.append(_closed(hold, reason=withdrawal.reason))
     by_campaign: dict[str, list[PayoutRequest]] = defaultdict(list)
-    for request in requests:
+    for request in _newest_of_each(requests):
         by_campaign[request.due.participation.campaign_id.tagged].append(request)
     for campaign_id in sorted(by_campaign):
         campaign_holds = {key: hold for key, hold in holds.items() if hold.campaign_id == campaign_id}
         _Campaign(plan, view, campaign_holds, now=now, facts_age_max=facts_age_max).settle(by_campaign[campaign_id])
     return plan
+
+
+def _newest_of_each(requests: Iterable[PayoutRequest]) -> Iterable[PayoutRequest]:
+    """One request a payout. Asked for twice it is still one, and the newest facts speak for it."""
+    newest: dict[str, PayoutRequest] = {}
+    for request in requests:
+        known = newest.get(request.key)
+        if known is None or request.facts_at > known.facts_at:
+            newest[request.key] = request
+    return newest.values()
 
 
 class _Campaign:
@@ -206,6 +216,7 @@ class _Campaign:
         self._now = now
         self._oldest_facts = now - facts_age_max
         self._paid_streamers = dict(view.paid_participations)
+        self._pinned_currencies = {campaign_id: funding.currency for campaign_id, funding in view.fundings.items()}
         self._escrow_minor = 0
 
     def settle(self, requests: list[PayoutRequest]) -> None:
@@ -214,7 +225,10 @@ class _Campaign:
         if eligible:
             self._fund(max(eligible, key=lambda request: request.facts_at))
         for request in requests:
-            self._plan.outcomes[request.key] = self._without_money(request) or self._pay_or_hold(request)
+            outcome = self._without_money(request)
+            if outcome is not None and outcome is not Outcome.STALE:
+                self._drop_hold(request, reason=outcome.value)
+            self._plan.outcomes[request.key] = outcome or self._pay_or_hold(request)
 
     def _order(self, request: PayoutRequest) -> tuple[bool, datetime, tuple[bool, str]]:
         participation_id = request.due.participation.participation_id.tagged
@@ -230,8 +244,8 @@ class _Campaign:
         pair = (participation.campaign_id.tagged, participation.streamer_id)
         if request.n == 1 and pair in self._paid_streamers:
             return Outcome.DUPLICATE_PARTICIPATION
-        funding = self._view.fundings.get(participation.campaign_id.tagged)
-        if funding is not None and funding.currency != request.due.terms.currency:
+        currency = request.due.terms.currency
+        if self._pinned_currencies.get(participation.campaign_id.tagged, currency) != currency:
             return Outcome.CURRENCY_CHANGED
         if request.facts_at < self._oldest_facts:
             return Outcome.STALE
@@ -246,6 +260,8 @@ class _Campaign:
         """
         terms = newest.due.terms
         campaign_id = terms.campaign_id.tagged
+        # Pinned from here on for this very batch too: others of it may have been decided on a currency since changed.
+        self._pinned_currencies[campaign_id] = terms.currency
         escrow = accounts.escrow(terms.campaign_id)
         self._escrow_minor = self._view.escrow_minor.get((escrow, terms.currency), 0)
         last = self._view.fundings.get(campaign_id)
@@ -276,15 +292,19 @@ class _Campaign:
             if own_hold is None:
                 self._open_hold(request, behind=len(ahead))
             return Outcome.OVER_BUDGET
-        if own_hold is not None:
-            del self._waiting[own_hold.participation_id]
-            self._plan.hold_events.append(_closed(own_hold, reason="paid"))
+        self._drop_hold(request, reason="paid")
         self._plan.posted.append(NewPayout(entry=_payout_entry(request), request=request))
         self._escrow_minor -= gross_minor
         self._paid_streamers[participation.campaign_id.tagged, participation.streamer_id] = (
             participation.participation_id.tagged
         )
         return Outcome.NEW
+
+    def _drop_hold(self, request: PayoutRequest, *, reason: str) -> None:
+        """Close the request's hold, if it has one: what is decided must not stand before others."""
+        hold = self._waiting.pop(request.due.participation.participation_id.tagged, None)
+        if hold is not None:
+            self._plan.hold_events.append(_closed(hold, reason=reason))
 
     def _open_hold(self, request: PayoutRequest, *, behind: int) -> None:
         participation, currency = request.due.participation, request.due.terms.currency

@@ -14,6 +14,7 @@ AMOUNT_MINOR_MAX = 2**53
 platform's documents hold doubles."""
 
 RATE_DECIMALS = 9
+_CODE_LENGTH = 3
 _TOLERANCE = Fraction(1, 10**6)
 _HALF = Fraction(1, 2)
 
@@ -50,7 +51,8 @@ def parse_currency(value: object, default: str) -> str | Unreadable:
         return default
     if not isinstance(value, str):
         return Unreadable(f"is a {type(value).__name__}, not a currency code")
-    if minor_digits(value) is None:
+    # The length first: what is looked up is remembered, and a document may hold megabytes.
+    if len(value) != _CODE_LENGTH or minor_digits(value) is None:
         return Unreadable("is not a currency code of ISO 4217")
     return value
 

@@ -59,7 +59,7 @@ def parse_number(value: object) -> Fraction | Unreadable:
             return Fraction(value)
         case float():
             if not math.isfinite(value):
-                return Unreadable(f"is {value}")
+                return Unreadable("is not a finite number")
             return Fraction(Decimal(repr(value)))
         case Decimal():
             return _parse_decimal(value)
@@ -96,9 +96,11 @@ def parse_flag(value: object) -> bool | Unreadable:
 
 def _parse_decimal(value: Decimal) -> Fraction | Unreadable:
     if not value.is_finite():
-        return Unreadable(f"is {value}")
+        return Unreadable("is not a finite number")
+    if value == 0:
+        return Fraction(0)  # A zero has an exponent too, and it may be as huge as any.
     # A Decimal128 reaches 10^6144. As a fraction that is a number of 6,145 digits, and every later comparison and
     # message pays for it; nothing that is money or a count comes near.
-    if abs(value.adjusted()) > _DECIMAL_EXPONENT_MAX and value != 0:
+    if abs(value.adjusted()) > _DECIMAL_EXPONENT_MAX:
         return Unreadable(f"is of a magnitude beyond 10^{_DECIMAL_EXPONENT_MAX}")
     return Fraction(value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 FORMAT = 1
@@ -119,5 +119,6 @@ def batch_hash(*, previous: str, batch: int, created_at: datetime, rows: Rows, f
 
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
-        return value.isoformat(timespec="microseconds")
+        # Read back, every time is in UTC, whatever zone it came in.
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
     return value

@@ -13,6 +13,8 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from reconciler.errors import InvariantBroken, Outage
 
+__all__ = ["Engine", "masked_url", "open_engine", "reading", "rehearsing", "rows_as_dicts", "translated", "writing"]
+
 BUSY_TIMEOUT_MS = 15_000
 """How long a SQLite writer waits for another one; a batch takes milliseconds."""
 

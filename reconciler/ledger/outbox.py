@@ -47,10 +47,13 @@ class Outbox:
             chosen = bulk.among(connection, payouts.c.participation_id, participation_ids)
             return [task for task, _ in _read_tasks(connection, chosen & (outbox.c.status == "done"), limit=None)]
 
-    def blocked(self) -> list[BlockedPayout]:
-        """Payouts of which an effect cannot be applied."""
+    def blocked(self, participation_ids: Sequence[str] | None = None) -> list[BlockedPayout]:
+        """Payouts of which an effect cannot be applied; all, or those of participations (tagged)."""
         with reading(self._engine) as connection:
-            found = _read_tasks(connection, outbox.c.status == "blocked", limit=None)
+            chosen: sa.ColumnElement[bool] = sa.true()
+            if participation_ids is not None:
+                chosen = bulk.among(connection, payouts.c.participation_id, participation_ids)
+            found = _read_tasks(connection, chosen & (outbox.c.status == "blocked"), limit=None)
         return [
             BlockedPayout(task=task, blocked=BlockedEffect(effect=Effect(row.effect), obstacle=Obstacle(row.obstacle)))
             for task, row in found

@@ -108,10 +108,16 @@ class FactsReader:
         missing = [one for one, raw in zip(participation_ids, wanted, strict=True) if raw not in found]
         return FactsPage(participations=participations, campaigns=campaigns, missing=missing, facts_at=facts_at)
 
-    def pages(self, page_size: int) -> Iterator[FactsPage]:
-        """Every participation there is, in the order of ``_id``, with the campaigns of each page."""
+    def pages(self, page_size: int, campaign_id: str | None = None) -> Iterator[FactsPage]:
+        """Every participation there is, or those of one campaign, in the order of ``_id``, with their campaigns.
+
+        ``campaign_id`` is the plain identity; documents may hold it as text or as ObjectId.
+        """
         names = self._names.participation
-        with translated(), self._participations.find({}, _projection(names), sort=[("_id", 1)]) as cursor:
+        query: Document = {}
+        if campaign_id is not None:
+            query = {names["campaign_id"]: {"$in": _either_type([campaign_id])}}
+        with translated(), self._participations.find(query, _projection(names), sort=[("_id", 1)]) as cursor:
             for page in _pages(cursor, page_size):
                 facts_at = self._clock()
                 participations = [parse_participation(to_record(document, names)) for document in page]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from fractions import Fraction
 
 from bson.decimal128 import Decimal128
 from bson.objectid import ObjectId
 
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.money import format_minor
+from reconciler.domain.parsing import parse_number
 
 Names = Mapping[str, str]
 """Our field name → the document's."""
@@ -34,6 +36,15 @@ def to_record(document: Mapping[str, object], names: Names) -> dict[str, object]
 def to_bson_id(document_id: DocumentId) -> ObjectId | str:
     """The identity as the document has it."""
     return ObjectId(document_id.value) if document_id.kind is IdKind.OBJECT_ID else document_id.value
+
+
+def whole_number(value: object) -> int | None:
+    """A whole number, of whatever numeric type a program that saved the document made of it; None for all else.
+
+    Text is a number to a reader of facts, but nothing that MongoDB can compare or add to.
+    """
+    number = None if isinstance(value, str) else parse_number(to_plain(value))
+    return number.numerator if isinstance(number, Fraction) and number.denominator == 1 else None
 
 
 def to_document_money(amount_minor: int, currency: str) -> float | Decimal128:

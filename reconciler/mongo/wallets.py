@@ -6,7 +6,6 @@ to the shared fields and stores the new cumulative amounts: applied twice, late 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +17,24 @@ from pymongo.collection import Collection
 
 from reconciler.config.mapping import WalletFields
 from reconciler.domain.effects import Obstacle, WalletPosition
-from reconciler.domain.money import minor_digits, minor_per_major
-from reconciler.domain.parsing import Unreadable, parse_number
+from reconciler.domain.money import AMOUNT_MINOR_MAX, minor_digits, minor_per_major
 from reconciler.mongo.connection import Document
-from reconciler.mongo.values import to_plain
+from reconciler.mongo.values import whole_number
 
-_FINITE = {"$gt": -math.inf, "$lt": math.inf}
-"""Matches finite numbers only: null, NaN, strings and missing fields fail a range test on both sides."""
+SHARED_MINOR_MAX = 10**15
+"""Largest shared amount that is added to. MongoDB takes 15 digits of a double into a decimal sum, so a larger one would
+lose minor units; and a sum beyond 34 digits, rounded to the minor unit, is NaN."""
+
+# A test of a field also holds for an array of which one element passes, and an array cannot be added to.
+_NO_ARRAY: Document = {"$not": {"$type": "array"}}
+
+
+def _between(lowest: int, highest: int) -> Document:
+    """Matches numbers of that range only: null, NaN, text and missing fields fail a range test on both sides."""
+    return {"$gte": lowest, "$lte": highest} | _NO_ARRAY
+
+
+_MINOR = _between(-AMOUNT_MINOR_MAX, AMOUNT_MINOR_MAX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,27 +67,35 @@ class Wallets:
     def _update(self, position: WalletPosition) -> UpdateOne:
         names, currency = self._names, position.currency
         stored = f"{names.ledger}.{currency}"
-        is_older: Document = {f"{stored}.version": {"$gte": 0, "$lt": position.version}}
+        is_older: Document = {
+            stored: _NO_ARRAY,
+            f"{stored}.version": _between(0, position.version - 1),
+            # Were a lost amount taken for 0, all that was ever credited would be credited again.
+            f"{stored}.availableMinor": _MINOR,
+            f"{stored}.heldMinor": _MINOR,
+        }
         # With nothing stored, adding the whole position is right only while no wallet ever acknowledged one.
         allowed = [is_older] if position.acknowledged_version else [is_older, {stored: {"$exists": False}}]
-        query = {
-            names.user_id: position.streamer_id,
-            names.wallet_type: "streamer",
-            names.is_active: True,
-            names.currency: {"$in": [currency, None]} if currency == self._default_currency else currency,
+        currencies = [currency, None] if currency == self._default_currency else [currency]
+        query: Document = {
+            names.user_id: {"$eq": position.streamer_id} | _NO_ARRAY,
+            names.wallet_type: {"$eq": "streamer"} | _NO_ARRAY,
+            names.is_active: {"$eq": True} | _NO_ARRAY,
+            names.currency: {"$in": currencies} | _NO_ARRAY,
             "$and": [
                 {"$or": allowed},
-                {"$or": [{names.ledger: {"$exists": False}}, {names.ledger: {"$type": "object"}}]},
+                {"$or": [{names.ledger: {"$exists": False}}, {names.ledger: {"$type": "object"} | _NO_ARRAY}]},
             ],
         }
-        query |= dict.fromkeys(self._shared(), _FINITE)
+        major_max = SHARED_MINOR_MAX // minor_per_major(currency)
+        query |= dict.fromkeys(self._shared(), _between(-major_max, major_max))
         return UpdateOne(query, [{"$set": self._assignments(position)}])
 
     def _assignments(self, position: WalletPosition) -> Document:
         names, stored = self._names, f"{self._names.ledger}.{position.currency}"
         available, held = Int64(position.available_minor), Int64(position.held_minor)
-        more_available = {"$subtract": [available, {"$ifNull": [f"${stored}.availableMinor", 0]}]}
-        more_held = {"$subtract": [held, {"$ifNull": [f"${stored}.heldMinor", 0]}]}
+        more_available = {"$subtract": [available, {"$toLong": {"$ifNull": [f"${stored}.availableMinor", 0]}}]}
+        more_held = {"$subtract": [held, {"$toLong": {"$ifNull": [f"${stored}.heldMinor", 0]}}]}
         both = {"$add": [more_available, more_held]}
         return {
             names.withdrawable_balance: _added(names.withdrawable_balance, more_available, position.currency),
@@ -99,9 +117,11 @@ class Wallets:
         found: dict[str, Document] = {}
         query = {names.user_id: {"$in": sorted(set(streamer_ids))}}
         for wallet in self._collection.find(query, dict.fromkeys(fields, 1)):
-            # One user has one wallet; should there be more, the streamer's is the one that counts.
-            if wallet[names.user_id] not in found or wallet.get(names.wallet_type) == "streamer":
-                found[wallet[names.user_id]] = wallet
+            user_id = wallet[names.user_id]
+            # One user has one wallet; should there be more, the streamer's is the one that counts. A list of users
+            # is nobody's.
+            if isinstance(user_id, str) and (user_id not in found or wallet.get(names.wallet_type) == "streamer"):
+                found[user_id] = wallet
         return found
 
     def _outcome(self, position: WalletPosition, wallet: Document | None) -> Credited | Obstacle:
@@ -117,8 +137,6 @@ class Wallets:
             return Obstacle.WALLET_INACTIVE
         if (wallet.get(names.currency) or self._default_currency) != position.currency:
             return Obstacle.WALLET_CURRENCY
-        if any(isinstance(parse_number(_number(wallet.get(field))), Unreadable) for field in self._shared()):
-            return Obstacle.WALLET_MALFORMED
         if stored is None and position.acknowledged_version:
             return Obstacle.BASELINE_LOST
         return Obstacle.WALLET_MALFORMED
@@ -137,10 +155,4 @@ def _added(field: str, more_minor: Document, currency: str) -> Document:
 def _stored(ledger: object, currency: str) -> int | None:
     """The version that a wallet says it has seen; None when it says none."""
     of_currency = ledger.get(currency) if isinstance(ledger, Mapping) else None
-    version = of_currency.get("version") if isinstance(of_currency, Mapping) else None
-    return version if isinstance(version, int) and not isinstance(version, bool) else None
-
-
-def _number(value: object) -> object:
-    """Text is a number to a reader of facts, but nothing that MongoDB can add to."""
-    return None if isinstance(value, str) else to_plain(value)
+    return whole_number(of_currency.get("version")) if isinstance(of_currency, Mapping) else None

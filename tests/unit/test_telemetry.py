@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.config import LogSettings
@@ -32,6 +32,7 @@ REDACTED = [
         "mongodb://h/?tlsCertificateKeyFilePassword=***&tls=true",
     ),
     ("mongodb://h/?authMechanismProperties=AWS_SESSION_TOKEN:abc", "mongodb://h/?authMechanismProperties=***"),
+    ("https://h/?password=p@w&a=b", "https://***"),
     ("a=1;password=pw", "a=1;password=***"),
     ("connecting with password = 'p w' failed", "connecting with password = *** failed"),
     ("host=db user=u password=pw dbname=x", "host=db user=u password=*** dbname=x"),
@@ -65,6 +66,7 @@ schemes = st.sampled_from(["mongodb", "mongodb+srv", "postgresql+psycopg", "http
 prose = st.text(alphabet=string.ascii_lowercase + " .,:;()'\"")
 
 
+@settings(max_examples=500)
 @given(scheme=schemes, before=typed, after=typed, lead=prose, trail=prose)
 def test_a_planted_password_never_comes_out(scheme: str, before: str, after: str, lead: str, trail: str) -> None:
     password = f"{before}{MARK}{after}"
@@ -96,6 +98,7 @@ SECRET_NAMES = (
 )
 
 
+@settings(max_examples=500)
 @given(name=st.sampled_from(SECRET_NAMES), before=typed, after=typed, lead=prose)
 def test_a_planted_parameter_never_comes_out(name: str, before: str, after: str, lead: str) -> None:
     value = f"{before}{MARK}{after}"
@@ -104,6 +107,14 @@ def test_a_planted_parameter_never_comes_out(name: str, before: str, after: str,
         assert MARK not in redact(f"{lead} https://host/path?a=1&{name}={spelled}&b=2")
         assert MARK not in redact(f"{lead} host=h {name}={spelled} port=1")
     assert MARK not in redact(f"{lead} host=h {name}='with blanks {MARK}' port=1")
+
+
+@settings(max_examples=500)
+@given(name=st.sampled_from(SECRET_NAMES), first=typed, second=typed)
+def test_neither_of_two_planted_secrets_comes_out(name: str, first: str, second: str) -> None:
+    value = f"{second}{MARK}".replace("&", "")
+    assert MARK not in redact(f"lost postgresql://app:{first}{MARK}@host/db?{name}={value}&sslmode=require at last")
+    assert MARK not in redact(f"lost postgresql://app:{MARK}{name}={first}@host/db?{name}={value} at last")
 
 
 def test_redaction_stays_cheap_on_long_text() -> None:
@@ -186,8 +197,12 @@ def test_json_lines_hold_the_sentence_the_action_and_the_ids() -> None:
 
 def test_auto_is_plain_when_piped_and_coloured_on_a_terminal() -> None:
     pipe, terminal, forced = io.StringIO(), Terminal(), io.StringIO()
-    for settings, stream in ((LogSettings(), pipe), (LogSettings(), terminal), (LogSettings(format="console"), forced)):
-        configure_logging(settings, stream)
+    for log_settings, stream in (
+        (LogSettings(), pipe),
+        (LogSettings(), terminal),
+        (LogSettings(format="console"), forced),
+    ):
+        configure_logging(log_settings, stream)
         structlog.get_logger().warning("held one", action="payout_held", reason="over budget", count=2)
 
     timestamp, rest = lines_of(pipe)[0].split(" ", 1)

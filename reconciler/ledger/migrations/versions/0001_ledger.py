@@ -59,33 +59,33 @@ def _create_tables() -> None:
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("balance_minor", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint("kind <> 'escrow' OR balance_minor >= 0", name="ck_accounts_escrow_not_negative"),
-        sa.PrimaryKeyConstraint("account", "currency", name="pk_accounts"),
+        sa.CheckConstraint("kind <> 'escrow' OR balance_minor >= 0", name=op.f("ck_accounts_escrow_not_negative")),
+        sa.PrimaryKeyConstraint("account", "currency", name=op.f("pk_accounts")),
         sqlite_with_rowid=False,
     )
     op.create_table(
         "chain",
-        sa.Column("batch", sa.BigInteger(), nullable=False),
+        sa.Column("batch", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("format", sa.BigInteger(), nullable=False),
         sa.Column("previous_hash", sa.Text(), nullable=False),
         sa.Column("hash", sa.Text(), nullable=False),
         sa.Column("created_at", TIME, nullable=False),
-        sa.PrimaryKeyConstraint("batch", name="pk_chain"),
+        sa.PrimaryKeyConstraint("batch", name=op.f("pk_chain")),
         sqlite_with_rowid=False,
     )
     op.create_table(
         "chain_head",
-        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("batch", sa.BigInteger(), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.Column("hash", sa.Text(), nullable=False),
-        sa.CheckConstraint("id = 1", name="ck_chain_head_single"),
-        sa.PrimaryKeyConstraint("id", name="pk_chain_head"),
+        sa.CheckConstraint("id = 1", name=op.f("ck_chain_head_single")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_chain_head")),
         sqlite_with_rowid=False,
     )
     op.create_table(
         "entries",
-        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("batch", sa.BigInteger(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
@@ -98,8 +98,8 @@ def _create_tables() -> None:
         sa.Column("run_id", sa.Text(), nullable=False),
         sa.Column("booked_at", TIME, nullable=False),
         sa.Column("effective_at", TIME, nullable=False),
-        sa.PrimaryKeyConstraint("sequence", name="pk_entries"),
-        sa.UniqueConstraint("key", name="uq_entries_key"),
+        sa.PrimaryKeyConstraint("sequence", name=op.f("pk_entries")),
+        sa.UniqueConstraint("key", name=op.f("uq_entries_key")),
         sqlite_with_rowid=False,
     )
     op.create_index("ix_entries_batch", "entries", ["batch"])
@@ -117,8 +117,8 @@ def _create_tables() -> None:
         sa.Column("amount_minor", sa.BigInteger(), nullable=False),
         sa.Column("currency", sa.Text(), nullable=False),
         sa.Column("occurred_at", TIME, nullable=False),
-        sa.CheckConstraint("event IN ('opened', 'closed')", name="ck_hold_events_event"),
-        sa.PrimaryKeyConstraint("hold_key", "event", name="pk_hold_events"),
+        sa.CheckConstraint("event IN ('opened', 'closed')", name=op.f("ck_hold_events_event")),
+        sa.PrimaryKeyConstraint("hold_key", "event", name=op.f("pk_hold_events")),
         sqlite_with_rowid=False,
     )
     op.create_index("ix_hold_events_batch", "hold_events", ["batch"])
@@ -126,11 +126,11 @@ def _create_tables() -> None:
     op.create_index("ix_hold_events_participation_id", "hold_events", ["participation_id"])
     op.create_table(
         "ledger_identity",
-        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("ledger_id", sa.Text(), nullable=False),
         sa.Column("created_at", TIME, nullable=False),
-        sa.CheckConstraint("id = 1", name="ck_ledger_identity_single"),
-        sa.PrimaryKeyConstraint("id", name="pk_ledger_identity"),
+        sa.CheckConstraint("id = 1", name=op.f("ck_ledger_identity_single")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger_identity")),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -143,7 +143,7 @@ def _create_tables() -> None:
         sa.Column("outcome", sa.Text(), nullable=True),
         sa.Column("counts", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
-        sa.PrimaryKeyConstraint("run_id", name="pk_runs"),
+        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_runs")),
         sqlite_with_rowid=False,
     )
     op.create_index("ix_runs_kind_started_at", "runs", ["kind", "started_at"])
@@ -153,8 +153,8 @@ def _create_tables() -> None:
         sa.Column("currency", sa.Text(), nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.Column("projected_version", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint("projected_version <= version", name="ck_wallet_positions_projected_not_ahead"),
-        sa.PrimaryKeyConstraint("streamer_id", "currency", name="pk_wallet_positions"),
+        sa.CheckConstraint("projected_version <= version", name=op.f("ck_wallet_positions_projected_not_ahead")),
+        sa.PrimaryKeyConstraint("streamer_id", "currency", name=op.f("pk_wallet_positions")),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -167,15 +167,15 @@ def _create_tables() -> None:
         sa.Column("budget_minor", sa.BigInteger(), nullable=False),
         sa.Column("amount_minor", sa.BigInteger(), nullable=False),
         sa.Column("facts_at", TIME, nullable=False),
-        sa.ForeignKeyConstraint(["sequence"], ["entries.sequence"], name="fk_fundings_sequence_entries"),
-        sa.PrimaryKeyConstraint("campaign_id", "n", name="pk_fundings"),
-        sa.UniqueConstraint("sequence", name="uq_fundings_sequence"),
+        sa.ForeignKeyConstraint(["sequence"], ["entries.sequence"], name=op.f("fk_fundings_sequence_entries")),
+        sa.PrimaryKeyConstraint("campaign_id", "n", name=op.f("pk_fundings")),
+        sa.UniqueConstraint("sequence", name=op.f("uq_fundings_sequence")),
         sqlite_with_rowid=False,
     )
     op.create_index("ix_fundings_batch", "fundings", ["batch"])
     op.create_table(
         "outbox",
-        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("attempts", sa.BigInteger(), nullable=False),
         sa.Column("effect", sa.Text(), nullable=True),
@@ -183,9 +183,9 @@ def _create_tables() -> None:
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("not_before", TIME, nullable=False),
         sa.Column("done_at", TIME, nullable=True),
-        sa.CheckConstraint("status IN ('pending', 'blocked', 'done')", name="ck_outbox_status"),
-        sa.ForeignKeyConstraint(["sequence"], ["entries.sequence"], name="fk_outbox_sequence_entries"),
-        sa.PrimaryKeyConstraint("sequence", name="pk_outbox"),
+        sa.CheckConstraint("status IN ('pending', 'blocked', 'done')", name=op.f("ck_outbox_status")),
+        sa.ForeignKeyConstraint(["sequence"], ["entries.sequence"], name=op.f("fk_outbox_sequence_entries")),
+        sa.PrimaryKeyConstraint("sequence", name=op.f("pk_outbox")),
         sqlite_with_rowid=False,
     )
     op.create_index(
@@ -225,15 +225,15 @@ def _create_tables() -> None:
         sa.Column("fingerprint", sa.Text(), nullable=False),
         sa.Column("created_at", TIME, nullable=False),
         sa.CheckConstraint(
-            "kind <> 'payout' OR (amount_minor >= 0 AND fee_minor >= 0)", name="ck_payouts_payout_not_negative"
+            "kind <> 'payout' OR (amount_minor >= 0 AND fee_minor >= 0)", name=op.f("ck_payouts_payout_not_negative")
         ),
-        sa.CheckConstraint("gross_minor = amount_minor + fee_minor", name="ck_payouts_net_and_fee_are_gross"),
-        sa.ForeignKeyConstraint(["sequence"], ["entries.sequence"], name="fk_payouts_sequence_entries"),
-        sa.PrimaryKeyConstraint("payout_key", name="pk_payouts"),
+        sa.CheckConstraint("gross_minor = amount_minor + fee_minor", name=op.f("ck_payouts_net_and_fee_are_gross")),
+        sa.ForeignKeyConstraint(["sequence"], ["entries.sequence"], name=op.f("fk_payouts_sequence_entries")),
+        sa.PrimaryKeyConstraint("payout_key", name=op.f("pk_payouts")),
         sa.UniqueConstraint(
-            "kind", "campaign_id", "streamer_id", "n", name="uq_payouts_kind_campaign_id_streamer_id_n"
+            "kind", "campaign_id", "streamer_id", "n", name=op.f("uq_payouts_kind_campaign_id_streamer_id_n")
         ),
-        sa.UniqueConstraint("sequence", name="uq_payouts_sequence"),
+        sa.UniqueConstraint("sequence", name=op.f("uq_payouts_sequence")),
         sqlite_with_rowid=False,
     )
     op.create_index("ix_payouts_batch", "payouts", ["batch"])
@@ -253,12 +253,12 @@ def _create_tables() -> None:
         sa.ForeignKeyConstraint(
             ["account", "currency"],
             ["accounts.account", "accounts.currency"],
-            name="fk_postings_account_currency_accounts",
+            name=op.f("fk_postings_account_currency_accounts"),
         ),
-        sa.ForeignKeyConstraint(["sequence"], ["entries.sequence"], name="fk_postings_sequence_entries"),
-        sa.PrimaryKeyConstraint("sequence", "leg", name="pk_postings"),
+        sa.ForeignKeyConstraint(["sequence"], ["entries.sequence"], name=op.f("fk_postings_sequence_entries")),
+        sa.PrimaryKeyConstraint("sequence", "leg", name=op.f("pk_postings")),
         sa.UniqueConstraint(
-            "account", "currency", "account_version", name="uq_postings_account_currency_account_version"
+            "account", "currency", "account_version", name=op.f("uq_postings_account_currency_account_version")
         ),
         sqlite_with_rowid=False,
     )

@@ -1,0 +1,90 @@
+"""What each command does, once its arguments are understood."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import structlog
+import yaml
+
+from cli import render
+from cli.composition import Parts, parts_of
+from cli.session import Session
+from cli.waiting import wait_for_ledger
+from jobs.full_check import CheckOptions
+from reconciler.config import Settings
+from reconciler.exit_codes import ExitCode
+from reconciler.ledger import migrate as ledger_migrate
+from reconciler.mongo import indexes
+
+log = structlog.get_logger(__name__)
+
+
+def sweep_once(session: Session, settings: Settings, *, dry_run: bool) -> ExitCode:
+    """One sweep. Raises Outage, InvariantBroken or UsageError."""
+    with parts_of(settings) as parts:
+        prepare(parts)
+        result = parts.sweep.step("once", dry_run=dry_run or not settings.payout.enabled)
+    if session.as_json:
+        print_json(result.as_json())
+    else:
+        render.sweep(result)
+    return ExitCode.CLEAN
+
+
+def check(session: Session, settings: Settings, *, dry_run: bool, campaign_id: str | None) -> ExitCode:
+    """One full check. Raises Outage, InvariantBroken or UsageError."""
+    with parts_of(settings) as parts:
+        prepare(parts)
+        options = CheckOptions(
+            trigger="full_check", dry_run=dry_run or not settings.payout.enabled, campaign_id=campaign_id
+        )
+        with render.progress("Checking participations") as progress:
+            report, path = parts.full_check.step(options, progress)
+    if session.as_json:
+        print_json(report.as_json(settings.reports.json_breaks_max))
+    else:
+        render.report(report, path)
+    return report.exit_code
+
+
+def migrate(session: Session, settings: Settings) -> ExitCode:
+    """Bring both databases to what this program needs. Raises Outage or UsageError."""
+    with parts_of(settings) as parts:
+        wait_for_ledger(parts)
+        before, after = ledger_migrate.upgrade(parts.engine)
+        created = indexes.create_missing(parts.connection, settings.mapping)
+    names = [str(index) for index in created]
+    if session.as_json:
+        print_json({"ledger": {"before": before, "after": after}, "indexes_created": names})
+    else:
+        render.migration(before, after, names)
+    return ExitCode.CLEAN
+
+
+def config_check(_session: Session, settings: Settings, *, as_json: bool) -> ExitCode:
+    """Print the effective settings without credentials."""
+    if as_json:
+        print_json(settings.masked())
+    else:
+        sys.stdout.write(yaml.safe_dump(settings.masked(), sort_keys=False))
+    return ExitCode.CLEAN
+
+
+def prepare(parts: Parts) -> None:
+    """Make sure that both databases are there and are what this program needs, within the bounded wait."""
+    wait_for_ledger(parts)
+    ledger_migrate.require_current(parts.engine)
+    for index in indexes.missing(parts.connection, parts.settings.mapping):
+        log.warning(
+            "an index is missing, so queries are slow: run `python run.py migrate`",
+            action="index_missing",
+            index=str(index),
+        )
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """The one JSON document of a command, on stdout."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,123 @@
+"""The daemon's table of jobs, and its beginning and end as a process."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import NoReturn
+
+import structlog
+
+from cli.commands import prepare
+from cli.composition import Parts, parts_of
+from cli.failing import UNEXPECTED
+from jobs.daemon import Daemon, Job, stop_on_signals
+from jobs.full_check import CheckOptions, Stopped
+from jobs.halting import Halt
+from jobs.worker import WorkerSpec
+from reconciler.config import Settings
+from reconciler.errors import Outage, ReconcilerError
+from reconciler.exit_codes import ExitCode
+
+log = structlog.get_logger(__name__)
+
+
+def run_daemon(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT. A database that is away at the start is waited for like one that goes away later."""
+    with parts_of(settings) as parts:
+        stop_on_signals(parts.stopping, end_at_once)
+        if not _prepared(parts):
+            _end_process(ExitCode.CLEAN)
+        halt = Halt()
+        end = Daemon(jobs_of(parts, halt), stopping=parts.stopping, halt=halt, clock=parts.clock).run()
+        code = UNEXPECTED if end.by_defect else int(ExitCode.CLEAN)
+        if not end.in_time:
+            _end_process(code)
+    return code
+
+
+def jobs_of(parts: Parts, halt: Halt) -> list[Job]:
+    """What the daemon does, and when."""
+    settings = parts.settings
+
+    def sweep() -> None:
+        if not halt.is_on:
+            parts.sweep.step("sweep", dry_run=not settings.payout.enabled)
+
+    def full_check() -> None:
+        dry_run = halt.is_on or not settings.payout.enabled
+        try:
+            parts.full_check.step(CheckOptions(trigger="full_check", dry_run=dry_run))
+        except Stopped:
+            log.info("the check was stopped before it was through", action="check_stopped")
+
+    return [
+        Job(
+            worker=WorkerSpec(name="sweep", step=sweep, deadline_s=settings.sweep.deadline_s),
+            interval_s=settings.sweep.interval_s,
+        ),
+        Job(
+            worker=WorkerSpec(name="full_check", step=full_check, deadline_s=6 * settings.sweep.deadline_s),
+            cron=settings.full_check.cron,
+        ),
+        Job(
+            worker=WorkerSpec(name="housekeeping", step=parts.housekeeping.step, deadline_s=settings.sweep.deadline_s),
+            interval_s=settings.housekeeping.interval_s,
+        ),
+    ]
+
+
+def end_at_once(signal_number: int) -> None:
+    """What a second signal does. Nothing is lost: an open transaction is rolled back by its database."""
+    os._exit(128 + signal_number)
+
+
+def _end_process(code: int) -> NoReturn:
+    """End without waiting for threads that hang in a driver: what they had not committed, the database rolls back."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _prepared(parts: Parts) -> bool:
+    """Wait for both databases, however long that takes; False when told to stop meanwhile.
+
+    In a thread of its own, so that a signal is obeyed while a driver waits. Raises UsageError from there.
+    """
+    failures: list[ReconcilerError] = []
+
+    def prepare_patiently() -> None:
+        try:
+            _prepare_patiently(parts)
+        except ReconcilerError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=prepare_patiently, name="prepare", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        if parts.stopping.is_set():
+            return False
+        thread.join(0.2)
+    if failures:
+        raise failures[0]
+    return not parts.stopping.is_set()
+
+
+def _prepare_patiently(parts: Parts) -> None:
+    said = False
+    while not parts.stopping.is_set():
+        try:
+            prepare(parts)
+        except Outage as outage:
+            if not said:
+                log.warning(
+                    "a database cannot be reached yet; waiting for it",
+                    action="outage",
+                    database=outage.database,
+                    reason=outage.reason,
+                )
+            said = True
+            parts.stopping.wait(2.0)
+        else:
+            return

@@ -1,0 +1,152 @@
+"""How results look: tables on a terminal, plain `name: value` lines when piped. Only results go to stdout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from jobs.sweep import SweepResult
+from reconciler.domain.money import format_minor
+from reconciler.reports.model import Report, Sighting
+
+_BREAKS_SHOWN_MAX = 20
+_VERDICT_STYLE = {"clean": "bold green", "repaired": "bold green", "breaks": "bold yellow", "halted": "bold red"}
+_SEVERITY_STYLE = {"info": "dim", "warning": "yellow", "error": "red", "critical": "bold red"}
+
+
+def sweep(result: SweepResult) -> None:
+    """What a sweep did."""
+    settlement = result.settlement
+    verb = "would pay" if result.dry_run else "paid"
+    rows = [
+        ("due", str(settlement.due)),
+        (verb, _paid(settlement.paid, settlement.paid_minor)),
+        ("held (over budget)", str(settlement.held)),
+        *((f"skipped: {reason}", str(count)) for reason, count in sorted(settlement.skipped.items()) if count),
+        ("malformed campaigns", str(result.malformed_campaigns)),
+        ("effects applied", str(settlement.projected)),
+        ("effects blocked", str(result.blocked)),
+        ("seconds", f"{result.duration_s:.2f}"),
+    ]
+    title = "Sweep (dry run: nothing was paid)" if result.dry_run else "Sweep"
+    if not result.complete:
+        title += " - stopped before its end"
+    facts(title, rows)
+
+
+def report(found: Report, path: Path) -> None:
+    """What a check found: the verdict first."""
+    console = _console()
+    headline = (
+        f"{found.verdict.upper()}: {found.completeness.participations} participations checked, "
+        f"{sum(one.found.is_open for one in found.sightings)} open breaks, "
+        f"{found.repairs['paid']} paid and {found.repairs['projected']} effects repaired by this check"
+    )
+    console.print(Text(headline, style=_VERDICT_STYLE[found.verdict]), soft_wrap=True)
+    facts("Completeness", [(part, str(count)) for part, count in found.completeness.as_json().items()])
+    _totals(found)
+    facts("Breaks by kind", [(kind, str(count)) for kind, count in found.breaks_by_kind().items()] or [("none", "")])
+    _breaks(found.sightings)
+    console.print(f"Report: {path}", soft_wrap=True, highlight=False)
+
+
+def migration(before: str | None, after: str, created: Sequence[str]) -> None:
+    """What a migration changed."""
+    ledger = f"at {after} already" if before == after else f"{before or 'empty'} -> {after}"
+    facts("Migration", [("ledger", ledger), *(("index created", name) for name in created)])
+
+
+def facts(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Names and values under a title."""
+    if not _is_terminal():
+        sys.stdout.write(f"{title}\n" + "".join(f"  {name}: {value}\n" for name, value in rows))
+        return
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=False)
+    table.add_column(style="dim")
+    table.add_column(justify="right")
+    for name, value in rows:
+        table.add_row(Text(name), Text(value))
+    _console().print(table)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr while something long runs, if a person is watching."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _done, _total: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=max(done, total))
+
+
+def _totals(found: Report) -> None:
+    for one in found.totals:
+        amounts = {
+            "expected": one.expected_minor,
+            "paid": one.paid_minor,
+            "held": one.held_minor,
+            "difference": one.difference_minor,
+            "explained by holds and breaks": one.explained_minor,
+            "unexplained": one.difference_minor - one.explained_minor,
+        }
+        rows = [(name, format_minor(amount, one.currency)) for name, amount in amounts.items()]
+        facts(f"Control totals {one.currency} ({one.payouts_count} payouts)", rows)
+
+
+def _breaks(sightings: Sequence[Sighting]) -> None:
+    shown = [one.found for one in sightings][:_BREAKS_SHOWN_MAX]
+    if not shown:
+        return
+    rest = len(sightings) - len(shown)
+    if not _is_terminal():
+        for found in shown:
+            identity = found.participation_id or found.campaign_id or "-"
+            state = "repaired" if found.repaired else "open"
+            sys.stdout.write(
+                f"  {found.severity.label} {found.kind.value} {identity} {state}: {_one_line(found.detail)}\n"
+            )
+    else:
+        table = Table(title="Breaks", title_justify="left", box=box.SIMPLE)
+        for column in ("severity", "kind", "participation", "campaign", "why", "state"):
+            table.add_column(column, overflow="fold")
+        for found in shown:
+            table.add_row(
+                Text(found.severity.label, style=_SEVERITY_STYLE[found.severity.label]),
+                Text(found.kind.value),
+                Text(found.participation_id),
+                Text(found.campaign_id),
+                Text(_one_line(found.detail)),
+                Text("repaired" if found.repaired else "open"),
+            )
+        _console().print(table)
+    if rest > 0:
+        _console().print(f"… and {rest} more in the report", highlight=False)
+
+
+def _paid(count: int, paid_minor: Mapping[str, int]) -> str:
+    amounts = ", ".join(f"{format_minor(minor, currency)} {currency}" for currency, minor in sorted(paid_minor.items()))
+    return f"{count} ({amounts})" if amounts else str(count)
+
+
+def _one_line(text: str) -> str:
+    """Text from documents may hold line breaks and terminal control characters."""
+    return "".join(character if character.isprintable() else "�" for character in text)
+
+
+def _is_terminal() -> bool:
+    return _console().is_terminal
+
+
+def _console() -> Console:
+    return Console(file=sys.stdout)

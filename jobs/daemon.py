@@ -1,0 +1,104 @@
+"""The daemon: workers, the scheduler that wakes them, and the way all of it ends."""
+
+from __future__ import annotations
+
+import faulthandler
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import FrameType
+
+import structlog
+
+from jobs.halting import Halt
+from jobs.scheduler import Periodic, build_scheduler
+from jobs.worker import Worker, WorkerSpec
+from reconciler.clock import Clock
+
+log = structlog.get_logger(__name__)
+
+STOP_WITHIN_S = 8.0
+"""How long workers may take to reach a transaction's end; the process is gone two seconds later at the latest."""
+
+WATCHDOG_INTERVAL_S = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A worker and what wakes it: an interval in seconds, or cron in UTC."""
+
+    worker: WorkerSpec
+    interval_s: float | None = None
+    cron: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonEnd:
+    """How the daemon ended: whether every worker did in time, and whether one of them had a defect."""
+
+    in_time: bool
+    by_defect: bool
+
+
+class Daemon:
+    """Runs jobs until told to stop. Databases may come and go; a broken invariant halts what pays, and only that."""
+
+    def __init__(self, jobs: Sequence[Job], *, stopping: threading.Event, halt: Halt, clock: Clock) -> None:
+        self._stopping = stopping
+        self._clock = clock
+        self._has_defect = False
+        self._workers = [
+            Worker(job.worker, stopping=stopping, on_broken=halt.begin, on_death=self._end_by_defect) for job in jobs
+        ]
+        self._periodic = [
+            Periodic(name=job.worker.name, wake=worker.wake, interval_s=job.interval_s, cron=job.cron)
+            for job, worker in zip(jobs, self._workers, strict=True)
+        ]
+
+    def run(self) -> DaemonEnd:
+        """Run until ``stopping`` is set, or until a worker ends by a defect."""
+        for worker in self._workers:
+            worker.start()
+        watchdog = Periodic(name="watchdog", wake=self._watch_deadlines, interval_s=WATCHDOG_INTERVAL_S)
+        scheduler = build_scheduler([*self._periodic, watchdog], self._clock)
+        scheduler.start()
+        log.info("the daemon is running", action="daemon_started", jobs=[job.name for job in self._periodic])
+        # A wait without end could not be interrupted by a signal on every platform.
+        while not self._stopping.wait(1.0):
+            pass
+        log.info("stopping", action="daemon_stopping")
+        scheduler.shutdown(wait=False)
+        return DaemonEnd(in_time=self._join(), by_defect=self._has_defect)
+
+    def _end_by_defect(self) -> None:
+        self._has_defect = True
+        self._stopping.set()
+
+    def _join(self) -> bool:
+        until = time.monotonic() + STOP_WITHIN_S
+        stuck = [w.spec.name for w in self._workers if not w.join(max(0.0, until - time.monotonic()))]
+        if stuck:
+            log.error("workers did not end in time and are abandoned", action="daemon_abandons", workers=stuck)
+            faulthandler.dump_traceback(file=sys.stderr)
+        else:
+            log.info("stopped", action="daemon_stopped")
+        return not stuck
+
+    def _watch_deadlines(self) -> None:
+        for worker in self._workers:
+            worker.watch_deadline()
+
+
+def stop_on_signals(stopping: threading.Event, end_at_once: Callable[[int], None]) -> None:
+    """SIGTERM and SIGINT set ``stopping``; a second one calls ``end_at_once`` with its number."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if stopping.is_set():
+            end_at_once(number)
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)

@@ -1,0 +1,219 @@
+"""The full check: every participation against the ledger and its effects; repairs what is safe, names the rest."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from jobs.checking import CheckedPage, PageChecker
+from jobs.projecting import Projector
+from jobs.running import RunInProgress, RunRecorder
+from jobs.settlement import Settler
+from reconciler.domain.breaks import Break, BreakKind, Severity
+from reconciler.domain.campaign import MalformedCampaign
+from reconciler.domain.decision import Policy
+from reconciler.ports import BatchStamp, Facts, Integrity, Journal, LedgerReads, Outbox, Poster, Projection, Verifier
+from reconciler.reports.model import Completeness, Report, Sighting, Totals
+from reconciler.reports.writer import ReportDirectory
+
+log = structlog.get_logger(__name__)
+
+Progress = Callable[[int, int], None]
+"""Told how many participations were checked, and about how many there are."""
+
+
+class Stopped(Exception):
+    """The check was asked to end before it was through; nothing is reported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckOptions:
+    """``campaign_id``: only this campaign (plain identity). ``trigger``: who asked, kept with what is repaired."""
+
+    trigger: str
+    dry_run: bool = False
+    campaign_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FullCheck:
+    """One check at a time, over everything, in bounded memory: a page of participations after the other."""
+
+    facts: Facts
+    ledger: LedgerReads
+    journal: Journal
+    outbox: Outbox
+    projection: Projection
+    projector: Projector
+    verifier: Verifier
+    policy: Policy
+    recorder: RunRecorder
+    reports: ReportDirectory
+    config_fingerprint: str
+    page_size: int
+    stopping: threading.Event
+
+    def step(self, options: CheckOptions, progress: Progress = lambda _done, _all: None) -> tuple[Report, Path]:
+        """Check once, write the report, and answer it with its path.
+
+        Raises Outage, InvariantBroken, Stopped, or UsageError when the report cannot be written; then the newest report
+        stays the one before.
+        """
+        self.reports.require_writable()
+        with self.recorder.run("full_check", options.trigger) as run:
+            report = self._check(run, options, progress)
+            path = self.reports.write(report)
+            run.end(report.verdict, {"report_id": report.report_id, **report.breaks_by_kind()})
+        log.info(
+            "checked everything",
+            action="check_finished",
+            report_id=report.report_id,
+            verdict=report.verdict,
+            participations=report.completeness.participations,
+            breaks=report.breaks_by_kind(),
+            repairs=dict(report.repairs),
+        )
+        return report, path
+
+    def _check(self, run: RunInProgress, options: CheckOptions, progress: Progress) -> Report:
+        stamp = BatchStamp(run_id=run.run_id, trigger=options.trigger)
+        if not options.dry_run:
+            self.projector.drain()
+        total = _Tally()
+        with self._poster(dry_run=options.dry_run) as poster:
+            settler = Settler(
+                facts=self.facts,
+                ledger=self.ledger,
+                poster=poster,
+                projector=None if options.dry_run else self.projector,
+                policy=self.policy,
+            )
+            checker = PageChecker(
+                facts=self.facts,
+                ledger=self.ledger,
+                outbox=self.outbox,
+                projection=self.projection,
+                projector=self.projector,
+                settler=settler,
+                dry_run=options.dry_run,
+            )
+            expected_count = self.facts.count()
+            for page in self.facts.pages(self.page_size, options.campaign_id):
+                if self.stopping.is_set():
+                    raise Stopped
+                total.add(checker.check(page, stamp))
+                progress(total.completeness.participations, expected_count)
+        if options.campaign_id is None:
+            total.breaks += self._malformed_campaigns()
+        integrity = self.verifier.verify()
+        total.breaks += [Break(kind=BreakKind(fault.kind), detail=fault.detail) for fault in integrity.faults]
+        total.completeness.check()
+        return self._report(run, options, total, integrity)
+
+    def _poster(self, *, dry_run: bool) -> AbstractContextManager[Poster]:
+        return self.journal.rehearsal() if dry_run else nullcontext(self.journal)
+
+    def _malformed_campaigns(self) -> list[Break]:
+        return [
+            Break(
+                kind=BreakKind.MALFORMED,
+                reason="campaign",
+                campaign_id=str(campaign.campaign_id),
+                detail="; ".join(map(str, campaign.problems)),
+            )
+            for page in self.facts.paying_campaigns()
+            for campaign in page
+            if isinstance(campaign, MalformedCampaign)
+        ]
+
+    def _report(self, run: RunInProgress, options: CheckOptions, total: _Tally, integrity: Integrity) -> Report:
+        now = self.recorder.clock()
+        before = self.reports.first_seen()
+        sightings = [
+            Sighting(found=one, first_seen=before.get(_identity(one), run.record.started_at))
+            for one in sorted(total.breaks, key=_order)
+        ]
+        identities = {_identity(one.found) for one in sightings}
+        return Report(
+            report_id=f"{run.record.started_at:%Y%m%dT%H%M%SZ}-{run.run_id[:8]}",
+            kind="full_check" if options.campaign_id is None else "campaign_check",
+            trigger=options.trigger,
+            as_of=run.record.started_at,
+            started_at=run.record.started_at,
+            finished_at=now,
+            dry_run=options.dry_run,
+            config_fingerprint=self.config_fingerprint,
+            completeness=total.completeness,
+            totals=_totals(self.ledger, total.unpaid_minor),
+            sightings=sightings,
+            repairs={"paid": total.paid, "projected": total.projected},
+            carried={
+                "new": len(identities - before.keys()),
+                "carried": len(identities & before.keys()),
+                "cleared": len(before.keys() - identities),
+            },
+            integrity=integrity,
+        )
+
+
+class _Tally:
+    """What was found so far. Breaks are kept one by one: they are few, or the least of the problems."""
+
+    def __init__(self) -> None:
+        self.completeness = Completeness()
+        self.breaks: list[Break] = []
+        self.unpaid_minor: Counter[str] = Counter()
+        self.paid = 0
+        self.projected = 0
+
+    def add(self, page: CheckedPage) -> None:
+        for part, count in page.parts.items():
+            setattr(self.completeness, part, getattr(self.completeness, part) + count)
+        self.completeness.participations += page.participations
+        self.breaks += page.breaks
+        self.unpaid_minor += page.unpaid_minor
+        self.paid += page.paid
+        self.projected += page.projected
+
+
+def _totals(ledger: LedgerReads, unpaid_minor: Mapping[str, int]) -> list[Totals]:
+    """Control totals a currency. What is held or due and unpaid explains why less was paid than expected."""
+    paid = {one.currency: one for one in ledger.totals()}
+    totals = []
+    for currency in sorted({*paid, *unpaid_minor}):
+        found = paid.get(currency)
+        paid_minor = found.paid_minor if found else 0
+        held_minor = found.held_minor if found else 0
+        waiting_minor = held_minor + unpaid_minor.get(currency, 0)
+        totals.append(
+            Totals(
+                currency=currency,
+                expected_minor=paid_minor + waiting_minor,
+                paid_minor=paid_minor,
+                held_minor=held_minor,
+                reversed_minor=found.reversed_minor if found else 0,
+                refunded_minor=0,
+                explained_minor=waiting_minor,
+                payouts_count=found.payouts_count if found else 0,
+            )
+        )
+    return totals
+
+
+def _identity(found: Break) -> tuple[str, str, str, str]:
+    return found.kind.value, found.reason, found.participation_id, found.campaign_id
+
+
+def _order(found: Break) -> tuple[int, str, str, str]:
+    return -int(found.severity), found.kind.value, found.campaign_id, found.participation_id
+
+
+def is_halting(report: Report) -> bool:
+    """Whether a report says that paying must stop."""
+    return any(one.found.severity is Severity.CRITICAL for one in report.sightings)

@@ -1,0 +1,139 @@
+"""A worker: one daemon thread that runs a step whenever it is woken, and never two at once.
+
+APScheduler only wakes it. A job that hangs would otherwise be skipped for ever without a word, and a job that is late
+would be dropped; here a wake-up during a run means one more run, and a run beyond its deadline is said aloud.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from reconciler.errors import InvariantBroken, Outage, UsageError
+
+log = structlog.get_logger(__name__)
+
+BACKOFF_FIRST_S = 1.0
+BACKOFF_MAX_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSpec:
+    """What a worker does. ``deadline_s``: a run that takes longer is reported as stuck."""
+
+    name: str
+    step: Callable[[], object]
+    deadline_s: float
+
+
+class Worker:
+    """Runs a step until told to stop.
+
+    Outages and refusals are waited out; a broken invariant goes to ``on_broken``; a thread that ends by a defect calls
+    ``on_death``, and Python's excepthook for threads says why.
+    """
+
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        *,
+        stopping: threading.Event,
+        on_broken: Callable[[InvariantBroken], None],
+        on_death: Callable[[], None],
+    ) -> None:
+        self.spec = spec
+        self._stopping = stopping
+        self._on_broken = on_broken
+        self._on_death = on_death
+        self._woken = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name=spec.name, daemon=True)
+        self._busy_since: float | None = None
+        self._failures = 0
+        self._said_stuck = False
+
+    def start(self) -> None:
+        """Begin to wait for wake-ups."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Run the step as soon as it is not running."""
+        self._woken.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the thread to end; False when it did not in time."""
+        self._woken.set()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def watch_deadline(self) -> None:
+        """Say once when a run takes longer than it may, on the monotonic clock: a clock step changes nothing."""
+        busy_since = self._busy_since
+        busy_s = 0.0 if busy_since is None else time.monotonic() - busy_since
+        if busy_s > self.spec.deadline_s and not self._said_stuck:
+            log.error(
+                "a run takes longer than it may", action="worker_stuck", worker=self.spec.name, busy_s=round(busy_s)
+            )
+        self._said_stuck = busy_s > self.spec.deadline_s
+
+    def run_once(self) -> float | None:
+        """One run; answers in how many seconds it has to be tried again, or None when it is done."""
+        self._busy_since = time.monotonic()
+        try:
+            self.spec.step()
+        except Outage as outage:
+            return self._wait_out(outage)
+        except UsageError as error:
+            return self._wait_out_refusal(error)
+        except InvariantBroken as broken:
+            self._on_broken(broken)
+        finally:
+            self._busy_since = None
+        if self._failures:
+            log.info("it works again", action="outage_over", worker=self.spec.name, failed_runs=self._failures)
+        self._failures = 0
+        return None
+
+    def _wait_out(self, outage: Outage) -> float:
+        if self._failures == 0:
+            log.warning(
+                "a database cannot be reached; trying again until it can",
+                action="outage",
+                worker=self.spec.name,
+                database=outage.database,
+                reason=outage.reason,
+            )
+        return self._backoff_s()
+
+    def _wait_out_refusal(self, error: UsageError) -> float:
+        if self._failures == 0:
+            log.error("a run was refused", action="run_refused", worker=self.spec.name, reason=str(error))
+        return self._backoff_s()
+
+    def _backoff_s(self) -> float:
+        self._failures += 1
+        # The exponent is bounded too: after a night of failures 2**n would be a number of many digits.
+        return float(min(BACKOFF_FIRST_S * 2 ** min(self._failures - 1, 10), BACKOFF_MAX_S))
+
+    def _loop(self) -> None:
+        again_in_s: float | None = None
+        try:
+            while True:
+                self._woken.wait(again_in_s)
+                self._woken.clear()
+                if self._stopping.is_set():
+                    return
+                again_in_s = self.run_once()
+        finally:
+            # Reached in two ways: told to stop, or by a defect. A daemon that lives on without its sweep would be worse
+            # than one that ends and is started again.
+            if not self._stopping.is_set():
+                self._on_death()

@@ -1,0 +1,105 @@
+"""Breaks: where the facts, the ledger and the effects do not agree, with what to do about each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class Severity(IntEnum):
+    """How bad a break is. From ``WARNING`` on it makes a check end with exit code 1, ``CRITICAL`` halts paying."""
+
+    INFO = 0
+    WARNING = 1
+    ERROR = 2
+    CRITICAL = 3
+
+    @property
+    def label(self) -> str:
+        """As it stands in reports."""
+        return self.name.lower()
+
+
+class BreakKind(StrEnum):
+    """What does not agree."""
+
+    DUE_BUT_UNPAID = "due_but_unpaid"
+    HELD = "held"
+    DUE_BUT_INELIGIBLE = "due_but_ineligible"
+    EXISTS_DIFFERENT = "exists_different"
+    CAMPAIGN_MISSING = "campaign_missing"
+    MARKED_PAID_ELSEWHERE = "marked_paid_elsewhere"
+    DUPLICATE_PARTICIPATION = "duplicate_participation"
+    MALFORMED = "malformed"
+    PROJECTION_STALE = "projection_stale"
+    EFFECT_BLOCKED = "effect_blocked"
+    LEDGER_UNBALANCED = "ledger_unbalanced"
+    BALANCE_DIFFERS = "balance_differs"
+    CHAIN_BROKEN = "chain_broken"
+
+
+SEVERITY: dict[BreakKind, Severity] = {
+    BreakKind.DUE_BUT_UNPAID: Severity.ERROR,
+    BreakKind.HELD: Severity.WARNING,
+    BreakKind.DUE_BUT_INELIGIBLE: Severity.WARNING,
+    BreakKind.EXISTS_DIFFERENT: Severity.ERROR,
+    BreakKind.CAMPAIGN_MISSING: Severity.ERROR,
+    BreakKind.MARKED_PAID_ELSEWHERE: Severity.WARNING,
+    BreakKind.DUPLICATE_PARTICIPATION: Severity.WARNING,
+    BreakKind.MALFORMED: Severity.WARNING,
+    BreakKind.PROJECTION_STALE: Severity.WARNING,
+    BreakKind.EFFECT_BLOCKED: Severity.WARNING,
+    BreakKind.LEDGER_UNBALANCED: Severity.CRITICAL,
+    BreakKind.BALANCE_DIFFERS: Severity.CRITICAL,
+    BreakKind.CHAIN_BROKEN: Severity.CRITICAL,
+}
+
+ACTION: dict[BreakKind, str] = {
+    BreakKind.DUE_BUT_UNPAID: "run a sweep; if it stays unpaid, look at the daemon's log for this participation",
+    BreakKind.HELD: "raise the campaign's budget or reduce what is due; held payouts are retried with every sweep",
+    BreakKind.DUE_BUT_INELIGIBLE: "set the campaign's currency back to the one it was funded in",
+    BreakKind.EXISTS_DIFFERENT: "find out which document had this identity when it was paid",
+    BreakKind.CAMPAIGN_MISSING: "restore the campaign, or correct the participation's campaign id (mind its type)",
+    BreakKind.MARKED_PAID_ELSEWHERE: "make sure that it was settled; then leave it, or remove the mark to have it paid",
+    BreakKind.DUPLICATE_PARTICIPATION: "remove one of the two participations; the streamer was paid for the other one",
+    BreakKind.MALFORMED: "correct the field named; the document is looked at again with every sweep",
+    BreakKind.PROJECTION_STALE: "nothing, if repaired; else run the check again and look at what changes the document",
+    BreakKind.EFFECT_BLOCKED: "correct the document named; the effect is tried again by itself",
+    BreakKind.LEDGER_UNBALANCED: "stop paying and restore the ledger from a backup: an entry does not sum to zero",
+    BreakKind.BALANCE_DIFFERS: "stop paying: a balance is not the sum of its postings",
+    BreakKind.CHAIN_BROKEN: "stop paying: posted rows were changed; compare the batch named with a backup",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Break:
+    """One disagreement. Identities are plain hex or text; amounts are minor units of ``currency``."""
+
+    kind: BreakKind
+    reason: str = ""
+    participation_id: str = ""
+    campaign_id: str = ""
+    streamer_id: str = ""
+    payout_key: str = ""
+    currency: str = ""
+    expected_minor: int | None = None
+    actual_minor: int | None = None
+    detail: str = ""
+    repaired: bool = False
+
+    @property
+    def severity(self) -> Severity:
+        """Follows from the kind."""
+        return SEVERITY[self.kind]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it makes a check end with exit code 1."""
+        return not self.repaired and self.severity >= Severity.WARNING
+
+    @property
+    def delta_minor(self) -> int | None:
+        """Actual less expected."""
+        if self.expected_minor is None or self.actual_minor is None:
+            return None
+        return self.actual_minor - self.expected_minor

@@ -1,0 +1,190 @@
+"""The report of a check: ``schema: reconciliation-report/1``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from reconciler.domain.breaks import ACTION, Break, Severity
+from reconciler.errors import InvariantBroken
+from reconciler.exit_codes import ExitCode
+from reconciler.ports import Integrity
+
+SCHEMA = "reconciliation-report/1"
+
+
+@dataclass(slots=True, kw_only=True)
+class Completeness:
+    """What became of every participation. The parts sum to the whole, or the check itself is broken."""
+
+    participations: int = 0
+    matched: int = 0
+    not_due: int = 0
+    held: int = 0
+    in_flight: int = 0
+    settled_before_us: int = 0
+    broken: int = 0
+    malformed: int = 0
+
+    def check(self) -> None:
+        """Raises InvariantBroken when a participation was lost or counted twice."""
+        parts = sum(getattr(self, field.name) for field in fields(self)) - self.participations
+        if parts != self.participations:
+            raise InvariantBroken("completeness", f"{self.participations} participations, but {parts} accounted for")
+
+    def as_json(self) -> dict[str, int]:
+        """By name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Control totals of one currency, in minor units.
+
+    ``expected_minor``: payouts as posted and what is decided for the unpaid. The difference to what was paid is
+    explained by breaks and holds, or it is unexplained.
+    """
+
+    currency: str
+    expected_minor: int
+    paid_minor: int
+    held_minor: int
+    reversed_minor: int
+    refunded_minor: int
+    explained_minor: int
+    payouts_count: int
+
+    @property
+    def difference_minor(self) -> int:
+        """Expected less paid."""
+        return self.expected_minor - self.paid_minor
+
+    def as_json(self) -> dict[str, Any]:
+        """By name, with what follows from the rest."""
+        return {
+            "currency": self.currency,
+            "expected_minor": self.expected_minor,
+            "paid_minor": self.paid_minor,
+            "held_minor": self.held_minor,
+            "reversed_minor": self.reversed_minor,
+            "refunded_minor": self.refunded_minor,
+            "difference_minor": self.difference_minor,
+            "explained_minor": self.explained_minor,
+            "unexplained_minor": self.difference_minor - self.explained_minor,
+            "counts": {"payouts": self.payouts_count},
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """A break with its history: when it was first seen."""
+
+    found: Break
+    first_seen: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything one check found."""
+
+    report_id: str
+    kind: str
+    trigger: str
+    as_of: datetime
+    started_at: datetime
+    finished_at: datetime
+    dry_run: bool
+    config_fingerprint: str
+    completeness: Completeness
+    totals: Sequence[Totals]
+    sightings: Sequence[Sighting]
+    repairs: Mapping[str, int]
+    carried: Mapping[str, int]
+    integrity: Integrity
+
+    @property
+    def verdict(self) -> str:
+        """``halted``, ``breaks``, ``repaired`` or ``clean``."""
+        if any(one.found.severity is Severity.CRITICAL for one in self.sightings):
+            return "halted"
+        if any(one.found.is_open for one in self.sightings):
+            return "breaks"
+        return "repaired" if any(self.repairs.values()) else "clean"
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the process tells whoever started the check."""
+        by_verdict = {"halted": ExitCode.HALTED, "breaks": ExitCode.BREAKS}
+        return by_verdict.get(self.verdict, ExitCode.CLEAN)
+
+    def breaks_by_kind(self) -> dict[str, int]:
+        """Kind → how many, those that were repaired among them."""
+        return dict(sorted(Counter(one.found.kind.value for one in self.sightings).items()))
+
+    def break_rows(self) -> list[dict[str, Any]]:
+        """One row a break, with the columns of the CSV file."""
+        return [_break_row(one, self.as_of) for one in self.sightings]
+
+    def as_json(self, breaks_max: int) -> dict[str, Any]:
+        """The JSON document, with the first ``breaks_max`` breaks."""
+        integrity = self.integrity
+        faults = Counter(fault.kind for fault in integrity.faults)
+        return {
+            "schema": SCHEMA,
+            "report_id": self.report_id,
+            "kind": self.kind,
+            "trigger": self.trigger,
+            "as_of": _iso(self.as_of),
+            "started_at": _iso(self.started_at),
+            "finished_at": _iso(self.finished_at),
+            "duration_s": round((self.finished_at - self.started_at).total_seconds(), 3),
+            "dry_run": self.dry_run,
+            "verdict": self.verdict,
+            "exit_code": int(self.exit_code),
+            "config_fingerprint": self.config_fingerprint,
+            "positions": {
+                "ledger_sequence": integrity.ledger_sequence,
+                "chain_head": integrity.chain_head,
+                "resume_token_age_s": None,
+            },
+            "completeness": self.completeness.as_json(),
+            "totals": [one.as_json() for one in self.totals],
+            "breaks_by_kind": self.breaks_by_kind(),
+            "repairs": dict(self.repairs),
+            "carried": dict(self.carried),
+            "breaks": self.break_rows()[:breaks_max],
+            "integrity": {
+                "entries": integrity.entries,
+                "zero_sum": faults["ledger_unbalanced"] == 0,
+                "balances_rederived": faults["balance_differs"] == 0,
+                "chain_verified_to": integrity.chain_verified_to,
+            },
+        }
+
+
+def _break_row(sighting: Sighting, as_of: datetime) -> dict[str, Any]:
+    found = sighting.found
+    return {
+        "kind": found.kind.value,
+        "reason": found.reason,
+        "severity": found.severity.label,
+        "participation_id": found.participation_id,
+        "campaign_id": found.campaign_id,
+        "streamer_id": found.streamer_id,
+        "payout_key": found.payout_key,
+        "currency": found.currency,
+        "expected_minor": found.expected_minor,
+        "actual_minor": found.actual_minor,
+        "delta_minor": found.delta_minor,
+        "first_seen": _iso(sighting.first_seen),
+        "age_s": round((as_of - sighting.first_seen).total_seconds()),
+        "detail": found.detail,
+        "action": "repaired" if found.repaired else ACTION[found.kind],
+    }
+
+
+def _iso(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
