@@ -74,10 +74,11 @@ def app(
 
 
 @app.command()
+@click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document.")
 @click.pass_obj
-def migrate(session: Session) -> ExitCode:
+def migrate(session: Session, *, as_json: bool) -> ExitCode:
     """Create or upgrade the ledger's tables and MongoDB's indexes."""
-    return commands.migrate(session, session.settings())
+    return commands.migrate(session, session.settings(), as_json=as_json or session.as_json)
 
 
 @app.group()

@@ -50,14 +50,14 @@ def check(session: Session, settings: Settings, *, dry_run: bool, campaign_id: s
     return report.exit_code
 
 
-def migrate(session: Session, settings: Settings) -> ExitCode:
+def migrate(_session: Session, settings: Settings, *, as_json: bool) -> ExitCode:
     """Bring both databases to what this program needs. Raises Outage or UsageError."""
     with parts_of(settings) as parts:
         wait_for_ledger(parts)
         before, after = ledger_migrate.upgrade(parts.engine)
         created = indexes.create_missing(parts.connection, settings.mapping)
     names = [str(index) for index in created]
-    if session.as_json:
+    if as_json:
         print_json({"ledger": {"before": before, "after": after}, "indexes_created": names})
     else:
         render.migration(before, after, names)

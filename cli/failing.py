@@ -63,4 +63,5 @@ def exit_code_of() -> Iterator[Ending]:
 
 def _say(sentence: str) -> None:
     text = redact(" ".join(sentence.split())).rstrip(".")
-    sys.stderr.write(f"{text}.\n")
+    end = "" if text.endswith(("?", "!")) else "."
+    sys.stderr.write(f"{text}{end}\n")

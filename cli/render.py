@@ -44,18 +44,17 @@ def sweep(result: SweepResult) -> None:
 
 def report(found: Report, path: Path) -> None:
     """What a check found: the verdict first."""
-    console = _console()
     headline = (
         f"{found.verdict.upper()}: {found.completeness.participations} participations checked, "
         f"{sum(one.found.is_open for one in found.sightings)} open breaks, "
         f"{found.repairs['paid']} paid and {found.repairs['projected']} effects repaired by this check"
     )
-    console.print(Text(headline, style=_VERDICT_STYLE[found.verdict]), soft_wrap=True)
+    _line(headline, style=_VERDICT_STYLE[found.verdict])
     facts("Completeness", [(part, str(count)) for part, count in found.completeness.as_json().items()])
     _totals(found)
     facts("Breaks by kind", [(kind, str(count)) for kind, count in found.breaks_by_kind().items()] or [("none", "")])
     _breaks(found.sightings)
-    console.print(f"Report: {path}", soft_wrap=True, highlight=False)
+    _line(f"Report: {path}")
 
 
 def migration(before: str | None, after: str, created: Sequence[str]) -> None:
@@ -131,7 +130,7 @@ def _breaks(sightings: Sequence[Sighting]) -> None:
             )
         _console().print(table)
     if rest > 0:
-        _console().print(f"… and {rest} more in the report", highlight=False)
+        _line(f"… and {rest} more in the report")
 
 
 def _paid(count: int, paid_minor: Mapping[str, int]) -> str:
@@ -142,6 +141,14 @@ def _paid(count: int, paid_minor: Mapping[str, int]) -> str:
 def _one_line(text: str) -> str:
     """Text from documents may hold line breaks and terminal control characters."""
     return "".join(character if character.isprintable() else "�" for character in text)
+
+
+def _line(text: str, style: str = "") -> None:
+    # Only a terminal goes through rich: it ends the process by itself when whoever reads a pipe has gone.
+    if _is_terminal():
+        _console().print(Text(text, style=style), soft_wrap=True)
+    else:
+        sys.stdout.write(f"{text}\n")
 
 
 def _is_terminal() -> bool:

@@ -132,14 +132,17 @@ class PageChecker:
         ids = [one.participation_id.tagged for one in paid]
         tasks = self.outbox.told(ids)
         stale = self.projection.find_stale(tasks)
+        in_order: set[int] = set()
         still_stale: dict[int, str] = dict(stale)
         if stale and not self.dry_run:
             self.outbox.again(list(stale))
             checked.projected += self.projector.project(list(stale))
-            still_stale = dict(self.projection.find_stale(self.outbox.told(ids)))
+            told_again = self.outbox.told(ids)
+            still_stale = dict(self.projection.find_stale(told_again))
+            in_order = {task.sequence for task in told_again} - still_stale.keys()
         by_sequence = {task.sequence: task for task in tasks}
         for sequence, what in stale.items():
-            repaired = not self.dry_run and sequence not in still_stale
+            repaired = sequence in in_order
             checked.breaks.append(
                 _break_of_task(BreakKind.PROJECTION_STALE, by_sequence[sequence], what, repaired=repaired)
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,19 @@ from jobs.settlement import Settler
 from reconciler.domain.breaks import Break, BreakKind, Severity
 from reconciler.domain.campaign import MalformedCampaign
 from reconciler.domain.decision import Policy
-from reconciler.ports import BatchStamp, Facts, Integrity, Journal, LedgerReads, Outbox, Poster, Projection, Verifier
+from reconciler.errors import UsageError
+from reconciler.ports import (
+    BatchStamp,
+    Facts,
+    Integrity,
+    Journal,
+    LedgerReads,
+    Outbox,
+    PaidTotals,
+    Poster,
+    Projection,
+    Verifier,
+)
 from reconciler.reports.model import Completeness, Report, Sighting, Totals
 from reconciler.reports.writer import ReportDirectory
 
@@ -109,6 +121,8 @@ class FullCheck:
                     raise Stopped
                 total.add(checker.check(page, stamp))
                 progress(total.completeness.participations, expected_count)
+        if options.campaign_id is not None and not total.completeness.participations:
+            raise UsageError(f"there is no participation of a campaign {options.campaign_id}")
         if options.campaign_id is None:
             total.breaks += self._malformed_campaigns()
         integrity = self.verifier.verify()
@@ -150,7 +164,7 @@ class FullCheck:
             dry_run=options.dry_run,
             config_fingerprint=self.config_fingerprint,
             completeness=total.completeness,
-            totals=_totals(self.ledger, total.unpaid_minor),
+            totals=_totals(self.ledger.totals(options.campaign_id), total.unpaid_minor),
             sightings=sightings,
             repairs={"paid": total.paid, "projected": total.projected},
             carried={
@@ -182,9 +196,9 @@ class _Tally:
         self.projected += page.projected
 
 
-def _totals(ledger: LedgerReads, unpaid_minor: Mapping[str, int]) -> list[Totals]:
+def _totals(ledger_totals: Sequence[PaidTotals], unpaid_minor: Mapping[str, int]) -> list[Totals]:
     """Control totals a currency. What is held or due and unpaid explains why less was paid than expected."""
-    paid = {one.currency: one for one in ledger.totals()}
+    paid = {one.currency: one for one in ledger_totals}
     totals = []
     for currency in sorted({*paid, *unpaid_minor}):
         found = paid.get(currency)

@@ -32,10 +32,12 @@ class Projector:
     def drain(self) -> int:
         """Apply the effects of everything whose time has come; answers how many are complete.
 
-        Ends: what cannot be applied now is put off, so no task is ready twice.
+        Ends: each task is tried once, even when the time for which a blocked one is put off ends before the rest is
+        done.
         """
-        projected = 0
-        while tasks := self.outbox.ready(self.chunk_size):
+        projected, tried = 0, set[int]()
+        while tasks := [task for task in self.outbox.ready(self.chunk_size) if task.sequence not in tried]:
+            tried.update(task.sequence for task in tasks)
             projected += self._apply(tasks)
         return projected
 

@@ -190,8 +190,8 @@ class LedgerReads(Protocol):
         """Campaign → net amount paid in minor units, and its currency."""
         ...
 
-    def totals(self) -> list[PaidTotals]:
-        """Sums a currency over the whole ledger."""
+    def totals(self, campaign_id: str | None = None) -> list[PaidTotals]:
+        """Sums a currency over the whole ledger, or over one campaign (its plain identity)."""
         ...
 
 

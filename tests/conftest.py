@@ -16,7 +16,9 @@ from cli.composition import Parts, parts_of
 from reconciler.config import Settings, load
 from reconciler.devstack.mongod import ReplicaSet
 from reconciler.devstack.postgres import Postgres
+from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
+from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.indexes import create_missing
 from tests.support.platform import Platform
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pymongo.database import Database
+    from sqlalchemy.engine import Engine
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +60,14 @@ def mongo_database(mongo_uri: str) -> Iterator[Database[dict[str, Any]]]:
 
 
 @pytest.fixture
+def mongo_connection(mongo_uri: str, mongo_database: Database[dict[str, Any]]) -> Iterator[Connection]:
+    """The product's own connection to the test's database."""
+    connection = connect(mongo_uri, mongo_database.name, wait_max_s=10)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
 def postgres_url(postgres_server: Postgres) -> Iterator[str]:
     """An empty PostgreSQL database's URL; whoever is still connected at the end is thrown out."""
     name = f"test_{uuid4().hex}"
@@ -76,6 +87,15 @@ def ledger_url(request: pytest.FixtureRequest) -> str:
     url = request.getfixturevalue(f"{request.param}_url")
     assert isinstance(url, str)
     return url
+
+
+@pytest.fixture
+def engine(ledger_url: str) -> Iterator[Engine]:
+    """An empty ledger with its tables in place."""
+    engine = open_engine(ledger_url)
+    upgrade(engine)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def update(connection: Connection, table: sa.Table, rows: Sequence[Row], columns
         match = " AND ".join(f"{table.name}.{_QUOTE(name)} = given.{_QUOTE(name)}" for name in key)
         names = ", ".join(_QUOTE(column.name) for column in used)
         sql = f"UPDATE {table.name} SET {changes} FROM unnest({_casts(used)}) AS given({names}) WHERE {match}"
-        connection.execute(sa.text(sql), {c.name: [row[c.name] for row in rows] for c in used})
+        connection.execute(_checked(sql, used), {c.name: [row[c.name] for row in rows] for c in used})
     else:
         statement = sa.update(table).values({name: sa.bindparam(f"new_{name}") for name in columns})
         for name in key:
@@ -100,10 +100,19 @@ def _arrays(table: sa.Table, rows: Sequence[Row]) -> dict[str, list[Any]]:
 @cache
 def _unnest_insert(table: sa.Table, suffix: str) -> sa.TextClause:
     names = ", ".join(_QUOTE(column.name) for column in table.columns)
-    return sa.text(f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({_casts(table.columns)}){suffix}")
+    columns = list(table.columns)
+    return _checked(f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({_casts(columns)}){suffix}", columns)
 
 
-def _casts(columns: Sequence[sa.Column[Any]] | sa.ColumnCollection[str, sa.Column[Any]]) -> str:
+def _checked(sql: str, columns: Sequence[sa.Column[Any]]) -> sa.TextClause:
+    """The statement, with times that go through their type: it refuses those that would be read back as others."""
+    times = [column for column in columns if isinstance(column.type, UtcDateTime)]
+    return sa.text(sql).bindparams(
+        *(sa.bindparam(column.name, type_=postgresql.ARRAY(column.type)) for column in times)
+    )
+
+
+def _casts(columns: Sequence[sa.Column[Any]]) -> str:
     return ", ".join(f"CAST(:{column.name} AS {_array_type(column)})" for column in columns)
 
 

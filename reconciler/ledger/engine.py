@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,8 @@ __all__ = ["Engine", "masked_url", "open_engine", "reading", "rehearsing", "rows
 
 BUSY_TIMEOUT_MS = 15_000
 """How long a SQLite writer waits for another one; a batch takes milliseconds."""
+
+WAL_RETRY_S = 0.01
 
 CONNECT_TIMEOUT_S = 5
 
@@ -48,8 +51,8 @@ def _open_sqlite(url: URL) -> Engine:
         # The driver's own transaction handling begins too late (at the first write) and never IMMEDIATE; ours is in
         # `begin` below.
         connection.isolation_level = None
+        _use_wal(connection)
         for pragma in (
-            "journal_mode = WAL",
             "synchronous = FULL",
             f"busy_timeout = {BUSY_TIMEOUT_MS}",
             "foreign_keys = ON",
@@ -62,6 +65,24 @@ def _open_sqlite(url: URL) -> Engine:
         connection.exec_driver_sql(f"BEGIN {mode}")
 
     return engine
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch a new file to WAL; later connections find it so.
+
+    The first connections of two processes may refuse each other here at once: SQLite does not wait where waiting
+    could be a deadlock, whatever the busy timeout.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").close()
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+                raise
+            time.sleep(WAL_RETRY_S)
+        else:
+            return
 
 
 @contextmanager
@@ -109,11 +130,14 @@ def translated() -> Iterator[None]:
         if error.connection_invalidated or isinstance(error, exc.InterfaceError):
             raise Outage("ledger", _sentence(error)) from error
         raise InvariantBroken("ledger_unreadable", _sentence(error)) from error
+    except exc.StatementError as error:
+        # A value that its column's type refused, before the driver saw it.
+        raise InvariantBroken("ledger_refused_write", _sentence(error)) from error
     except exc.TimeoutError as error:
         raise Outage("ledger", "no connection became free in time") from error
 
 
-def _sentence(error: exc.DBAPIError) -> str:
+def _sentence(error: exc.StatementError) -> str:
     """The driver's own first line: SQLAlchemy adds the statement and its parameters, which are not for logs."""
     lines = str(error.orig).strip().splitlines()
     return lines[0] if lines else type(error.orig).__name__

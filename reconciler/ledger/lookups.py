@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, Engine
 from reconciler.domain import accounts
 from reconciler.domain.batch import Funding, LedgerView, OpenHold, PayoutRequest
 from reconciler.domain.decision import Settled
-from reconciler.domain.ids import DocumentId
+from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.ledger.bulk import among, pairs
 from reconciler.ledger.engine import reading
 from reconciler.ledger.schema import accounts as accounts_table
@@ -58,11 +58,13 @@ class LedgerReader:
         )
         with reading(self._engine) as connection:
             chosen = among(connection, payouts.c.campaign_id, [one.tagged for one in campaign_ids])
-            rows = connection.execute(query.where(chosen))
+            # All kinds there are: the index on campaigns begins with the kind, and without one the whole table is read.
+            rows = connection.execute(query.where(payouts.c.kind.in_(("payout", "reversal")), chosen))
             return {DocumentId.from_tagged(campaign): (int(total), currency) for campaign, currency, total in rows}
 
-    def totals(self) -> list[PaidTotals]:
-        """Sums a currency over the whole ledger."""
+    def totals(self, campaign_id: str | None = None) -> list[PaidTotals]:
+        """Sums a currency over the whole ledger, or over one campaign (its plain identity)."""
+        tagged = [f"{kind.value}:{campaign_id}" for kind in IdKind]
         is_payout = payouts.c.kind == "payout"
         query = sa.select(
             payouts.c.currency,
@@ -70,9 +72,13 @@ class LedgerReader:
             sa.func.coalesce(sa.func.sum(payouts.c.gross_minor).filter(is_payout), 0),
             sa.func.coalesce(sa.func.sum(payouts.c.gross_minor).filter(~is_payout), 0),
         ).group_by(payouts.c.currency)
+        of_campaign: sa.ColumnElement[bool] = sa.true()
+        if campaign_id is not None:
+            query = query.where(payouts.c.campaign_id.in_(tagged))
+            of_campaign = _opened.c.campaign_id.in_(tagged)
         held: Counter[str] = Counter()
         with reading(self._engine) as connection:
-            for hold in _open_holds(connection, sa.true()):
+            for hold in _open_holds(connection, of_campaign):
                 held[hold.currency] += hold.amount_minor
             paid = {row[0]: row for row in connection.execute(query)}
         return [
@@ -141,12 +147,11 @@ def _paid_participations(
     connection: Connection, campaign_streamers: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], str]:
     wanted = pairs(connection, sorted(set(campaign_streamers)))
-    query = (
-        sa.select(payouts.c.campaign_id, payouts.c.streamer_id, payouts.c.participation_id)
-        .join_from(
-            wanted, payouts, (payouts.c.campaign_id == wanted.c.first) & (payouts.c.streamer_id == wanted.c.second)
-        )
-        .where(payouts.c.kind == "payout")
+    # A condition, not a join: without statistics SQLite takes `kind` alone for the best use of the index, and compares
+    # every payout there is with every pair.
+    query = sa.select(payouts.c.campaign_id, payouts.c.streamer_id, payouts.c.participation_id).where(
+        payouts.c.kind == "payout",
+        sa.tuple_(payouts.c.campaign_id, payouts.c.streamer_id).in_(sa.select(wanted.c.first, wanted.c.second)),
     )
     return {(row.campaign_id, row.streamer_id): row.participation_id for row in connection.execute(query)}
 

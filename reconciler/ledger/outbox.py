@@ -17,12 +17,17 @@ from reconciler.errors import InvariantBroken
 from reconciler.ledger import bulk
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.lookups import read_accounts
+from reconciler.ledger.rows import lock_head
 from reconciler.ledger.schema import outbox, payouts, wallet_positions
 from reconciler.ports import BlockedPayout, OutboxCounts
 
 
 class Outbox:
-    """``blocked_retry`` is how long a blocked task waits: a person has to act first."""
+    """``blocked_retry`` is how long a blocked task waits: a person has to act first.
+
+    What writes here takes the lock that posting takes. Both touch many wallets' positions: without it, two projectors
+    or a projector and a poster deadlock on PostgreSQL, and of two acknowledgements the older could be the last.
+    """
 
     def __init__(self, engine: Engine, *, clock: Clock, blocked_retry: timedelta) -> None:
         self._engine = engine
@@ -66,6 +71,7 @@ class Outbox:
         """
         now = self._clock()
         with writing(self._engine) as connection:
+            lock_head(connection)
             chosen = bulk.among(connection, payouts.c.sequence, sequences)
             wallets = connection.execute(sa.select(payouts.c.streamer_id, payouts.c.currency).distinct().where(chosen))
             raised = [
@@ -80,6 +86,7 @@ class Outbox:
         """Record what became of a chunk."""
         now = self._clock()
         with writing(self._engine) as connection:
+            lock_head(connection)
             bulk.update(
                 connection,
                 outbox,

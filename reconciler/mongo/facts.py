@@ -23,7 +23,7 @@ from reconciler.domain.participation import (
     parse_participation,
 )
 from reconciler.mongo.connection import Connection, Document, is_standalone, translated
-from reconciler.mongo.indexes import due_fields
+from reconciler.mongo.indexes import due_fields, has_due_index
 from reconciler.mongo.names import FactNames
 from reconciler.mongo.values import to_bson_id, to_plain, to_record
 from reconciler.ports import FactsPage
@@ -39,12 +39,13 @@ class FactsReader:
         self, connection: Connection, mapping: MappingSettings, defaults: CampaignDefaults, *, clock: Clock
     ) -> None:
         self._connection = connection
+        self._mapping = mapping
         self._names = FactNames.of(mapping)
         self._transactions = mapping.transactions
         self._defaults = defaults
         self._clock = clock
         self._standalone: bool | None = None
-        self._due_index = [(field, ASCENDING) for field in due_fields(mapping)]
+        self._has_due_index: bool | None = None
         collections = mapping.collections
         self._campaigns = connection.database[collections.campaigns]
         self._participations = connection.database[collections.participations]
@@ -52,6 +53,9 @@ class FactsReader:
 
     def paying_campaigns(self) -> Iterator[Sequence[Campaign]]:
         """Campaigns with a status that pays, in pages, malformed ones among them."""
+        with translated():
+            # Once a sweep: the hint of an index that somebody dropped would fail the query, and slow beats never.
+            self._has_due_index = has_due_index(self._connection, self._mapping)
         query = {self._names.campaign["status"]: {"$in": sorted(CAMPAIGN_STATUSES_THAT_PAY)}}
         with translated(), self._campaigns.find(query, _projection(self._names.campaign)) as cursor:
             for page in _pages(cursor, CAMPAIGNS_A_QUERY_MAX):
@@ -70,9 +74,7 @@ class FactsReader:
             return
         projection = {"_id": 1}
         query = self.candidates_query(campaigns)
-        find = self._participations.find(
-            query, projection, sort=[("_id", 1)], hint=self._due_index, allow_disk_use=True
-        )
+        find = self._participations.find(query, projection, sort=[("_id", 1)], hint=self._hint(), allow_disk_use=True)
         with translated(), find as cursor:
             for page in _pages(cursor, page_size):
                 yield [_identity(document) for document in page]
@@ -147,6 +149,11 @@ class FactsReader:
         with translated(), self._statement.find(query, projection) as cursor:
             credited = {(str(line[names.campaign_id]), str(line[names.user_id])) for line in cursor}
         return {(c.tagged, streamer_id) for c, streamer_id in pairs if (c.value, streamer_id) in credited}
+
+    def _hint(self) -> list[tuple[str, int]] | None:
+        if self._has_due_index is None:
+            self._has_due_index = has_due_index(self._connection, self._mapping)
+        return [(field, ASCENDING) for field in due_fields(self._mapping)] if self._has_due_index else None
 
     def _snapshot(self) -> AbstractContextManager[ClientSession | None]:
         if self._standalone is None:

@@ -101,8 +101,9 @@ class GKeys:
             names.locked_with: {"$in": sorted({task.campaign_id.value for task in tasks})},
             names.locked_at: {"$not": {"$type": "date"}},
         }
+        # As text: a key may hold lists there, which the query matches too, and which are nobody's.
         left = {
-            (key[names.user_id], key[names.locked_with])
+            (str(key[names.user_id]), str(key[names.locked_with]))
             for key in self._collection.find(query, {names.user_id: 1, names.locked_with: 1})
         }
         return {task.sequence for task in tasks if (task.streamer_id, task.campaign_id.value) in left}

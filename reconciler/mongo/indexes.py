@@ -28,6 +28,11 @@ def due_fields(mapping: MappingSettings) -> tuple[str, ...]:
     return names.campaign_id, names.final_earnings_transferred, names.status, names.impressions
 
 
+def has_due_index(connection: Connection, mapping: MappingSettings) -> bool:
+    """Whether the due query can name its index. The caller translates the driver's errors."""
+    return due_fields(mapping) in _present(connection, mapping.collections.participations)
+
+
 def needed(mapping: MappingSettings) -> tuple[Index, ...]:
     """The indexes, under the configured names of collections and fields."""
     collections, statement, gkeys = mapping.collections, mapping.transactions, mapping.gkeys

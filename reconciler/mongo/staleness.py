@@ -14,7 +14,7 @@ from reconciler.domain.effects import ProjectionTask
 from reconciler.domain.ids import statement_line_id
 from reconciler.domain.money import parse_amount_minor
 from reconciler.mongo.connection import Connection, Document, translated
-from reconciler.mongo.values import to_bson_id, to_plain
+from reconciler.mongo.values import to_bson_id, to_plain, whole_number
 
 
 class Staleness:
@@ -72,10 +72,12 @@ class Staleness:
         """Whether a wallet says less of the ledger than it acknowledged."""
         names = self._names.wallets
         users = sorted({task.streamer_id for task in tasks})
-        ledgers: dict[str, Any] = {
-            wallet[names.user_id]: wallet.get(names.ledger)
-            for wallet in self._wallets.find({names.user_id: {"$in": users}}, {names.user_id: 1, names.ledger: 1})
-        }
+        ledgers: dict[str, Any] = {}
+        fields = (names.user_id, names.wallet_type, names.ledger)
+        for wallet in self._wallets.find({names.user_id: {"$in": users}}, dict.fromkeys(fields, 1)):
+            user_id = str(wallet[names.user_id])
+            if user_id not in ledgers or wallet.get(names.wallet_type) == "streamer":
+                ledgers[user_id] = wallet.get(names.ledger)
         for task in tasks:
             shown = _of_currency(ledgers.get(task.streamer_id), task.currency)
             if shown.get("version", -1) < task.position.acknowledged_version:
@@ -102,7 +104,7 @@ class Staleness:
         }
         locked: dict[tuple[str, str], list[Document]] = defaultdict(list)
         for key in self._gkeys.find(query, {names.user_id: 1, names.locked_with: 1, names.locked_at: 1}):
-            locked[key[names.user_id], key[names.locked_with]].append(key)
+            locked[str(key[names.user_id]), str(key[names.locked_with])].append(key)
         for task in tasks:
             for key in locked[task.streamer_id, task.campaign_id.value]:
                 locked_at = key.get(names.locked_at)
@@ -115,4 +117,5 @@ def _of_currency(ledger: object, currency: str) -> dict[str, int]:
     found = ledger.get(currency) if isinstance(ledger, Mapping) else None
     if not isinstance(found, Mapping):
         return {}
-    return {key: int(value) for key, value in found.items() if isinstance(value, int)}
+    numbers = ((key, whole_number(value)) for key, value in found.items())
+    return {key: number for key, number in numbers if number is not None}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from bson.decimal128 import Decimal128
@@ -147,9 +148,16 @@ def _added(field: str, more_minor: Document, currency: str) -> Document:
 
     Added in decimal: a double's binary dust is rounded away and never accumulates.
     """
-    major = {"$divide": [{"$toDecimal": more_minor}, Decimal128(str(minor_per_major(currency)))]}
+    major = {"$divide": [{"$toDecimal": more_minor}, _decimal(minor_per_major(currency))]}
     total = {"$round": [{"$add": [f"${field}", major]}, minor_digits(currency)]}
-    return {"$cond": [{"$eq": [{"$type": f"${field}"}, "decimal"]}, total, {"$toDouble": total}]}
+    in_its_type = {"$cond": [{"$eq": [{"$type": f"${field}"}, "decimal"]}, "$$total", {"$toDouble": "$$total"}]}
+    return {"$let": {"vars": {"total": total}, "in": in_its_type}}
+
+
+@cache
+def _decimal(number: int) -> Decimal128:
+    """Making one costs more than all the rest of an update."""
+    return Decimal128(str(number))
 
 
 def _stored(ledger: object, currency: str) -> int | None:

@@ -106,6 +106,11 @@ class Report:
     integrity: Integrity
 
     @property
+    def is_whole(self) -> bool:
+        """Whether everything was checked, and not one campaign only."""
+        return self.kind == "full_check"
+
+    @property
     def verdict(self) -> str:
         """``halted``, ``breaks``, ``repaired`` or ``clean``."""
         if any(one.found.severity is Severity.CRITICAL for one in self.sightings):

@@ -69,8 +69,10 @@ class ReportDirectory:
             self._directory.mkdir(parents=True, exist_ok=True)
             _replace(path, lambda file: file.write(document))
             _replace(path.with_suffix(".csv"), lambda file: frame.to_csv(file, index=False))
-            _replace(self._directory / "latest.csv", lambda file: frame.to_csv(file, index=False))
-            _replace(self.latest, lambda file: file.write(document))
+            # A check of one campaign says nothing of the others, so it does not stand for the newest whole one.
+            if report.is_whole:
+                _replace(self._directory / "latest.csv", lambda file: frame.to_csv(file, index=False))
+                _replace(self.latest, lambda file: file.write(document))
         except OSError as error:
             raise UsageError(f"the report cannot be written to {self._directory}: {error.strerror}") from error
         return path

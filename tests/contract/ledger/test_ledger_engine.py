@@ -1,0 +1,215 @@
+"""No driver's exception leaves the ledger: an outage, or a broken invariant, in one sentence and without a password."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from reconciler.devstack.postgres import PASSWORD, Postgres
+from reconciler.devstack.process import free_port
+from reconciler.domain.batch import Outcome
+from reconciler.errors import InvariantBroken, Outage, ReconcilerError
+from reconciler.ledger import engine as engine_module
+from reconciler.ledger import schema
+from reconciler.ledger.engine import masked_url, open_engine, reading, writing
+from reconciler.ledger.lookups import LedgerReader
+from reconciler.ledger.migrate import require_current, upgrade
+from tests.support.ledger import STAMP, everything, journal_of, ledger_is_sound, request, rows_of
+
+
+@pytest.fixture(scope="module")
+def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A server that the tests of this file may hurt; each leaves it running."""
+    with Postgres(tmp_path_factory.mktemp("own_postgres")) as postgres:
+        yield postgres
+
+
+@pytest.fixture
+def own_ledger(own_postgres: Postgres) -> Iterator[Engine]:
+    own_postgres.drop_database("own")
+    engine = open_engine(own_postgres.create_database("own"))
+    upgrade(engine)
+    yield engine
+    engine.dispose()
+
+
+def is_for_people(error: ReconcilerError) -> None:
+    for text in (str(error), repr(error)):
+        assert PASSWORD not in text
+        assert "[SQL" not in text
+        assert "\n" not in text
+    assert len(str(error)) > 30
+
+
+def test_a_killed_postgresql_is_an_outage_until_it_is_back(own_postgres: Postgres, own_ledger: Engine) -> None:
+    journal, reader = journal_of(own_ledger), LedgerReader(own_ledger)
+    journal.post([request("p1")], STAMP)
+
+    own_postgres.kill()
+    try:
+        for act in (
+            lambda: journal.post([request("p2")], STAMP),
+            reader.open_holds,
+            lambda: upgrade(own_ledger),
+            lambda: require_current(own_ledger),
+        ):
+            with pytest.raises(Outage) as outage:
+                act()
+            is_for_people(outage.value)
+            assert str(outage.value).startswith("The ledger's database cannot be reached: ")
+    finally:
+        own_postgres.restart()
+
+    # The same engine goes on, and has not forgotten who was paid.
+    found = journal.post([request("p1"), request("p2", campaign="c2")], STAMP).outcomes
+    assert list(found.values()) == [Outcome.EXISTS, Outcome.NEW]
+    ledger_is_sound(own_ledger)
+
+
+def test_a_postgresql_that_dies_in_the_middle_of_a_batch_posts_nothing(
+    own_postgres: Postgres, own_ledger: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = everything(own_ledger)
+
+    def kill(**_: Any) -> str:
+        own_postgres.kill()
+        return "0" * 64
+
+    try:
+        with monkeypatch.context() as patch, pytest.raises(Outage) as outage:
+            patch.setattr("reconciler.ledger.rows.batch_hash", kill)
+            journal_of(own_ledger).post([request("p1")], STAMP)
+    finally:
+        own_postgres.restart()
+
+    is_for_people(outage.value)
+    assert everything(own_ledger) == before
+
+
+def test_nobody_at_the_address_is_an_outage() -> None:
+    engine = open_engine(f"postgresql://ledger:{PASSWORD}@127.0.0.1:{free_port()}/ledger")
+    with pytest.raises(Outage) as outage:
+        require_current(engine)
+    is_for_people(outage.value)
+
+
+def test_a_database_that_is_not_there_is_an_outage(own_postgres: Postgres) -> None:
+    engine = open_engine(own_postgres.database_url("nowhere"))
+    with pytest.raises(Outage, match="nowhere") as outage:
+        require_current(engine)
+    is_for_people(outage.value)
+
+
+def test_a_locked_sqlite_file_is_an_outage(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "BUSY_TIMEOUT_MS", 50)
+    engine = open_engine(sqlite_url)
+    upgrade(engine)
+    other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(Outage, match="database is locked") as outage:
+        journal_of(engine).post([request()], STAMP)
+    assert LedgerReader(engine).totals() == []  # who reads does not wait
+
+    other.execute("ROLLBACK")
+    other.close()
+    is_for_people(outage.value)
+    assert list(journal_of(engine).post([request()], STAMP).outcomes.values()) == [Outcome.NEW]
+    engine.dispose()
+
+
+def test_a_new_file_that_another_one_is_writing_to_is_waited_for(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two daemons that start on a new file: SQLite refuses the second's switch to WAL at once, without waiting."""
+    other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waits = []
+
+    def until_the_other_is_done(seconds: float) -> None:
+        waits.append(seconds)
+        other.execute("ROLLBACK")
+
+    monkeypatch.setattr("reconciler.ledger.engine.time.sleep", until_the_other_is_done)
+    engine = open_engine(sqlite_url)
+    upgrade(engine)
+
+    other.close()
+    engine.dispose()
+    assert waits == [engine_module.WAL_RETRY_S]
+
+
+def test_a_file_that_is_no_database_is_told_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("this is no database, and must stay what it is\n" * 100)
+    before = path.read_bytes()
+
+    with pytest.raises((InvariantBroken, Outage), match="file is not a database") as told:
+        require_current(open_engine(f"sqlite:///{path}"))
+
+    is_for_people(told.value)
+    assert path.read_bytes() == before
+
+
+def test_a_folder_that_is_not_there_is_an_outage(tmp_path: Path) -> None:
+    with pytest.raises(Outage, match="unable to open database file"):
+        require_current(open_engine(f"sqlite:///{tmp_path / 'absent' / 'ledger.db'}"))
+
+
+def test_what_a_trigger_refuses_is_a_broken_invariant(engine: Engine) -> None:
+    journal_of(engine).post([request()], STAMP)
+    with pytest.raises(InvariantBroken, match="the journal is append-only") as broken, writing(engine) as connection:
+        connection.execute(sa.update(schema.payouts).values(trigger="rewritten"))
+    is_for_people(broken.value)
+    assert broken.value.invariant == "ledger_refused_write"
+
+
+def test_what_raises_is_rolled_back(engine: Engine) -> None:
+    before = everything(engine)
+    with pytest.raises(ZeroDivisionError), writing(engine) as connection:
+        connection.execute(sa.update(schema.chain_head).values(batch=7))
+        raise ZeroDivisionError
+    assert everything(engine) == before
+
+
+def test_a_read_sees_one_moment(engine: Engine) -> None:
+    count = sa.select(sa.func.count()).select_from(schema.payouts)
+    with reading(engine) as connection:
+        assert connection.execute(count).scalar_one() == 0
+        journal_of(engine).post([request()], STAMP)
+        assert connection.execute(count).scalar_one() == 0
+    assert len(rows_of(engine, schema.payouts)) == 1
+
+
+def test_sqlite_is_set_to_survive_a_power_cut(sqlite_url: str) -> None:
+    engine = open_engine(sqlite_url)
+    with reading(engine) as connection:
+        found = {
+            pragma: connection.exec_driver_sql(f"PRAGMA {pragma}").scalar_one()
+            for pragma in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    engine.dispose()
+    assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 15_000}
+
+
+def test_postgresql_commits_durably_and_tells_times_in_utc(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    with reading(engine) as connection:
+        found = [
+            connection.exec_driver_sql(f"SHOW {setting}").scalar_one()
+            for setting in ("synchronous_commit", "timezone", "transaction_isolation", "transaction_read_only")
+        ]
+    with writing(engine) as connection:
+        found.append(connection.exec_driver_sql("SHOW transaction_isolation").scalar_one())
+    engine.dispose()
+    assert found == ["on", "UTC", "repeatable read", "on", "read committed"]
+
+
+def test_the_url_is_shown_without_its_password(ledger_url: str) -> None:
+    assert PASSWORD not in masked_url(open_engine(ledger_url))

@@ -1,0 +1,42 @@
+"""Batches of one campaign, short to write down and short to compare."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from reconciler.domain.batch import BatchPlan, NewFunding, NewPayout, Outcome, PayoutRequest
+from reconciler.domain.campaign import CampaignTerms
+from tests.support.decisions import NOW, oid, request, terms
+
+MINUTE = timedelta(minutes=1)
+
+
+def budget(major: int, **changes: object) -> CampaignTerms:
+    """A campaign whose every payout is 100.00, with a budget of so many major units."""
+    return terms(budget=major, payment_rate=100, target_impressions=1_000, **changes)
+
+
+def asked(number: int, major: int, *, minutes: int = 0, streamer: int | None = None) -> PayoutRequest:
+    """A payout of 100.00 for a participation, asked on facts so many minutes after NOW."""
+    return request(number, budget(major), streamer=streamer, facts_at=NOW + minutes * MINUTE)
+
+
+def outcomes(plan: BatchPlan) -> dict[int, Outcome]:
+    """By number of the participation."""
+    return {int(key.split(":")[2], 16): outcome for key, outcome in plan.outcomes.items()}
+
+
+def funded(plan: BatchPlan) -> list[int]:
+    return [item.amount_minor for item in plan.posted if isinstance(item, NewFunding)]
+
+
+def paid(plan: BatchPlan) -> list[str]:
+    return [item.entry.key for item in plan.posted if isinstance(item, NewPayout)]
+
+
+def holds(plan: BatchPlan) -> list[tuple[str, str, str]]:
+    return [(event.event, event.hold_key, event.reason) for event in plan.hold_events]
+
+
+def hold_key(number: int, n: int = 1) -> str:
+    return f"hold:{oid(number).tagged}:{n}"

@@ -1,0 +1,1 @@
+"""The rules of payment, without a server: tables of cases in order of precedence, and properties."""

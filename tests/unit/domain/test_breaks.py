@@ -1,0 +1,43 @@
+"""Every break says how bad it is and what to do, and only an open one makes a check fail."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.domain.breaks import ACTION, SEVERITY, Break, BreakKind, Severity
+
+
+@pytest.mark.parametrize("kind", BreakKind)
+def test_every_kind_has_a_severity_and_an_action(kind: BreakKind) -> None:
+    assert Break(kind=kind).severity is SEVERITY[kind]
+    assert ACTION[kind]
+
+
+def test_only_a_damaged_ledger_halts_paying() -> None:
+    critical = {kind.value for kind, severity in SEVERITY.items() if severity is Severity.CRITICAL}
+
+    assert critical == {"ledger_unbalanced", "balance_differs", "chain_broken"}
+
+
+@pytest.mark.parametrize("kind", BreakKind)
+@pytest.mark.parametrize("repaired", [True, False])
+def test_a_break_is_open_unless_it_was_repaired_or_only_informs(kind: BreakKind, repaired: bool) -> None:
+    one = Break(kind=kind, repaired=repaired)
+
+    assert one.is_open is (not repaired and SEVERITY[kind] is not Severity.INFO)
+
+
+@pytest.mark.parametrize(
+    ("expected_minor", "actual_minor", "delta_minor"),
+    [(330_000, 0, -330_000), (0, 5, 5), (7, 7, 0), (None, 7, None), (7, None, None), (None, None, None)],
+)
+def test_the_difference_is_actual_less_expected(
+    expected_minor: int | None, actual_minor: int | None, delta_minor: int | None
+) -> None:
+    one = Break(kind=BreakKind.BALANCE_DIFFERS, expected_minor=expected_minor, actual_minor=actual_minor)
+
+    assert one.delta_minor == delta_minor
+
+
+def test_severities_are_ordered() -> None:
+    assert [severity.label for severity in sorted(Severity)] == ["info", "warning", "error", "critical"]
