@@ -214,7 +214,8 @@ class ReplicaSet:
             str(binary),
             f"--dbpath={node.data}",
             f"--port={node.port}",
-            f"--unixSocketPrefix={node.folder}",
+            # A socket in a deep folder has a name too long to bind, and nobody connects that way.
+            "--nounixsocket",
             *QUIET_AND_SMALL,
         ]
         command += [f"--setParameter={parameter}" for parameter in self.options.parameters]

@@ -1,0 +1,86 @@
+"""Die before and after every effect of a sweep, each in turn: one plain sweep mends it, and nobody is paid twice."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from cli.composition import Parts
+from reconciler.config import Settings
+from tests.support.crowd import crowd
+from tests.support.dying import DyingSweeps
+from tests.support.invariants import ledger_violations, opening, violations
+from tests.support.ledger_rows import paid_minor
+from tests.support.platform import Platform
+
+A_PAGE = 2
+"""Participations a transaction, and a bulk write."""
+
+EFFECTS = ("campaignparticipations", "wallets", "transactions", "gkeys", "campaignparticipations", "campaigns")
+
+
+@pytest.fixture(scope="module")
+def sweeps() -> Iterator[DyingSweeps]:
+    with DyingSweeps() as sweeps:
+        yield sweeps
+
+
+def dying_settings(settings: Settings) -> dict[str, object]:
+    return {
+        "mongodb.uri": settings.mongodb.uri.get_secret_value(),
+        "mongodb.database": settings.mongodb.database,
+        "ledger.url": settings.ledger.url.get_secret_value(),
+        "sweep.page_size": A_PAGE,
+        "projection.batch_size": A_PAGE,
+    }
+
+
+def around(*effects: str) -> list[str]:
+    return [name for effect in effects for name in (f"before {effect}", f"after {effect}")]
+
+
+def boundaries_of_one_page() -> list[str]:
+    """The run begins; posted; told, effect by effect; kept that it was told; the run ends."""
+    told = [f"update {collection}" for collection in EFFECTS]
+    return around("a commit", "a commit", *told, "a commit", "a commit")
+
+
+def test_death_at_every_boundary_is_mended_by_one_sweep(
+    sweeps: DyingSweeps, platform: Platform, parts: Parts, settings: Settings
+) -> None:
+    paid = crowd(platform, A_PAGE)
+    before = opening(parts.engine, platform.database)
+    whole = sweeps.run(dying_settings(settings))
+    assert (whole.by_signal, whole.boundaries) == (0, boundaries_of_one_page())
+    assert violations(parts.engine, platform.database, before) == []
+
+    for index, name in enumerate(whole.boundaries):
+        place = f"died at boundary {index}, {name}"
+        paid |= crowd(platform, A_PAGE)
+        before = opening(parts.engine, platform.database)
+
+        died = sweeps.run(dying_settings(settings), die_at=index)
+
+        assert (died.by_signal, died.boundaries) == (signal.SIGKILL, whole.boundaries[: index + 1]), place
+        assert ledger_violations(parts.engine, before) == [], place
+        parts.sweep.step("test")
+        assert paid_minor(parts.engine) == paid, place
+        assert violations(parts.engine, platform.database, before) == [], place
+
+
+def test_death_after_death_ends_with_everybody_paid_once(
+    sweeps: DyingSweeps, platform: Platform, parts: Parts, settings: Settings
+) -> None:
+    """Each sweep goes on where the one before it died, and dies itself one boundary later; until one gets through."""
+    paid = crowd(platform, 2 * A_PAGE + 1)
+    before = opening(parts.engine, platform.database)
+    deaths = 0
+    while sweeps.run(dying_settings(settings), die_at=deaths).by_signal == signal.SIGKILL:
+        assert ledger_violations(parts.engine, before) == [], deaths
+        deaths += 1
+
+    assert deaths > len(EFFECTS)
+    assert paid_minor(parts.engine) == paid
+    assert violations(parts.engine, platform.database, before) == []
