@@ -29,7 +29,7 @@ class Earnings:
 
 
 def earnings(terms: CampaignTerms, impressions: int, overdelivery: Overdelivery) -> Earnings:
-    """Gross earnings of one participation that reached its target (DOMAIN 3).
+    """Gross earnings of one participation that reached its target.
 
     cpm: impressions · rate / 1000 in major units, rounded half-up to the minor unit once, at the end; fixed: the rate.
     """

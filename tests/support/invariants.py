@@ -1,4 +1,4 @@
-"""The invariants of DESIGN.md 9 (1 to 6, and 8), read from both databases without the code that keeps them."""
+"""The invariants of docs/invariants.md (1 to 6, and 8), read from both databases without the code that keeps them."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_reference_case(sample: Sample) -> None:
 
 
 def test_regular_terms_agree_with_their_payment(sample: Sample) -> None:
-    """The oracle checked by the book: DOMAIN.md 2 and 3, in fractions."""
+    """The oracle checked by hand: targets and earnings in fractions."""
     minor_units = {"INR": 100, "JPY": 1, "KWD": 1_000}
     for plan in sample.plans:
         terms = plan.terms
