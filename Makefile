@@ -38,7 +38,7 @@ live: setup ## the same with the daemon and simulated viewers, until Ctrl-C
 	@$(BIN)/python run.py demo --live $(ARGS)
 
 test: setup ## the whole suite, with real servers; ARGS="-k sweep" for a part
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q --numprocesses=2 --dist=loadfile $(ARGS)
 
 check: format-check lint types imports test ## what CI runs: format, lint, types, imports, tests
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cli import commands, demo_command
+from cli import commands, demo_command, explain_command, people_commands, reading_commands, verify_commands
 from cli.daemon import run_daemon
 from cli.failing import exit_code_of
 from cli.session import Session
@@ -104,6 +104,40 @@ def config_check(session: Session, *, as_json: bool) -> ExitCode:
 def demo(session: Session, *, live: bool, seed: int, keep: Path | None) -> ExitCode:
     """Run the whole thing on this machine: real servers, sample data, two sweeps, a full check."""
     return demo_command.run(session, live=live, seed=seed, folder=keep or Path("var/demo"))
+
+
+@app.group()
+def payouts() -> None:
+    """Look at payouts, and decide about them."""
+
+
+@app.group()
+def holds() -> None:
+    """Payouts that wait."""
+
+
+@app.group()
+def ledger() -> None:
+    """Read, prove and correct the ledger."""
+
+
+_MEMBERS: tuple[tuple[click.Group, tuple[click.Command, ...]], ...] = (
+    (payouts, (*reading_commands.PAYOUT_COMMANDS, *people_commands.PAYOUT_COMMANDS)),
+    (
+        ledger,
+        (
+            *reading_commands.LEDGER_COMMANDS,
+            verify_commands.verify,
+            verify_commands.anchor,
+            *people_commands.LEDGER_COMMANDS,
+        ),
+    ),
+    (holds, (people_commands.holds_list,)),
+    (app, (explain_command.explain_command, *people_commands.TOP_COMMANDS)),
+)
+for group, group_members in _MEMBERS:
+    for member in group_members:
+        group.add_command(member)
 
 
 def _tune_collector() -> None:

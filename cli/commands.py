@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -15,9 +17,12 @@ from cli.session import Session
 from cli.waiting import wait_for_ledger
 from jobs.full_check import CheckOptions
 from reconciler.config import Settings
+from reconciler.domain.breaks import Severity
+from reconciler.errors import InvariantBroken
 from reconciler.exit_codes import ExitCode
 from reconciler.ledger import migrate as ledger_migrate
 from reconciler.mongo import indexes
+from reconciler.reports.model import Report
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +31,8 @@ def sweep_once(session: Session, settings: Settings, *, dry_run: bool) -> ExitCo
     """One sweep. Raises Outage, InvariantBroken or UsageError."""
     with parts_of(settings) as parts:
         prepare(parts)
-        result = parts.sweep.step("once", dry_run=dry_run or not settings.payout.enabled)
+        with halting(parts):
+            result = parts.sweep.step("once", dry_run=dry_run or not settings.payout.enabled)
     if session.as_json:
         print_json(result.as_json())
     else:
@@ -38,16 +44,21 @@ def check(session: Session, settings: Settings, *, dry_run: bool, campaign_id: s
     """One full check. Raises Outage, InvariantBroken or UsageError."""
     with parts_of(settings) as parts:
         prepare(parts)
+        # Checks go on while paying is halted: they say what they see, and repair nothing.
+        is_halted = parts.desk.is_halted()
         options = CheckOptions(
-            trigger="full_check", dry_run=dry_run or not settings.payout.enabled, campaign_id=campaign_id
+            trigger="full_check",
+            dry_run=dry_run or is_halted or not settings.payout.enabled,
+            campaign_id=campaign_id,
         )
-        with render.progress("Checking participations") as progress:
+        with halting(parts), render.progress("Checking participations") as progress:
             report, path = parts.full_check.step(options, progress)
+        keep_halt(parts, report)
     if session.as_json:
         print_json(report.as_json(settings.reports.json_breaks_max))
     else:
         render.report(report, path)
-    return report.exit_code
+    return ExitCode.HALTED if is_halted else report.exit_code
 
 
 def migrate(_session: Session, settings: Settings, *, as_json: bool) -> ExitCode:
@@ -71,6 +82,23 @@ def config_check(_session: Session, settings: Settings, *, as_json: bool) -> Exi
     else:
         sys.stdout.write(yaml.safe_dump(settings.masked(), sort_keys=False))
     return ExitCode.CLEAN
+
+
+@contextmanager
+def halting(parts: Parts) -> Iterator[None]:
+    """Write a broken invariant down, so that nobody pays until a person has looked; it goes on its way."""
+    try:
+        yield
+    except InvariantBroken as broken:
+        parts.desk.halt(broken.invariant, broken.detail)
+        raise
+
+
+def keep_halt(parts: Parts, report: Report) -> None:
+    """Halt paying when a check found the ledger contradicting itself, whether it was to repair anything or not."""
+    critical = [one.found for one in report.sightings if one.found.severity is Severity.CRITICAL]
+    if critical:
+        parts.desk.halt(critical[0].kind.value, critical[0].detail)
 
 
 def prepare(parts: Parts) -> None:

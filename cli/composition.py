@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,21 +12,27 @@ from datetime import timedelta
 from jobs.full_check import FullCheck
 from jobs.housekeeping import Housekeeping
 from jobs.projecting import Projector
+from jobs.refunds import Refunds
 from jobs.running import RunRecorder
 from jobs.sweep import Sweep, SweepLimits
 from reconciler.clock import Clock, utc_now
 from reconciler.config import Settings
+from reconciler.domain.batch import PostingRules
 from reconciler.domain.campaign import CampaignDefaults
-from reconciler.domain.decision import Policy, Rule
+from reconciler.domain.decision import Policy, Rule, Scope
 from reconciler.domain.earnings import Overdelivery
+from reconciler.domain.money import parse_amount_minor
+from reconciler.ledger.desk import Desk
 from reconciler.ledger.engine import Engine, open_engine
-from reconciler.ledger.journal import Journal
+from reconciler.ledger.escrows import Treasury
+from reconciler.ledger.journal import Fence, Journal, no_fence
 from reconciler.ledger.lookups import LedgerReader
 from reconciler.ledger.outbox import Outbox
-from reconciler.ledger.runs import RunLog
+from reconciler.ledger.runs import RunLog, last_sequence, ledger_id
 from reconciler.ledger.verify import Verifier
 from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.facts import FactsReader
+from reconciler.mongo.ledger_state import LedgerState
 from reconciler.mongo.projection import Projection
 from reconciler.reports.writer import ReportDirectory
 
@@ -48,40 +55,43 @@ class Parts:
     runs: RunLog
     recorder: RunRecorder
     policy: Policy
+    guard: LedgerState
+    desk: Desk
     sweep: Sweep
     full_check: FullCheck
     housekeeping: Housekeeping
 
 
 @contextmanager
-def parts_of(settings: Settings, *, clock: Clock = utc_now) -> Iterator[Parts]:
+def parts_of(settings: Settings, *, clock: Clock = utc_now, fence: Fence = no_fence) -> Iterator[Parts]:
     """The parts for some settings. Nothing connects until it is used; all connections are closed at the end."""
     connection = connect(
         settings.mongodb.uri.get_secret_value(), settings.mongodb.database, wait_max_s=settings.mongodb.wait_max_s
     )
     engine = open_engine(settings.ledger.url.get_secret_value())
     try:
-        yield _wired(settings, connection, engine, clock)
+        yield _wired(settings, connection, engine, clock, fence)
     finally:
         engine.dispose()
         connection.close()
 
 
-def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Clock) -> Parts:
+def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Clock, fence: Fence) -> Parts:
     payout, mapping = settings.payout, settings.mapping
     defaults = CampaignDefaults(
         currency=payout.default_currency,
         fixed_impressions_per_unit=settings.completion.fixed_impressions_per_unit,
     )
-    rules = {Rule.IMPRESSIONS_TARGET_REACHED} if settings.completion.impressions_target_reached else set()
-    policy = Policy(overdelivery=Overdelivery(payout.overdelivery), rules=frozenset(rules))
+    policy = policy_of(settings)
     facts = FactsReader(connection, mapping, defaults, clock=clock)
     ledger = LedgerReader(engine)
-    journal = Journal(engine, clock=clock, facts_age_max=timedelta(seconds=settings.sweep.facts_age_max_s))
+    journal = Journal(engine, clock=clock, rules=posting_rules_of(settings), fence=fence)
+    guard = LedgerState(connection, mapping, identity=lambda: ledger_id(engine), sequence=lambda: last_sequence(engine))
+    treasury = Treasury(engine, journal, clock=clock)
     outbox = Outbox(engine, clock=clock, blocked_retry=timedelta(seconds=settings.projection.blocked_retry_s))
     projection = Projection(connection, mapping, default_currency=payout.default_currency)
     projector = Projector(
-        outbox=outbox, projection=projection, ledger=ledger, chunk_size=settings.projection.batch_size
+        outbox=outbox, projection=projection, ledger=ledger, guard=guard, chunk_size=settings.projection.batch_size
     )
     runs = RunLog(engine)
     recorder = RunRecorder(runs=runs, clock=clock)
@@ -101,6 +111,8 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
         runs=runs,
         recorder=recorder,
         policy=policy,
+        guard=guard,
+        desk=Desk(journal, run_id=str(uuid.uuid4()), four_eyes=payout.four_eyes),
         sweep=Sweep(
             facts=facts,
             ledger=ledger,
@@ -108,6 +120,7 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
             outbox=outbox,
             projector=projector,
             policy=policy,
+            guard=guard,
             recorder=recorder,
             limits=SweepLimits(page_size=settings.sweep.page_size, deadline_s=settings.sweep.deadline_s),
             stopping=stopping,
@@ -121,11 +134,61 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
             projector=projector,
             verifier=Verifier(engine),
             policy=policy,
+            guard=guard,
             recorder=recorder,
             reports=ReportDirectory(settings.reports.directory, json_breaks_max=settings.reports.json_breaks_max),
             config_fingerprint=settings.fingerprint(),
             page_size=settings.full_check.page_size,
             stopping=stopping,
         ),
-        housekeeping=Housekeeping(projector=projector, gkeys=projection.gkeys, runs=runs, clock=clock),
+        housekeeping=Housekeeping(
+            releases=treasury,
+            refunds=Refunds(
+                facts=facts,
+                ledger=ledger,
+                refunder=treasury,
+                policy=policy,
+                clock=clock,
+                grace=timedelta(days=payout.refund_grace_days),
+            ),
+            projector=projector,
+            gkeys=projection,
+            runs=runs,
+            clock=clock,
+        ),
     )
+
+
+def policy_of(settings: Settings) -> Policy:
+    """What decisions depend on."""
+    completion = settings.completion
+    switches = {
+        Rule.IMPRESSIONS_TARGET_REACHED: completion.impressions_target_reached,
+        Rule.BUDGET_EXHAUSTED: completion.budget_exhausted,
+        Rule.CAMPAIGN_ENDED: completion.campaign_ended,
+        Rule.CAMPAIGN_INACTIVE: completion.campaign_inactive,
+    }
+    return Policy(
+        overdelivery=Overdelivery(settings.payout.overdelivery),
+        rules=frozenset(rule for rule, is_on in switches.items() if is_on),
+        scope=Scope(completion.scope),
+        budget_used_percent=completion.budget_used_percent,
+        fee_bps=settings.payout.platform_fee_bps,
+    )
+
+
+def posting_rules_of(settings: Settings) -> PostingRules:
+    """What posting depends on."""
+    return PostingRules(
+        facts_age_max=timedelta(seconds=settings.sweep.facts_age_max_s),
+        hold_days=settings.payout.hold_days,
+        approval_threshold_minor=_minor(settings.payout.approval_threshold),
+        payouts_per_hour_max=settings.safety.payouts_per_hour_max,
+        amount_per_hour_max_minor=_minor(settings.safety.amount_per_hour_max),
+    )
+
+
+def _minor(amounts: Mapping[str, str]) -> dict[str, int]:
+    """Currency → minor units; the configuration has made sure that they can be read."""
+    parsed = {currency: parse_amount_minor(text, currency) for currency, text in amounts.items()}
+    return {currency: amount for currency, amount in parsed.items() if isinstance(amount, int)}

@@ -3,38 +3,59 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import NoReturn
 
 import structlog
 
-from cli.commands import prepare
+from cli.commands import keep_halt, prepare
 from cli.composition import Parts, parts_of
 from cli.failing import UNEXPECTED
 from jobs.daemon import Daemon, Job, stop_on_signals
 from jobs.full_check import CheckOptions, Stopped
 from jobs.halting import Halt
+from jobs.leading import LeaseKeeper
 from jobs.worker import WorkerSpec
 from reconciler.config import Settings
 from reconciler.errors import Outage, ReconcilerError
 from reconciler.exit_codes import ExitCode
+from reconciler.ledger.engine import open_engine
+from reconciler.ledger.lease import PAYING, Lease
 
 log = structlog.get_logger(__name__)
 
 
 def run_daemon(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT. A database that is away at the start is waited for like one that goes away later."""
-    with parts_of(settings) as parts:
+    with _lease_of(settings) as lease, parts_of(settings, fence=lease.fence) as parts:
         stop_on_signals(parts.stopping, end_at_once)
         if not _prepared(parts):
             _end_process(ExitCode.CLEAN)
-        halt = Halt()
-        end = Daemon(jobs_of(parts, halt), stopping=parts.stopping, halt=halt, clock=parts.clock).run()
+        halt = Halt(parts.desk)
+        keeper = LeaseKeeper(lease, ttl_s=settings.sweep.lease_ttl_s, stopping=parts.stopping)
+        end = Daemon(jobs_of(parts, halt), stopping=parts.stopping, halt=halt, clock=parts.clock, keeper=keeper).run()
         code = UNEXPECTED if end.by_defect else int(ExitCode.CLEAN)
         if not end.in_time:
             _end_process(code)
     return code
+
+
+@contextmanager
+def _lease_of(settings: Settings) -> Iterator[Lease]:
+    """The lease on paying, with connections of its own: a renewal must not queue behind the workers."""
+    engine = open_engine(settings.ledger.url.get_secret_value())
+    # The host and process for people who look; the rest, because both may come again.
+    holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+    try:
+        yield Lease(engine, name=PAYING, holder=holder, ttl=timedelta(seconds=settings.sweep.lease_ttl_s))
+    finally:
+        engine.dispose()
 
 
 def jobs_of(parts: Parts, halt: Halt) -> list[Job]:
@@ -42,15 +63,19 @@ def jobs_of(parts: Parts, halt: Halt) -> list[Job]:
     settings = parts.settings
 
     def sweep() -> None:
-        if not halt.is_on:
+        if not halt.is_on():
             parts.sweep.step("sweep", dry_run=not settings.payout.enabled)
 
     def full_check() -> None:
-        dry_run = halt.is_on or not settings.payout.enabled
+        dry_run = halt.is_on() or not settings.payout.enabled
         try:
-            parts.full_check.step(CheckOptions(trigger="full_check", dry_run=dry_run))
+            report, _ = parts.full_check.step(CheckOptions(trigger="full_check", dry_run=dry_run))
+            keep_halt(parts, report)
         except Stopped:
             log.info("the check was stopped before it was through", action="check_stopped")
+
+    def housekeeping() -> None:
+        parts.housekeeping.step(moves_money=settings.payout.enabled and not halt.is_on())
 
     return [
         Job(
@@ -62,7 +87,7 @@ def jobs_of(parts: Parts, halt: Halt) -> list[Job]:
             cron=settings.full_check.cron,
         ),
         Job(
-            worker=WorkerSpec(name="housekeeping", step=parts.housekeeping.step, deadline_s=settings.sweep.deadline_s),
+            worker=WorkerSpec(name="housekeeping", step=housekeeping, deadline_s=settings.sweep.deadline_s),
             interval_s=settings.housekeeping.interval_s,
         ),
     ]

@@ -20,6 +20,7 @@ from reconciler.devstack.planting import EXPECTED
 from reconciler.devstack.process import DevstackError
 from reconciler.devstack.sample import Sample, SampleSpec, generate, load
 from reconciler.devstack.stack import Devstack
+from reconciler.devstack.stranding import stranded_campaigns
 from reconciler.devstack.viewers import Viewers
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
@@ -129,6 +130,8 @@ def _expected_breaks(sample: Sample, parts: Parts) -> Iterable[tuple[str, str]]:
     }
     for identity in malformed_campaigns:
         yield "malformed", identity
+    for identity in stranded_campaigns(sample.campaigns(), sample.participations()):
+        yield "stranded", identity
     names: dict[str, Any] = dict(sample.planted_ids)
     for case, identities in names.items():
         outcome = EXPECTED[case]

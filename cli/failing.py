@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import click
 
-from reconciler.errors import InvariantBroken, Outage, ReconcilerError
+from reconciler.errors import Halted, InvariantBroken, Outage, ReconcilerError
 from reconciler.exit_codes import ExitCode
 from reconciler.redaction import redact
 
@@ -47,6 +47,9 @@ def exit_code_of() -> Iterator[Ending]:
         ending.code = ExitCode.UNREACHABLE
     except InvariantBroken as broken:
         _say(f"{broken}. Nothing more is paid until a person has looked.")
+        ending.code = ExitCode.HALTED
+    except Halted as halted:
+        _say(str(halted))
         ending.code = ExitCode.HALTED
     except ReconcilerError as error:
         _say(str(error))

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from jobs.sweep import SweepResult
 from reconciler.domain.money import format_minor
+from reconciler.ports import AccountChange
 from reconciler.reports.model import Report, Sighting
 
 _BREAKS_SHOWN_MAX = 20
@@ -36,6 +37,8 @@ def sweep(result: SweepResult) -> None:
         ("effects blocked", str(result.blocked)),
         ("seconds", f"{result.duration_s:.2f}"),
     ]
+    if result.account_changes:
+        _account_changes(result.account_changes)
     title = "Sweep (dry run: nothing was paid)" if result.dry_run else "Sweep"
     if not result.complete:
         title += " - stopped before its end"
@@ -76,6 +79,21 @@ def facts(title: str, rows: Sequence[tuple[str, str]]) -> None:
     _console().print(table)
 
 
+def rows(title: str, columns: Sequence[str], found: Sequence[Mapping[str, object]]) -> None:
+    """A table of rows; tab-separated lines when piped."""
+    if not _is_terminal():
+        sys.stdout.write("\t".join(columns) + "\n")
+        for row in found:
+            sys.stdout.write("\t".join(_one_line(str(row[column])) for column in columns) + "\n")
+        return
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in found:
+        table.add_row(*(Text(_one_line(str(row[column]))) for column in columns))
+    _console().print(table)
+
+
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on stderr while something long runs, if a person is watching."""
@@ -87,6 +105,21 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=max(done, total))
+
+
+def _account_changes(changes: Sequence[AccountChange]) -> None:
+    shown = [
+        {
+            "account": change.account,
+            "before": format_minor(change.before_minor, change.currency),
+            "after": format_minor(change.after_minor, change.currency),
+            "currency": change.currency,
+        }
+        for change in changes[:_BREAKS_SHOWN_MAX]
+    ]
+    rows("Accounts before and after", ("account", "before", "after", "currency"), shown)
+    if len(changes) > len(shown):
+        _line(f"… and {len(changes) - len(shown)} more accounts (--json has the first 1000)")
 
 
 def _totals(found: Report) -> None:

@@ -18,7 +18,7 @@ def wait_for_ledger(parts: Parts) -> None:
     for attempt in Retrying(
         retry=retry_if_exception_type(Outage),
         stop=stop_after_delay(0 if is_file else parts.settings.ledger.wait_max_s),
-        wait=wait_exponential_jitter(initial=0.2, max=2),
+        wait=wait_exponential_jitter(multiplier=0.2, max=2),
         reraise=True,
     ):
         with attempt:

@@ -10,7 +10,9 @@ from jobs.projecting import Projector
 from jobs.settlement import Settlement, Settler, facts_of
 from reconciler.domain.batch import Outcome
 from reconciler.domain.breaks import Break, BreakKind
+from reconciler.domain.campaign import CampaignTerms, PaymentType
 from reconciler.domain.decision import Due, NotDue, Reason, decide
+from reconciler.domain.earnings import earnings
 from reconciler.domain.effects import ProjectionTask
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.participation import MalformedParticipation, Participation
@@ -22,6 +24,10 @@ _PART_OF_REASON = {
     Reason.PARTICIPATION_NOT_ACTIVE: "not_due",
     Reason.FORFEITED: "not_due",
     Reason.REVERSED: "not_due",
+    Reason.REJECTED_BY_PERSON: "not_due",
+    Reason.SETTLED_BEFORE_US: "settled_before_us",
+    Reason.POOL_INCOMPLETE: "held",
+    Reason.POOL_SETTLED: "not_due",
     Reason.MALFORMED: "malformed",
     Reason.OVER_BUDGET: "held",
 }
@@ -35,10 +41,17 @@ _BREAK_OF_REASON = {
     Reason.CURRENCY_CHANGED: BreakKind.DUE_BUT_INELIGIBLE,
 }
 
+_PART_OF_OUTCOME = {
+    Outcome.REJECTED_BY_PERSON: "not_due",
+    Outcome.SETTLED_BEFORE_US: "settled_before_us",
+}
+"""Decided by a person between the check's reading and the ledger's lock: no disagreement."""
+
 _BREAK_OF_OUTCOME = {
     Outcome.EXISTS_DIFFERENT: BreakKind.EXISTS_DIFFERENT,
     Outcome.DUPLICATE_PARTICIPATION: BreakKind.DUPLICATE_PARTICIPATION,
     Outcome.CURRENCY_CHANGED: BreakKind.DUE_BUT_INELIGIBLE,
+    Outcome.OVER_APPROVAL_THRESHOLD: BreakKind.HELD,
     Outcome.OVER_BUDGET: BreakKind.HELD,
 }
 
@@ -50,6 +63,8 @@ class CheckedPage:
     participations: int = 0
     parts: Counter[str] = field(default_factory=Counter)
     breaks: list[Break] = field(default_factory=list)
+    accrued_minor: Counter[DocumentId] = field(default_factory=Counter)
+    """Campaign → what participations earned that did not reach their target, in minor units."""
     unpaid_minor: Counter[str] = field(default_factory=Counter)
     """Currency → what is due and stays unpaid without being held, in minor units."""
     paid: int = 0
@@ -85,8 +100,19 @@ class PageChecker:
                 paid_before.append(decision.participation)
             elif isinstance(decision, NotDue):
                 _count_not_due(checked, decision)
+                self._count_accrued(checked, decision, page)
         self._check_effects(checked, [*paid_before, *settled_now])
         return checked
+
+    def _count_accrued(self, checked: CheckedPage, decision: NotDue, page: FactsPage) -> None:
+        participation = decision.participation
+        terms = page.campaigns.get(participation.campaign_id.tagged)
+        impressions = participation.impressions
+        if decision.reason is not Reason.BELOW_TARGET or not isinstance(terms, CampaignTerms):
+            return
+        if isinstance(impressions, int) and terms.payment_type is PaymentType.CPM:
+            earned = earnings(terms, impressions, self.settler.policy.overdelivery)
+            checked.accrued_minor[participation.campaign_id] += earned.gross_minor
 
     def _decide(self, page: FactsPage, readable: Sequence[Participation]) -> list[Due | NotDue]:
         known = self.ledger.settled_facts(
@@ -106,9 +132,12 @@ class PageChecker:
             if outcome in (Outcome.NEW, Outcome.EXISTS):
                 self._count_paid(checked, decision, outcome)
                 paid += [] if self.dry_run and outcome is Outcome.NEW else [decision.participation]
+            elif outcome in _PART_OF_OUTCOME:
+                checked.parts[_PART_OF_OUTCOME[outcome]] += 1
             elif outcome is not None:
-                checked.parts["held" if outcome is Outcome.OVER_BUDGET else "broken"] += 1
-                checked.breaks.append(_break_of_due(_BREAK_OF_OUTCOME[outcome], decision))
+                kind = _BREAK_OF_OUTCOME[outcome]
+                checked.parts["held" if kind is BreakKind.HELD else "broken"] += 1
+                checked.breaks.append(_break_of_due(kind, decision, reason=outcome.value))
             elif participation_id in again:
                 _count_not_due(checked, again[decision.participation.participation_id])
             else:
@@ -191,12 +220,11 @@ def _count_not_due(checked: CheckedPage, decision: NotDue) -> None:
     )
 
 
-def _break_of_due(kind: BreakKind, decision: Due, *, repaired: bool = False) -> Break:
+def _break_of_due(kind: BreakKind, decision: Due, *, reason: str = "", repaired: bool = False) -> Break:
     participation = decision.participation
-    reason = "over_budget" if kind is BreakKind.HELD else decision.rule.value
     return Break(
         kind=kind,
-        reason=reason,
+        reason=reason or decision.rule.value,
         participation_id=str(participation.participation_id),
         campaign_id=str(participation.campaign_id),
         streamer_id=participation.streamer_id,

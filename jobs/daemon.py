@@ -8,12 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 
 import structlog
 
 from jobs.halting import Halt
+from jobs.leading import LeaseKeeper
 from jobs.scheduler import Periodic, build_scheduler
 from jobs.worker import Worker, WorkerSpec
 from reconciler.clock import Clock
@@ -22,6 +23,9 @@ log = structlog.get_logger(__name__)
 
 STOP_WITHIN_S = 8.0
 """How long workers may take to reach a transaction's end; the process is gone two seconds later at the latest."""
+
+RESIGN_WITHIN_S = 1.0
+"""How long a renewal under way may take then. The lease expires by itself if it takes longer."""
 
 WATCHDOG_INTERVAL_S = 15.0
 
@@ -44,15 +48,28 @@ class DaemonEnd:
 
 
 class Daemon:
-    """Runs jobs until told to stop. Databases may come and go; a broken invariant halts what pays, and only that."""
+    """Runs jobs until told to stop. Databases may come and go; a broken invariant halts what pays, and only that.
 
-    def __init__(self, jobs: Sequence[Job], *, stopping: threading.Event, halt: Halt, clock: Clock) -> None:
+    All jobs are the leader's: without the lease that ``keeper`` holds, their workers do nothing.
+    """
+
+    def __init__(
+        self, jobs: Sequence[Job], *, stopping: threading.Event, halt: Halt, clock: Clock, keeper: LeaseKeeper
+    ) -> None:
         self._stopping = stopping
         self._clock = clock
+        self._keeper = keeper
         self._has_defect = False
         self._workers = [
-            Worker(job.worker, stopping=stopping, on_broken=halt.begin, on_death=self._end_by_defect) for job in jobs
+            Worker(
+                replace(job.worker, step=keeper.while_leading(job.worker.step)),
+                stopping=stopping,
+                on_broken=halt.begin,
+                on_death=self._end_by_defect,
+            )
+            for job in jobs
         ]
+        self._urgent = [worker for job, worker in zip(jobs, self._workers, strict=True) if job.cron is None]
         self._periodic = [
             Periodic(name=job.worker.name, wake=worker.wake, interval_s=job.interval_s, cron=job.cron)
             for job, worker in zip(jobs, self._workers, strict=True)
@@ -62,6 +79,7 @@ class Daemon:
         """Run until ``stopping`` is set, or until a worker ends by a defect."""
         for worker in self._workers:
             worker.start()
+        self._keeper.start(on_lead=self._take_over, on_death=self._end_by_defect)
         watchdog = Periodic(name="watchdog", wake=self._watch_deadlines, interval_s=WATCHDOG_INTERVAL_S)
         scheduler = build_scheduler([*self._periodic, watchdog], self._clock)
         scheduler.start()
@@ -71,7 +89,15 @@ class Daemon:
             pass
         log.info("stopping", action="daemon_stopping")
         scheduler.shutdown(wait=False)
-        return DaemonEnd(in_time=self._join(), by_defect=self._has_defect)
+        in_time = self._join()
+        if in_time:
+            self._keeper.stop(RESIGN_WITHIN_S)
+        return DaemonEnd(in_time=in_time, by_defect=self._has_defect)
+
+    def _take_over(self) -> None:
+        """Whoever led before may have left work behind: look at once. What goes by the calendar waits for its hour."""
+        for worker in self._urgent:
+            worker.wake()
 
     def _end_by_defect(self) -> None:
         self._has_defect = True

@@ -12,18 +12,23 @@ from pathlib import Path
 import structlog
 
 from jobs.checking import CheckedPage, PageChecker
+from jobs.pools import PoolFreezer
 from jobs.projecting import Projector
 from jobs.running import RunInProgress, RunRecorder
-from jobs.settlement import Settler
+from jobs.settlement import Settler, retry_holds
 from reconciler.domain.breaks import Break, BreakKind, Severity
-from reconciler.domain.campaign import MalformedCampaign
+from reconciler.domain.campaign import CampaignTerms, MalformedCampaign
 from reconciler.domain.decision import Policy
+from reconciler.domain.ids import DocumentId
+from reconciler.domain.settlement import PoolNotDue
+from reconciler.domain.stranding import stranded
 from reconciler.errors import UsageError
 from reconciler.ports import (
     BatchStamp,
     Facts,
     Integrity,
     Journal,
+    LedgerGuard,
     LedgerReads,
     Outbox,
     PaidTotals,
@@ -65,6 +70,7 @@ class FullCheck:
     projector: Projector
     verifier: Verifier
     policy: Policy
+    guard: LedgerGuard
     recorder: RunRecorder
     reports: ReportDirectory
     config_fingerprint: str
@@ -95,6 +101,8 @@ class FullCheck:
 
     def _check(self, run: RunInProgress, options: CheckOptions, progress: Progress) -> Report:
         stamp = BatchStamp(run_id=run.run_id, trigger=options.trigger)
+        # An older copy of the ledger would put older facts over newer ones.
+        self.guard.check()
         if not options.dry_run:
             self.projector.drain()
         total = _Tally()
@@ -105,6 +113,7 @@ class FullCheck:
                 poster=poster,
                 projector=None if options.dry_run else self.projector,
                 policy=self.policy,
+                guard=self.guard,
             )
             checker = PageChecker(
                 facts=self.facts,
@@ -115,6 +124,9 @@ class FullCheck:
                 settler=settler,
                 dry_run=options.dry_run,
             )
+            total.breaks += self._freeze_pools(PoolFreezer.beside(settler, self.recorder.clock), stamp)
+            # In their order, which the pages below do not have: a budget that grew pays the oldest first.
+            total.paid += retry_holds(settler, self.page_size, stamp)
             expected_count = self.facts.count()
             for page in self.facts.pages(self.page_size, options.campaign_id):
                 if self.stopping.is_set():
@@ -123,6 +135,7 @@ class FullCheck:
                 progress(total.completeness.participations, expected_count)
         if options.campaign_id is not None and not total.completeness.participations:
             raise UsageError(f"there is no participation of a campaign {options.campaign_id}")
+        total.breaks += self._stranded(total)
         if options.campaign_id is None:
             total.breaks += self._malformed_campaigns()
         integrity = self.verifier.verify()
@@ -132,6 +145,40 @@ class FullCheck:
 
     def _poster(self, *, dry_run: bool) -> AbstractContextManager[Poster]:
         return self.journal.rehearsal() if dry_run else nullcontext(self.journal)
+
+    def _freeze_pools(self, freezer: PoolFreezer, stamp: BatchStamp) -> list[Break]:
+        """Freeze what is due as a whole; the breaks say which campaigns cannot be settled, and why."""
+        waiting: list[tuple[CampaignTerms, PoolNotDue]] = []
+        for page in self.facts.paying_campaigns():
+            terms = [campaign for campaign in page if isinstance(campaign, CampaignTerms)]
+            waiting += freezer.freeze_due(terms, stamp).waiting
+        return [
+            Break(
+                kind=BreakKind.HELD,
+                reason=decision.reason.value,
+                campaign_id=str(terms.campaign_id),
+                currency=terms.currency,
+                detail=decision.detail,
+            )
+            for terms, decision in waiting
+        ]
+
+    def _stranded(self, total: _Tally) -> list[Break]:
+        now = self.recorder.clock()
+        accrued = [campaign_id for campaign_id, minor in total.accrued_minor.items() if minor]
+        campaigns = self.facts.campaigns(accrued)
+        found = (
+            stranded(
+                terms,
+                accrued_minor=total.accrued_minor[campaign_id],
+                paid_minor=self.ledger.gross_paid_minor(campaign_id),
+                policy=self.policy,
+                now=now,
+            )
+            for campaign_id in accrued
+            if isinstance(terms := campaigns.get(campaign_id.tagged), CampaignTerms)
+        )
+        return [one for one in found if one is not None]
 
     def _malformed_campaigns(self) -> list[Break]:
         return [
@@ -182,6 +229,7 @@ class _Tally:
     def __init__(self) -> None:
         self.completeness = Completeness()
         self.breaks: list[Break] = []
+        self.accrued_minor: Counter[DocumentId] = Counter()
         self.unpaid_minor: Counter[str] = Counter()
         self.paid = 0
         self.projected = 0
@@ -191,6 +239,7 @@ class _Tally:
             setattr(self.completeness, part, getattr(self.completeness, part) + count)
         self.completeness.participations += page.participations
         self.breaks += page.breaks
+        self.accrued_minor.update(page.accrued_minor)
         self.unpaid_minor += page.unpaid_minor
         self.paid += page.paid
         self.projected += page.projected

@@ -3,35 +3,54 @@
 from __future__ import annotations
 
 import threading
+from typing import Protocol
 
 import structlog
 
-from reconciler.errors import InvariantBroken
+from reconciler.errors import InvariantBroken, ReconcilerError
 
 log = structlog.get_logger(__name__)
 
 
+class HaltBook(Protocol):
+    """Where halts are kept, for every process to see."""
+
+    def halt(self, invariant: str, detail: str) -> None:
+        """Stop paying, unless it is stopped."""
+        ...
+
+    def is_halted(self) -> bool:
+        """Whether paying is stopped, and nobody has resumed it."""
+        ...
+
+
 class Halt:
-    """Whether paying has halted in this process; a restart looks at the ledger anew."""
+    """Whether paying has halted: by the book, or in this process alone when the book cannot be written."""
 
-    def __init__(self) -> None:
+    def __init__(self, book: HaltBook) -> None:
+        self._book = book
         self._lock = threading.Lock()
-        self._broken: InvariantBroken | None = None
+        self._unwritten: InvariantBroken | None = None
 
-    @property
     def is_on(self) -> bool:
-        """Whether paying has halted."""
-        return self._broken is not None
+        """Whether paying has halted. Raises Outage when the book cannot be read."""
+        with self._lock:
+            if self._unwritten is not None:
+                self._book.halt(self._unwritten.invariant, self._unwritten.detail)
+                self._unwritten = None
+        return self._book.is_halted()
 
     def begin(self, broken: InvariantBroken) -> None:
-        """Halt paying; said once, with the first reason."""
-        with self._lock:
-            if self._broken is not None:
-                return
-            self._broken = broken
+        """Halt paying."""
         log.critical(
             "paying has halted: an invariant is broken",
             action="halted",
             invariant=broken.invariant,
             detail=broken.detail,
         )
+        try:
+            self._book.halt(broken.invariant, broken.detail)
+        except ReconcilerError as error:
+            # Kept here until it can be written down; this process pays nothing meanwhile.
+            self._unwritten = broken
+            log.error("the halt could not be written down yet", action="halt_not_kept", reason=str(error))  # noqa: TRY400

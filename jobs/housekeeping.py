@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -9,7 +10,9 @@ from typing import Protocol
 import structlog
 
 from jobs.projecting import Projector
+from jobs.refunds import Refunds
 from reconciler.clock import Clock
+from reconciler.ports import BatchStamp
 
 log = structlog.get_logger(__name__)
 
@@ -33,32 +36,51 @@ class OldRuns(Protocol):
         ...
 
 
+class Releases(Protocol):
+    """Earnings that lie in *held* accounts."""
+
+    def release_due(self, stamp: BatchStamp) -> int:
+        """Move what has waited its days into wallets; answers how many payouts. Raises Halted."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HousekeepingResult:
     """What one round did."""
 
+    earnings_released: int
+    refunded: int
     projected: int
-    released: int
+    keys_released: int
     pruned: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Housekeeping:
-    """One round of everything. Raises Outage or InvariantBroken."""
+    """One round of everything. Raises Outage, Halted or InvariantBroken."""
 
+    releases: Releases
+    refunds: Refunds
     projector: Projector
     gkeys: RestingKeys
     runs: OldRuns
     clock: Clock
 
-    def step(self) -> HousekeepingResult:
-        """Do what is due; each part is idempotent."""
+    def step(self, *, moves_money: bool = True) -> HousekeepingResult:
+        """Do what is due; each part is idempotent. Without ``moves_money`` nothing is released or refunded."""
+        # What is posted here raises the ledger's sequence: an older copy of it would soon look like the newest.
+        self.projector.guard.check()
         now = self.clock()
+        stamp = BatchStamp(run_id=str(uuid.uuid4()), trigger="housekeeping")
         result = HousekeepingResult(
+            earnings_released=self.releases.release_due(stamp) if moves_money else 0,
+            refunded=self.refunds.step(stamp) if moves_money else 0,
             projected=self.projector.drain(),
-            released=self.gkeys.release_rested(now),
+            keys_released=self.gkeys.release_rested(now),
             pruned=self.runs.prune(now - SWEEPS_KEPT_FOR),
         )
-        if result.released:
-            log.info("made rested keys available", action="gkeys_released", count=result.released)
+        if result.earnings_released:
+            log.info("released held earnings", action="earnings_released", count=result.earnings_released)
+        if result.keys_released:
+            log.info("made rested keys available", action="gkeys_released", count=result.keys_released)
         return result

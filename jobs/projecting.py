@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from reconciler.domain.effects import ProjectionTask
-from reconciler.ports import LedgerReads, Outbox, Projection
+from reconciler.ports import LedgerGuard, LedgerReads, Outbox, Projection
 
 log = structlog.get_logger(__name__)
 
@@ -20,6 +20,7 @@ class Projector:
     outbox: Outbox
     projection: Projection
     ledger: LedgerReads
+    guard: LedgerGuard
     chunk_size: int
 
     def project(self, sequences: Sequence[int]) -> int:
@@ -39,11 +40,16 @@ class Projector:
         while tasks := [task for task in self.outbox.ready(self.chunk_size) if task.sequence not in tried]:
             tried.update(task.sequence for task in tasks)
             projected += self._apply(tasks)
+        # Once a round, not until none is left: one whose wallet cannot be credited would be tried without end.
+        lagging = self.outbox.lagging(self.chunk_size)
+        if lagging:
+            self.outbox.settle(self.projection.show_positions(lagging))
         return projected
 
     def _apply(self, tasks: Sequence[ProjectionTask]) -> int:
         if not tasks:
             return 0
+        self.guard.advance(max(task.sequence for task in tasks))
         result = self.projection.apply(tasks)
         campaigns = sorted({task.campaign_id for task in tasks})
         # Before the outbox is told: a process that dies here does it all again, and nothing is forgotten.

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from jobs.projecting import Projector
-from reconciler.domain.batch import HoldWithdrawal, Outcome, PayoutRequest
+from reconciler.domain.batch import Outcome
 from reconciler.domain.decision import Decision, Due, Facts, NotDue, Policy, Reason, Settled, decide
 from reconciler.domain.ids import DocumentId
+from reconciler.domain.ledger_view import HoldWithdrawal, PayoutRequest
 from reconciler.domain.participation import MalformedParticipation, Participation
-from reconciler.ports import BatchStamp, FactsPage, LedgerReads, Poster, SettledFacts
+from reconciler.ports import BatchStamp, FactsPage, LedgerGuard, LedgerReads, Poster, PostingBatch, SettledFacts
 from reconciler.ports import Facts as FactsSource
 
 log = structlog.get_logger(__name__)
@@ -64,6 +65,7 @@ class Settler:
     poster: Poster
     projector: Projector | None
     policy: Policy
+    guard: LedgerGuard
 
     def settle(self, participation_ids: Sequence[DocumentId], stamp: BatchStamp) -> Settlement:
         """Settle a page of participations. Raises Outage or InvariantBroken; what was paid before that stays paid."""
@@ -92,13 +94,16 @@ class Settler:
         due = [decision for decision in decisions if isinstance(decision, Due)]
         not_due = [decision for decision in decisions if isinstance(decision, NotDue)]
         requests = [PayoutRequest(due=one, facts_at=page.facts_at) for one in due]
-        withdrawals = _withdrawals(not_due, page.missing, known)
+        batch = PostingBatch(
+            requests=requests, withdrawals=_withdrawals(not_due, page.missing, known), voids=_voids(not_due, known)
+        )
         for decision in not_due:
             _count_not_due(settlement, decision)
         settlement.skipped[Reason.MALFORMED] += len(page.participations) - len(readable)
-        if not requests and not withdrawals:
+        if batch.is_empty:
             return []
-        posted = self.poster.post(requests, stamp, withdrawals)
+        self.guard.check()
+        posted = self.poster.post(batch, stamp)
         settlement.paid_minor.update(posted.paid_minor)
         again = [
             request.due.participation.participation_id
@@ -130,6 +135,13 @@ class Settler:
         ]
 
 
+def retry_holds(settler: Settler, page_size: int, stamp: BatchStamp) -> int:
+    """Settle everything that is held, in the order in which it is retried; answers how many are paid now."""
+    held = [DocumentId.from_tagged(hold.participation_id) for hold in settler.ledger.open_holds()]
+    pages = (held[start : start + page_size] for start in range(0, len(held), page_size))
+    return sum(settler.settle(page, stamp).paid for page in pages)
+
+
 def facts_of(participation: Participation, page: FactsPage, known: SettledFacts) -> Facts:
     """Everything a decision looks at, put together from one page of documents and what the ledger knows of it."""
     campaign_id, participation_id = participation.campaign_id.tagged, participation.participation_id.tagged
@@ -140,6 +152,7 @@ def facts_of(participation: Participation, page: FactsPage, known: SettledFacts)
         settled=known.settled.get(participation_id, Settled.NOTHING),
         streamer_paid_for=None if paid_for == participation_id else paid_for,
         pinned_currency=known.pinned_currency.get(campaign_id),
+        pool=known.pool_lines.get(participation_id) or known.pool_campaigns.get(campaign_id),
     )
 
 
@@ -158,6 +171,12 @@ def _withdrawals(not_due: Sequence[NotDue], missing: Sequence[DocumentId], known
     ]
 
 
+def _voids(not_due: Sequence[NotDue], known: SettledFacts) -> list[DocumentId]:
+    """Members of a pool who were forfeited before their share was posted: it is void for good."""
+    forfeited = (one.participation.participation_id for one in not_due if one.reason is Reason.FORFEITED)
+    return [one for one in forfeited if one.tagged in known.pool_lines and not known.pool_lines[one.tagged].is_void]
+
+
 def _count_not_due(settlement: Settlement, decision: NotDue) -> None:
     settlement.skipped[decision.reason.value] += 1
     if decision.reason not in (Reason.ALREADY_PAID, Reason.BELOW_TARGET):
@@ -173,7 +192,7 @@ def _count_outcome(settlement: Settlement, request: PayoutRequest, outcome: Outc
     settlement.due += 1
     if outcome is Outcome.NEW:
         settlement.paid += 1
-    elif outcome is Outcome.OVER_BUDGET:
+    elif outcome in (Outcome.OVER_BUDGET, Outcome.OVER_APPROVAL_THRESHOLD):
         settlement.held += 1
     elif outcome is Outcome.EXISTS:
         settlement.skipped[Reason.ALREADY_PAID] += 1

@@ -6,21 +6,35 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import structlog
 
+from jobs.pools import PoolFreezer
 from jobs.projecting import Projector
 from jobs.running import RunRecorder
 from jobs.settlement import Settlement, Settler
 from reconciler.domain.campaign import CampaignTerms, MalformedCampaign
-from reconciler.domain.decision import Policy
+from reconciler.domain.decision import Policy, Scope
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.participation import MalformedParticipation
-from reconciler.ports import BatchStamp, Facts, Journal, LedgerReads, Outbox, Poster
+from reconciler.ports import (
+    AccountChange,
+    BatchStamp,
+    Facts,
+    Journal,
+    LedgerGuard,
+    LedgerReads,
+    Outbox,
+    Poster,
+    Rehearsal,
+)
 
 log = structlog.get_logger(__name__)
+
+ACCOUNT_CHANGES_MAX = 1000
+"""Accounts that a dry run shows; a larger one is summed up by its totals."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,8 +44,11 @@ class SweepResult:
     run_id: str
     dry_run: bool
     settlement: Settlement = field(default_factory=Settlement)
+    settlements_frozen: int = 0
     malformed_campaigns: int = 0
     blocked: int = 0
+    account_changes: Sequence[AccountChange] = ()
+    """Of a dry run: accounts before and after."""
     complete: bool = True
     duration_s: float = 0.0
 
@@ -46,9 +63,11 @@ class SweepResult:
             "paid_minor": dict(sorted(self.settlement.paid_minor.items())),
             "held": self.settlement.held,
             "skipped": {reason: count for reason, count in sorted(self.settlement.skipped.items()) if count},
+            "settlements_frozen": self.settlements_frozen,
             "malformed_campaigns": self.malformed_campaigns,
             "projected": self.settlement.projected,
             "blocked": self.blocked,
+            **({"accounts": [asdict(change) for change in self.account_changes]} if self.dry_run else {}),
             "duration_s": round(self.duration_s, 3),
         }
 
@@ -71,6 +90,7 @@ class Sweep:
     outbox: Outbox
     projector: Projector
     policy: Policy
+    guard: LedgerGuard
     recorder: RunRecorder
     limits: SweepLimits
     stopping: threading.Event
@@ -80,12 +100,24 @@ class Sweep:
         recorder = RunRecorder(runs=None, clock=self.recorder.clock) if dry_run else self.recorder
         with recorder.run("sweep", trigger) as run, self._poster(dry_run=dry_run) as poster:
             projector = None if dry_run else self.projector
+            ledger = poster.ledger if isinstance(poster, Rehearsal) else self.ledger
             settler = Settler(
-                facts=self.facts, ledger=self.ledger, poster=poster, projector=projector, policy=self.policy
+                facts=self.facts,
+                ledger=ledger,
+                poster=poster,
+                projector=projector,
+                policy=self.policy,
+                guard=self.guard,
+            )
+            freezer = PoolFreezer(
+                facts=self.facts, ledger=ledger, poster=poster, policy=self.policy, clock=self.recorder.clock
             )
             result = SweepResult(run_id=run.run_id, dry_run=dry_run)
             started = time.monotonic()
-            _Pass(self, settler, result, BatchStamp(run_id=run.run_id, trigger=trigger)).run()
+            self.guard.check()
+            _Pass(self, settler, freezer, result, BatchStamp(run_id=run.run_id, trigger=trigger)).run()
+            if isinstance(poster, Rehearsal):
+                result.account_changes = poster.account_changes(ACCOUNT_CHANGES_MAX)
             if projector is not None:
                 result.settlement.projected += projector.drain()
             result.blocked = self.outbox.counts().blocked
@@ -100,9 +132,12 @@ class Sweep:
 class _Pass:
     """One pass over everything that may be due, a page at a time."""
 
-    def __init__(self, sweep: Sweep, settler: Settler, result: SweepResult, stamp: BatchStamp) -> None:
+    def __init__(
+        self, sweep: Sweep, settler: Settler, freezer: PoolFreezer, result: SweepResult, stamp: BatchStamp
+    ) -> None:
         self._sweep = sweep
         self._settler = settler
+        self._freezer = freezer
         self._result = result
         self._stamp = stamp
         self._started = time.monotonic()
@@ -116,13 +151,26 @@ class _Pass:
                 if isinstance(malformed, MalformedCampaign):
                     self._name_malformed("campaign", str(malformed.campaign_id), malformed.problems)
                     self._result.malformed_campaigns += 1
+            self._result.settlements_frozen += self._freezer.freeze_due(terms, self._stamp).count
+            if self._sweep.policy.scope is Scope.CAMPAIGN:
+                continue
             for page in self._sweep.facts.candidates(terms, self._sweep.limits.page_size):
                 if self._must_end():
                     return
                 self._settle_candidates(page)
+        self._pay_lines()
+
+    def _pay_lines(self) -> None:
+        """Pay the members of frozen settlements, those frozen by an earlier run that died among them."""
+        after, size = "", self._sweep.limits.page_size
+        while lines := self._settler.ledger.unposted_lines(after, size):
+            if self._must_end():
+                return
+            self._settle([one for one in lines if one not in self._seen_held])
+            after = lines[-1].tagged
 
     def _retry_holds(self) -> None:
-        held = [DocumentId.from_tagged(hold.participation_id) for hold in self._sweep.ledger.open_holds()]
+        held = [DocumentId.from_tagged(hold.participation_id) for hold in self._settler.ledger.open_holds()]
         self._seen_held = set(held)
         size = self._sweep.limits.page_size
         for start in range(0, len(held), size):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from reconciler.errors import InvariantBroken, Outage, UsageError
+from reconciler.errors import Halted, InvariantBroken, LeaseLost, Outage, UsageError
 
 log = structlog.get_logger(__name__)
 
@@ -33,8 +33,8 @@ class WorkerSpec:
 class Worker:
     """Runs a step until told to stop.
 
-    Outages and refusals are waited out; a broken invariant goes to ``on_broken``; a thread that ends by a defect calls
-    ``on_death``, and Python's excepthook for threads says why.
+    Outages and refusals are waited out; where the lease is lost the run is over; a broken invariant goes to
+    ``on_broken``; a thread that ends by a defect calls ``on_death``, and Python's excepthook for threads says why.
     """
 
     def __init__(
@@ -91,8 +91,16 @@ class Worker:
             self.spec.step()
         except Outage as outage:
             return self._wait_out(outage)
-        except UsageError as error:
+        except (UsageError, Halted) as error:
             return self._wait_out_refusal(error)
+        except LeaseLost as lost:
+            # Not an outage: another daemon does the work. The keeper of the lease wakes this one when it leads again.
+            log.warning(
+                "a transaction was refused, since this daemon does not lead any more",
+                action="lease_refused",
+                worker=self.spec.name,
+                reason=lost.reason,
+            )
         except InvariantBroken as broken:
             self._on_broken(broken)
         finally:
@@ -113,7 +121,7 @@ class Worker:
             )
         return self._backoff_s()
 
-    def _wait_out_refusal(self, error: UsageError) -> float:
+    def _wait_out_refusal(self, error: UsageError | Halted) -> float:
         if self._failures == 0:
             log.error("a run was refused", action="run_refused", worker=self.spec.name, reason=str(error))
         return self._backoff_s()

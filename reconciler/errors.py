@@ -1,10 +1,12 @@
-"""The errors of the reconciler. What is expected is a value; only these three families are raised.
+"""The errors of the reconciler. What is expected is a value; only these families are raised.
 
 ::
 
     ReconcilerError
     ├── Outage               a database cannot be reached: a loop backs off, a command exits 3
     ├── InvariantBroken      something that must never happen did: paying halts, exit 4
+    ├── Halted               paying has stopped until a person resumes it: exit 4
+    ├── LeaseLost            another daemon leads, or may: stop working and stand by
     ├── ConfigError          a setting is wrong: exit 2
     └── UsageError           the command cannot work as it was given: exit 2
         └── NotMigrated      the ledger's schema is older than this program
@@ -54,6 +56,36 @@ class InvariantBroken(ReconcilerError):
 
     def __str__(self) -> str:
         return f"The invariant {self.invariant} is broken: {self.detail}"
+
+
+class Halted(ReconcilerError):
+    """Paying has stopped, and a person has to resume it; ``since`` and ``cause`` are those of the halt."""
+
+    def __init__(self, since: str, cause: str) -> None:
+        super().__init__(since, cause)
+        self.since = since
+        self.cause = redact(cause)
+
+    def __str__(self) -> str:
+        return (
+            f"Paying is halted since {self.since} ({self.cause}); when the cause is mended, run "
+            "`python run.py resume --by NAME --reason TEXT`"
+        )
+
+
+class LeaseLost(ReconcilerError):
+    """What a daemon began as the leader must not be committed: it no longer is, or can no longer know.
+
+    Neither an outage nor a fault: another daemon does the work, and this one stands by. ``reason`` completes the
+    sentence.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = redact(reason)
+
+    def __str__(self) -> str:
+        return f"This daemon does not lead: {self.reason}"
 
 
 class ConfigError(ReconcilerError):

@@ -10,14 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
 
-from reconciler.domain.batch import HoldWithdrawal, OpenHold, Outcome, PayoutRequest
+from reconciler.domain.batch import Outcome
 from reconciler.domain.campaign import Campaign, CampaignTerms
-from reconciler.domain.decision import Settled
-from reconciler.domain.effects import BlockedEffect, ProjectionResult, ProjectionTask
+from reconciler.domain.decision import Policy, PoolStanding, Settled
+from reconciler.domain.effects import BlockedEffect, ProjectionResult, ProjectionTask, WalletPosition
 from reconciler.domain.ids import DocumentId
+from reconciler.domain.ledger_view import HoldWithdrawal, OpenHold, PayoutRequest
 from reconciler.domain.participation import MalformedParticipation, Participation
+from reconciler.domain.settlement import PoolDue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,10 @@ class SettledFacts:
     """Tagged campaign → currency of its first funding."""
     held: Mapping[str, OpenHold]
     """Tagged participation → its open hold."""
+    pool_lines: Mapping[str, PoolStanding] = field(default_factory=dict)
+    """Tagged participation → its line in the frozen settlement of its campaign."""
+    pool_campaigns: Mapping[str, PoolStanding] = field(default_factory=dict)
+    """Tagged campaign with a frozen settlement → where those stand that have no line in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +59,31 @@ class BatchStamp:
 
     run_id: str
     trigger: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountChange:
+    """An account before and after, in minor units of ``currency``."""
+
+    account: str
+    currency: str
+    before_minor: int
+    after_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostingBatch:
+    """What asks to be posted in one transaction."""
+
+    requests: Sequence[PayoutRequest] = ()
+    withdrawals: Sequence[HoldWithdrawal] = ()
+    voids: Sequence[DocumentId] = ()
+    """Members of a pool who were forfeited before their share was posted."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is asked for."""
+        return not (self.requests or self.withdrawals or self.voids)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +102,44 @@ class OutboxCounts:
 
     pending: int
     blocked: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Escrow:
+    """What a campaign's escrow holds, in minor units."""
+
+    campaign_id: DocumentId
+    currency: str
+    balance_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownPayment:
+    """A participation that its document says was paid, with the amount, if the document has a readable one."""
+
+    participation: Participation
+    amount_minor: int | None
+    currency: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatementLine:
+    """A statement line of ours as MongoDB has it; the amount is minor units of ``currency``."""
+
+    payout_key: str
+    participation_id: DocumentId
+    statement_type: str
+    amount_minor: int
+    currency: str
+
+
+class RefundOutcome(StrEnum):
+    """What became of a refund."""
+
+    REFUNDED = "refunded"
+    SOMETHING_IS_OPEN = "something_is_open"
+    """A hold, or an unpaid share of a pool, still claims the money."""
+    NOTHING_LEFT = "nothing_left"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +167,10 @@ class IntegrityFault:
 
     kind: str
     detail: str
+    batch: int | None = None
+    """The batch it lies in, where the rows tell."""
+    sequence: int | None = None
+    """The entry it lies in, where the rows tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +183,9 @@ class Integrity:
     chain_verified_to: int
     """The last batch up to which every hash is right."""
     faults: tuple[IntegrityFault, ...]
+    """In the order of the ledger: the first bad batch, and in it the first bad entry, come first."""
+    payouts: int = 0
+    """How many amounts were derived again from their stored facts, reversals among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +227,18 @@ class Facts(Protocol):
         """Which pairs have a statement line of earnings; as (tagged campaign, streamer)."""
         ...
 
+    def pool_candidates(self, campaigns: Sequence[CampaignTerms], policy: Policy, now: datetime) -> list[CampaignTerms]:
+        """Those of some campaigns whose pool may be due; a hint, like :meth:`candidates`."""
+        ...
+
+    def campaigns(self, campaign_ids: Sequence[DocumentId]) -> Mapping[str, Campaign]:
+        """Some campaigns, by tagged identity; those that do not exist are absent."""
+        ...
+
+    def read_campaign(self, campaign_id: DocumentId) -> FactsPage:
+        """A campaign with all of its participations, authoritatively, from one snapshot."""
+        ...
+
     def count(self) -> int:
         """About how many participations there are, for progress."""
         ...
@@ -158,17 +247,33 @@ class Facts(Protocol):
 class Poster(Protocol):
     """Where payments are made."""
 
-    def post(
-        self, requests: Sequence[PayoutRequest], stamp: BatchStamp, withdrawals: Sequence[HoldWithdrawal] = ()
-    ) -> Posted:
+    def post(self, batch: PostingBatch, stamp: BatchStamp) -> Posted:
         """Post what is new and fits, in one transaction."""
+        ...
+
+    def freeze(self, due: PoolDue, facts_at: datetime, stamp: BatchStamp) -> bool:
+        """Freeze a settlement; False when its campaign has one, or the facts grew too old."""
+        ...
+
+
+@runtime_checkable
+class Rehearsal(Poster, Protocol):
+    """A poster of which nothing stays."""
+
+    @property
+    def ledger(self) -> LedgerReads:
+        """The ledger as it would be: with what was rehearsed so far."""
+        ...
+
+    def account_changes(self, limit: int) -> list[AccountChange]:
+        """What the batches rehearsed so far did to accounts, by name; the first ``limit``."""
         ...
 
 
 class Journal(Poster, Protocol):
     """A poster that can also rehearse."""
 
-    def rehearsal(self) -> AbstractContextManager[Poster]:
+    def rehearsal(self) -> AbstractContextManager[Rehearsal]:
         """A poster whose batches see each other and are all rolled back in the end."""
         ...
 
@@ -180,6 +285,22 @@ class LedgerReads(Protocol):
         self, participation_ids: Sequence[str], campaign_streamers: Sequence[tuple[str, str]]
     ) -> SettledFacts:
         """Facts about the participations (tagged) and (tagged campaign, streamer) pairs of one page."""
+        ...
+
+    def existing_keys(self, payout_keys: Sequence[str]) -> set[str]:
+        """Which of some payout keys exist."""
+        ...
+
+    def payouts_count(self, participation_id: str) -> int:
+        """How many payouts a participation (tagged) ever had, reversed ones included."""
+        ...
+
+    def gross_paid_minor(self, campaign_id: DocumentId) -> int:
+        """What was paid of a campaign, fees included and reversals taken off, in minor units."""
+        ...
+
+    def unposted_lines(self, after: str, limit: int) -> list[DocumentId]:
+        """Members of frozen settlements that were neither paid nor voided, by tagged identity from ``after`` on."""
         ...
 
     def open_holds(self) -> list[OpenHold]:
@@ -222,8 +343,24 @@ class Outbox(Protocol):
         """Record what became of a chunk."""
         ...
 
+    def lagging(self, limit: int) -> list[WalletPosition]:
+        """Positions that changed without an entry MongoDB is told of, and were not shown yet."""
+        ...
+
     def counts(self) -> OutboxCounts:
         """How much is still to be told."""
+        ...
+
+
+class LedgerGuard(Protocol):
+    """Knows whether this ledger is the one that MongoDB was told by last, or an older copy of it."""
+
+    def check(self) -> None:
+        """Raises InvariantBroken("ledger_behind") when MongoDB has seen a later sequence, or another ledger."""
+        ...
+
+    def advance(self, sequence: int) -> None:
+        """Write down, before anything else is told, how far this ledger is."""
         ...
 
 
@@ -240,6 +377,10 @@ class Projection(Protocol):
 
     def apply(self, tasks: Sequence[ProjectionTask]) -> ProjectionResult:
         """Apply all effects of some payouts."""
+        ...
+
+    def show_positions(self, positions: Sequence[WalletPosition]) -> ProjectionResult:
+        """Bring wallets to positions, beside any payout."""
         ...
 
     def find_stale(self, tasks: Sequence[ProjectionTask]) -> Mapping[int, str]:

@@ -11,16 +11,17 @@ from bson.objectid import ObjectId
 
 from benchmarks.support.platform import CURRENCY, PAYMENT_MINOR, RATE, TARGET, Place, Slice, brand_id
 from reconciler.clock import utc_now
-from reconciler.domain.batch import PayoutRequest
+from reconciler.domain.batch import PostingRules
 from reconciler.domain.campaign import CampaignTerms, PaymentType
 from reconciler.domain.decision import Due, Rule
 from reconciler.domain.earnings import Overdelivery, earnings
 from reconciler.domain.ids import DocumentId, IdKind
+from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.domain.participation import Participation
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.journal import Journal
 from reconciler.ledger.migrate import upgrade
-from reconciler.ports import BatchStamp
+from reconciler.ports import BatchStamp, PostingBatch
 
 STAMP = BatchStamp(run_id="benchmark", trigger="benchmark")
 
@@ -29,14 +30,14 @@ def post_only(ledger_url: str, part: Slice, page_size: int) -> float:
     """Post every payout of a slice into an empty ledger, a page a transaction; seconds spent in posting."""
     engine = open_engine(ledger_url)
     upgrade(engine)
-    journal = Journal(engine, clock=utc_now, facts_age_max=timedelta(seconds=30))
+    journal = Journal(engine, clock=utc_now, rules=PostingRules(facts_age_max=timedelta(seconds=30)))
     places = part.places()
     posting_s = 0.0
     try:
         while page := list(islice(places, page_size)):
             requests = [_request(place, part.count) for place in page]
             started = time.perf_counter()
-            posted = journal.post(requests, STAMP)
+            posted = journal.post(PostingBatch(requests=requests), STAMP)
             posting_s += time.perf_counter() - started
             assert len(posted.payout_sequences) == len(page)
     finally:
@@ -55,6 +56,7 @@ def _request(place: Place, payouts_count: int) -> PayoutRequest:
         target_impressions=TARGET,
         currency=CURRENCY,
         cooloff_hours=720,
+        end_date=None,
         cooloff_was_read=True,
     )
     due = Due(

@@ -16,7 +16,8 @@ from pymongo.uri_parser import parse_uri
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from reconciler.domain.money import minor_digits
+from reconciler.domain.money import format_minor, minor_digits, parse_amount_minor
+from reconciler.domain.parsing import Unreadable
 
 _SRV_SCHEME = "mongodb+srv://"
 _POSTGRESQL = "postgresql+psycopg"
@@ -151,3 +152,21 @@ def cron(value: str) -> str:
     if not fires:
         raise ValueError("must fire at some time, but no date ever matches it")
     return value
+
+
+def currency_amounts(value: object) -> dict[str, str]:
+    """A map of currencies to amounts in major units; as text ``INR=100000,JPY=5000``. Answers exact decimal text."""
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in value.strip("{} ").split(",") if part.strip()]
+        value = {name.strip(): amount.strip() for name, _, amount in pairs}
+    if not isinstance(value, dict):
+        raise ValueError("must map currencies to amounts, as INR: 100000 does")
+    amounts: dict[str, str] = {}
+    for name, amount in value.items():
+        if not isinstance(name, str) or minor_digits(name) is None:
+            raise ValueError(f"must name currencies of ISO 4217, and {str(name)[:10]} is none")
+        amount_minor = parse_amount_minor(amount, name)
+        if isinstance(amount_minor, Unreadable) or amount_minor <= 0:
+            raise ValueError(f"must give {name} an amount of whole minor units above zero")
+        amounts[name] = format_minor(amount_minor, name)
+    return amounts

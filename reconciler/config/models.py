@@ -7,14 +7,17 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from reconciler.config import checks
 from reconciler.config.mapping import MappingSettings
 from reconciler.config.section import CaseInsensitive, Seconds, Section, Whole
 from reconciler.redaction import redact
 
-DECISION_SECTIONS = ("mapping", "completion", "payout")
+CurrencyAmounts = Annotated[dict[str, str], BeforeValidator(checks.currency_amounts)]
+"""Currency → exact decimal text of major units. In an environment variable: INR=100000,JPY=5000."""
+
+DECISION_SECTIONS = ("mapping", "completion", "payout", "safety")
 """What can change who is paid and how much. The rest says where, when and how fast."""
 
 
@@ -46,8 +49,19 @@ class CompletionSettings(Section):
 
     fixed_impressions_per_unit: Whole = Field(default=1000, ge=1, le=1_000_000_000)
     """Impressions per major unit of budget: the target of a fixed campaign that names none."""
+    scope: Literal["streamer", "campaign"] = "streamer"
+    """Whose impressions are compared with the target: streamer takes each participation by itself, campaign takes all
+    of a campaign together, who then share one pool. campaign costs a look at every active participation a sweep."""
     impressions_target_reached: bool = True
     """Whether reaching the target completes a participation. The main rule; off only to try others alone."""
+    budget_exhausted: bool = False
+    """Whether a used-up budget settles all active participations. Off: brands may still raise it."""
+    budget_used_percent: Whole = Field(default=95, ge=1, le=100)
+    """Percent of the budget from which it counts as used up: the last few percent rarely buy a useful run."""
+    campaign_ended: bool = False
+    """Whether a passed end date settles all active participations. Off: dates are often moved after the fact."""
+    campaign_inactive: bool = False
+    """Whether seven days without a stream settle all active participations. Off: streamers take holidays."""
 
 
 class PayoutSettings(Section):
@@ -59,6 +73,25 @@ class PayoutSettings(Section):
     """ISO 4217 code for documents without one: the currency the platform began with."""
     overdelivery: Literal["cap_at_target", "pay"] = "cap_at_target"
     """cap_at_target pays for impressions up to the target, since the brand ordered no more; pay pays for all."""
+    platform_fee_bps: Whole = Field(default=0, ge=0, le=10_000)
+    """Basis points (1/100 percent) that the platform keeps of each payout; none unless the contract says so."""
+    hold_days: Whole = Field(default=0, ge=0, le=365)
+    """Days that earnings lie in the streamer's held balance before they can be withdrawn; none: paid is paid."""
+    refund_grace_days: Whole = Field(default=7, ge=0, le=3650)
+    """Days after a campaign's end before what is left in escrow returns to the brand: time for late corrections."""
+    approval_threshold: CurrencyAmounts = Field(default_factory=dict)
+    """Currency to major units: a payout of at least this gross amount waits for a person. Empty: none waits."""
+    four_eyes: bool = False
+    """True: what one person asks for (a reversal, say), another one has to approve."""
+
+
+class SafetySettings(Section):
+    """Limits beyond which paying halts until a person has looked."""
+
+    payouts_per_hour_max: Whole = Field(default=200_000, ge=1, le=1_000_000_000)
+    """Payouts within an hour, whatever set them off: far above a good day, far below an emptied platform."""
+    amount_per_hour_max: CurrencyAmounts = Field(default_factory=dict)
+    """Currency to major units paid within an hour. Empty: only the number of payouts is limited."""
 
 
 class ProjectionSettings(Section):
@@ -86,6 +119,9 @@ class SweepSettings(Section):
     """Seconds after which a decision that still waits for the lock is taken again from fresh facts."""
     deadline_s: Seconds = 3600
     """Seconds after which a sweep is given up and reported as stuck: far more than a sweep of everything takes."""
+    lease_ttl_s: Seconds = 15
+    """Seconds after which a daemon that fell silent has lost the lease on paying, and another takes over. Renewed three
+    times as often: longer than a pause of the machine or the network, shorter than what people would notice."""
 
 
 class FullCheckSettings(Section):
@@ -138,6 +174,8 @@ class Settings(Section):
     """When a participation is complete."""
     payout: PayoutSettings = Field(default_factory=PayoutSettings)
     """How much is paid, and whether."""
+    safety: SafetySettings = Field(default_factory=SafetySettings)
+    """Limits beyond which paying halts until a person has looked."""
     projection: ProjectionSettings = Field(default_factory=ProjectionSettings)
     """How the effects of a payment reach MongoDB."""
     sweep: SweepSettings = Field(default_factory=SweepSettings)

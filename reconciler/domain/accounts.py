@@ -39,6 +39,10 @@ class Entry:
             raise ValueError(f"the postings of {self.key} do not sum to zero")
 
 
+FEES = "platform:fees"
+"""What the platform keeps of payouts; one account a currency, like all others."""
+
+
 def escrow(campaign_id: DocumentId) -> str:
     """What a campaign's brand put in and nobody was paid yet."""
     return f"campaign:{campaign_id.tagged}:escrow"
@@ -57,6 +61,20 @@ def held(streamer_id: str) -> str:
 def funding(brand_id: DocumentId) -> str:
     """Where a brand's money comes from: minus what it put into campaigns."""
     return f"brand:{brand_id.tagged}:funding"
+
+
+def campaign_of(account: str) -> DocumentId:
+    """Whose escrow this is. Raises ValueError for every other account."""
+    prefix, _, rest = account.partition(":")
+    if prefix != "campaign":
+        raise ValueError(f"{account} is no escrow")
+    return DocumentId.from_tagged(rest.rpartition(":")[0])
+
+
+def streamer_of(account: str) -> str | None:
+    """Whose wallet or *held* account this is; None for every other account."""
+    prefix, _, rest = account.partition(":")
+    return rest.rpartition(":")[0] if prefix == "streamer" else None
 
 
 def kind_of(account: str) -> str:

@@ -26,6 +26,7 @@ class BreakKind(StrEnum):
     DUE_BUT_UNPAID = "due_but_unpaid"
     HELD = "held"
     DUE_BUT_INELIGIBLE = "due_but_ineligible"
+    STRANDED = "stranded"
     EXISTS_DIFFERENT = "exists_different"
     CAMPAIGN_MISSING = "campaign_missing"
     MARKED_PAID_ELSEWHERE = "marked_paid_elsewhere"
@@ -36,12 +37,15 @@ class BreakKind(StrEnum):
     LEDGER_UNBALANCED = "ledger_unbalanced"
     BALANCE_DIFFERS = "balance_differs"
     CHAIN_BROKEN = "chain_broken"
+    ESCROW_NEGATIVE = "escrow_negative"
+    AMOUNT_DIFFERS = "amount_differs"
 
 
 SEVERITY: dict[BreakKind, Severity] = {
     BreakKind.DUE_BUT_UNPAID: Severity.ERROR,
     BreakKind.HELD: Severity.WARNING,
     BreakKind.DUE_BUT_INELIGIBLE: Severity.WARNING,
+    BreakKind.STRANDED: Severity.WARNING,
     BreakKind.EXISTS_DIFFERENT: Severity.ERROR,
     BreakKind.CAMPAIGN_MISSING: Severity.ERROR,
     BreakKind.MARKED_PAID_ELSEWHERE: Severity.WARNING,
@@ -52,12 +56,15 @@ SEVERITY: dict[BreakKind, Severity] = {
     BreakKind.LEDGER_UNBALANCED: Severity.CRITICAL,
     BreakKind.BALANCE_DIFFERS: Severity.CRITICAL,
     BreakKind.CHAIN_BROKEN: Severity.CRITICAL,
+    BreakKind.ESCROW_NEGATIVE: Severity.CRITICAL,
+    BreakKind.AMOUNT_DIFFERS: Severity.ERROR,
 }
 
 ACTION: dict[BreakKind, str] = {
     BreakKind.DUE_BUT_UNPAID: "run a sweep; if it stays unpaid, look at the daemon's log for this participation",
     BreakKind.HELD: "raise the campaign's budget or reduce what is due; held payouts are retried with every sweep",
     BreakKind.DUE_BUT_INELIGIBLE: "set the campaign's currency back to the one it was funded in",
+    BreakKind.STRANDED: "switch on the rule named to have it paid, or settle it with the brand",
     BreakKind.EXISTS_DIFFERENT: "find out which document had this identity when it was paid",
     BreakKind.CAMPAIGN_MISSING: "restore the campaign, or correct the participation's campaign id (mind its type)",
     BreakKind.MARKED_PAID_ELSEWHERE: "make sure that it was settled; then leave it, or remove the mark to have it paid",
@@ -68,6 +75,8 @@ ACTION: dict[BreakKind, str] = {
     BreakKind.LEDGER_UNBALANCED: "stop paying and restore the ledger from a backup: an entry does not sum to zero",
     BreakKind.BALANCE_DIFFERS: "stop paying: a balance is not the sum of its postings",
     BreakKind.CHAIN_BROKEN: "stop paying: posted rows were changed; compare the batch named with a backup",
+    BreakKind.ESCROW_NEGATIVE: "stop paying: more left a campaign's escrow than it held; compare with a backup",
+    BreakKind.AMOUNT_DIFFERS: "compute the payout again by hand (`explain`); reverse and repay it if it is wrong",
 }
 
 

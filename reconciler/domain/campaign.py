@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
 
@@ -16,7 +17,7 @@ from reconciler.domain.money import (
     parse_currency,
     parse_rate,
 )
-from reconciler.domain.parsing import FieldProblem, Unreadable, keep, parse_count
+from reconciler.domain.parsing import FieldProblem, Unreadable, keep, parse_count, parse_date
 
 COOLOFF_HOURS_DEFAULT = 720
 COOLOFF_HOURS_MAX = 8760
@@ -45,6 +46,8 @@ class CampaignTerms:
     target_impressions: int
     currency: str
     cooloff_hours: int
+    end_date: datetime | None
+    """When it ends; None where the document says nothing that can be read as a date."""
     cooloff_was_read: bool
     """False when the document's cool-off lies outside 1…8760 and the default stands in for it."""
 
@@ -124,6 +127,7 @@ def parse_campaign(campaign_id: DocumentId, record: Mapping[str, object], defaul
         currency=currency,
         cooloff_hours=hours,
         cooloff_was_read=was_read,
+        end_date=parse_date(record.get("end_date")),
     )
 
 

@@ -11,16 +11,32 @@ from enum import StrEnum
 
 from reconciler.domain.campaign import STATUSES_THAT_PAY as CAMPAIGN_STATUSES_THAT_PAY
 from reconciler.domain.campaign import Campaign, CampaignTerms, MalformedCampaign
-from reconciler.domain.earnings import Earnings, Overdelivery, earnings
+from reconciler.domain.earnings import Earnings, Overdelivery, earnings, platform_fee
 from reconciler.domain.money import AMOUNT_MINOR_MAX
 from reconciler.domain.parsing import FieldProblem, Unreadable
 from reconciler.domain.participation import STATUSES_THAT_PAY, Participation
 
 
 class Rule(StrEnum):
-    """Completion rules: why a participation is due."""
+    """Completion rules, in order of precedence: why a participation is due."""
 
     IMPRESSIONS_TARGET_REACHED = "impressions_target_reached"
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    CAMPAIGN_ENDED = "campaign_ended"
+    CAMPAIGN_INACTIVE = "campaign_inactive"
+
+
+SETTLE_ALL_RULES = frozenset({Rule.BUDGET_EXHAUSTED, Rule.CAMPAIGN_ENDED, Rule.CAMPAIGN_INACTIVE})
+"""Rules that settle all active participations of a campaign at once."""
+
+
+class Scope(StrEnum):
+    """Whose impressions are compared with the target."""
+
+    STREAMER = "streamer"
+    """Each participation's own."""
+    CAMPAIGN = "campaign"
+    """All participations of a campaign together; they then share one pool."""
 
 
 class Reason(StrEnum):
@@ -28,15 +44,20 @@ class Reason(StrEnum):
 
     ALREADY_PAID = "already_paid"
     REVERSED = "reversed"
+    REJECTED_BY_PERSON = "rejected_by_person"
+    SETTLED_BEFORE_US = "settled_before_us"
     MARKED_PAID_ELSEWHERE = "marked_paid_elsewhere"
     CAMPAIGN_MISSING = "campaign_missing"
     CAMPAIGN_NOT_ACTIVE = "campaign_not_active"
     PARTICIPATION_NOT_ACTIVE = "participation_not_active"
     FORFEITED = "forfeited"
     MALFORMED = "malformed"
+    POOL_INCOMPLETE = "pool_incomplete"
+    POOL_SETTLED = "pool_settled"
     BELOW_TARGET = "below_target"
     DUPLICATE_PARTICIPATION = "duplicate_participation"
     CURRENCY_CHANGED = "currency_changed"
+    OVER_APPROVAL_THRESHOLD = "over_approval_threshold"
     OVER_BUDGET = "over_budget"
 
 
@@ -46,6 +67,10 @@ class Settled(StrEnum):
     NOTHING = "nothing"
     PAID = "paid"
     REVERSED = "reversed"
+    REJECTED = "rejected"
+    """A person decided that it is not to be paid."""
+    ADOPTED = "adopted"
+    """Settled before this ledger began, as a person stated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +79,27 @@ class Policy:
 
     overdelivery: Overdelivery
     rules: frozenset[Rule]
+    scope: Scope = Scope.STREAMER
+    budget_used_percent: int = 95
+    fee_bps: int = 0
+
+    @property
+    def has_pools(self) -> bool:
+        """Whether campaigns may be settled as a whole."""
+        return self.scope is Scope.CAMPAIGN or bool(self.rules & SETTLE_ALL_RULES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolStanding:
+    """Where a participation stands in the frozen settlement of its campaign."""
+
+    settlement_key: str
+    rule: Rule
+    share_minor: int | None
+    """Its share in minor units; None for one that is no member."""
+    impressions: int = 0
+    is_void: bool = False
+    """It was forfeited before its share was posted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +118,8 @@ class Facts:
     """Tagged identity of another participation of the same campaign and streamer that has been paid."""
     pinned_currency: str | None = None
     """Currency of the campaign's first funding."""
+    pool: PoolStanding | None = None
+    """Set once the campaign has a frozen settlement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +132,18 @@ class Due:
     earned: Earnings
     overdelivery: Overdelivery
     rule: Rule
+    fee_bps: int = 0
+    settlement_key: str | None = None
+
+    @property
+    def fee_minor(self) -> int:
+        """The platform's part of the gross amount."""
+        return platform_fee(self.earned.gross_minor, self.fee_bps)
+
+    @property
+    def net_minor(self) -> int:
+        """What the streamer receives: gross less fee, exactly."""
+        return self.earned.gross_minor - self.fee_minor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,19 +163,27 @@ Decision = Due | NotDue
 
 def decide(facts: Facts, policy: Policy) -> Decision:
     """Decide on one participation. Total: every readable identity gets an answer, and nothing raises."""
-    for rule_out in (_settled_before, _not_eligible, _malformed):
-        reason = rule_out(facts)
-        if reason is not None:
-            return reason
-    return _amount_due(facts, policy)
+    return standing_of(facts) or _in_pool(facts, policy) or _amount_due(facts, policy)
+
+
+def standing_of(facts: Facts) -> NotDue | None:
+    """What stands in the way of a participation whatever its campaign earned; None when nothing does."""
+    return _settled_before(facts) or _not_eligible(facts) or _malformed(facts)
+
+
+_SETTLED: dict[Settled, tuple[Reason, str]] = {
+    Settled.PAID: (Reason.ALREADY_PAID, ""),
+    Settled.REVERSED: (Reason.REVERSED, "paid again only by `payouts repay`"),
+    Settled.REJECTED: (Reason.REJECTED_BY_PERSON, "paid only by `payouts repay`"),
+    Settled.ADOPTED: (Reason.SETTLED_BEFORE_US, ""),
+}
 
 
 def _settled_before(facts: Facts) -> NotDue | None:
     participation = facts.participation
-    if facts.settled is Settled.PAID:
-        return NotDue(participation=participation, reason=Reason.ALREADY_PAID)
-    if facts.settled is Settled.REVERSED:
-        return NotDue(participation=participation, reason=Reason.REVERSED, detail="paid again only by `payouts repay`")
+    if facts.settled in _SETTLED:
+        reason, detail = _SETTLED[facts.settled]
+        return NotDue(participation=participation, reason=reason, detail=detail)
     if participation.marked_paid is True:
         return NotDue(
             participation=participation,
@@ -175,17 +243,38 @@ def _malformed(facts: Facts) -> NotDue | None:
     return NotDue(participation=participation, reason=Reason.MALFORMED, problems=tuple(problems))
 
 
-def _amount_due(facts: Facts, policy: Policy) -> Decision:
-    participation, terms = facts.participation, facts.campaign
-    impressions = participation.impressions
+def _in_pool(facts: Facts, policy: Policy) -> Decision | None:
+    """The answer of a frozen settlement; None where there is none."""
+    participation, terms, pool = facts.participation, facts.campaign, facts.pool
     assert isinstance(terms, CampaignTerms)
-    assert isinstance(impressions, int)
-    if impressions < terms.target_impressions or Rule.IMPRESSIONS_TARGET_REACHED not in policy.rules:
-        return NotDue(
-            participation=participation,
-            reason=Reason.BELOW_TARGET,
-            detail=f"{impressions} of {terms.target_impressions} impressions",
-        )
+    if pool is None:
+        if policy.scope is Scope.CAMPAIGN:
+            detail = "the campaign is settled as a whole, and its target is not reached"
+            return NotDue(participation=participation, reason=Reason.BELOW_TARGET, detail=detail)
+        return None
+    if pool.share_minor is None:
+        detail = f"the campaign was settled by {pool.settlement_key} without it"
+        return NotDue(participation=participation, reason=Reason.POOL_SETTLED, detail=detail)
+    if pool.is_void:
+        return NotDue(participation=participation, reason=Reason.FORFEITED, detail="its share is void")
+    rival = _rival(facts, terms)
+    if rival is not None:
+        return rival
+    return Due(
+        participation=participation,
+        terms=terms,
+        impressions=pool.impressions,
+        earned=Earnings(gross_minor=pool.share_minor, impressions_paid=pool.impressions, rounding="largest_remainder"),
+        overdelivery=policy.overdelivery,
+        rule=pool.rule,
+        fee_bps=policy.fee_bps,
+        settlement_key=pool.settlement_key,
+    )
+
+
+def _rival(facts: Facts, terms: CampaignTerms) -> NotDue | None:
+    """Something else that has settled, or would settle, the same claim."""
+    participation = facts.participation
     if facts.credited_elsewhere:
         return NotDue(
             participation=participation,
@@ -204,6 +293,23 @@ def _amount_due(facts: Facts, policy: Policy) -> Decision:
             reason=Reason.CURRENCY_CHANGED,
             detail=f"funded in {facts.pinned_currency}, now {terms.currency}",
         )
+    return None
+
+
+def _amount_due(facts: Facts, policy: Policy) -> Decision:
+    participation, terms = facts.participation, facts.campaign
+    impressions = participation.impressions
+    assert isinstance(terms, CampaignTerms)
+    assert isinstance(impressions, int)
+    if impressions < terms.target_impressions or Rule.IMPRESSIONS_TARGET_REACHED not in policy.rules:
+        return NotDue(
+            participation=participation,
+            reason=Reason.BELOW_TARGET,
+            detail=f"{impressions} of {terms.target_impressions} impressions",
+        )
+    rival = _rival(facts, terms)
+    if rival is not None:
+        return rival
     earned = earnings(terms, impressions, policy.overdelivery)
     if earned.gross_minor > AMOUNT_MINOR_MAX:
         too_much = FieldProblem(field="impressions", why="earn more than 2^53 minor units")
@@ -215,4 +321,5 @@ def _amount_due(facts: Facts, policy: Policy) -> Decision:
         earned=earned,
         overdelivery=policy.overdelivery,
         rule=Rule.IMPRESSIONS_TARGET_REACHED,
+        fee_bps=policy.fee_bps,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 
 from reconciler.domain.campaign import CampaignTerms, PaymentType
 from reconciler.domain.money import minor_per_major, round_half_up
@@ -26,6 +27,11 @@ class Earnings:
     impressions_paid: int
     """The impressions that the amount was computed on; for fixed payments those counted."""
     rounding: str
+
+
+def platform_fee(gross_minor: int, fee_bps: int) -> int:
+    """The platform's part of a gross amount: basis points (1/100 of a percent), rounded half-up to the minor unit."""
+    return round_half_up(Fraction(gross_minor * fee_bps, 10_000))
 
 
 def earnings(terms: CampaignTerms, impressions: int, overdelivery: Overdelivery) -> Earnings:

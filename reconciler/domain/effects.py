@@ -54,11 +54,35 @@ class WalletPosition:
     """The newest version that a wallet was read back with; 0 when none ever was."""
 
 
+class TaskKind(StrEnum):
+    """What happened to a payout that MongoDB has to be told."""
+
+    PAYOUT = "payout"
+    HOLD_RELEASE = "hold_release"
+    REVERSAL = "reversal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What a participation shows of its latest payout: nothing earned once that is reversed."""
+
+    amount_minor: int
+    rule: str
+    paid_at: datetime
+    reversed_at: datetime | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectionTask:
-    """One payout whose effects are to be applied."""
+    """One entry whose effects are to be applied: a payout, or what became of it later.
+
+    ``amount_minor`` is that of the entry, negative for a reversal; ``paid_at`` is when the payout was committed,
+    ``posted_at`` when this entry was.
+    """
 
     sequence: int
+    kind: TaskKind = TaskKind.PAYOUT
+    entry_key: str = ""
     payout_key: str
     participation_id: DocumentId
     campaign_id: DocumentId
@@ -69,7 +93,25 @@ class ProjectionTask:
     rule: str
     cooloff_hours: int
     paid_at: datetime
+    posted_at: datetime
+    is_held: bool = False
+    """Whether the payout lay in *held* first."""
+    shown: Shown
     position: WalletPosition
+
+    @property
+    def key(self) -> str:
+        """The entry's permanent key."""
+        return self.entry_key or self.payout_key
+
+    @property
+    def statement_type(self) -> str:
+        """The platform's word for the statement line of this entry."""
+        if self.kind is TaskKind.HOLD_RELEASE:
+            return "earnings_release"
+        if self.kind is TaskKind.REVERSAL:
+            return "earnings_reversal"
+        return "earnings_hold" if self.is_held else "earnings_credit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

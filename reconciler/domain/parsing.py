@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import TypeVar
@@ -92,6 +93,11 @@ def parse_flag(value: object) -> bool | Unreadable:
     if isinstance(value, bool):
         return value
     return Unreadable(f"is a {type(value).__name__}, not a boolean")
+
+
+def parse_date(value: object) -> datetime | None:
+    """An aware time; anything else is None: dates never stand in the way of a payment by being malformed."""
+    return value if isinstance(value, datetime) and value.tzinfo is not None else None
 
 
 def _parse_decimal(value: Decimal) -> Fraction | Unreadable:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from reconciler.domain.ids import DocumentId, parse_id
-from reconciler.domain.parsing import FieldProblem, Unreadable, keep, parse_count, parse_flag
+from reconciler.domain.parsing import FieldProblem, Unreadable, keep, parse_count, parse_date, parse_flag
 
 STATUSES_THAT_PAY = frozenset({"active", "completed"})
 """``completed`` too: somebody may have marked it by hand, and it was never paid."""
@@ -31,6 +32,7 @@ class Participation:
     impressions: int | Unreadable
     forfeited: bool | Unreadable
     marked_paid: bool | Unreadable
+    last_stream_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,7 @@ def parse_participation(record: Mapping[str, object]) -> Participation | Malform
         impressions=parse_count(record.get("impressions")),
         forfeited=parse_flag(record.get("earnings_forfeited")),
         marked_paid=parse_flag(record.get("final_earnings_transferred")),
+        last_stream_at=parse_date(record.get("last_stream_date")),
     )
 
 

@@ -8,72 +8,186 @@ stays true until the commit; the unique keys stand behind that for the day when 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from reconciler.clock import Clock
-from reconciler.domain.batch import HoldWithdrawal, NewPayout, PayoutRequest, plan_batch
-from reconciler.ledger.engine import rehearsing, translated, writing
-from reconciler.ledger.lookups import read_view
-from reconciler.ledger.rows import lock_head, write_batch
-from reconciler.ports import BatchStamp, Posted
+from reconciler.domain.batch import Outcome, PlannedBatch, PostingRules, plan_batch
+from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.plan import BatchPlan, NewDecision, NewPayout, NewSettlement
+from reconciler.domain.settlement import PoolDue
+from reconciler.errors import Halted
+from reconciler.ledger.engine import reading, rehearsing, translated, writing
+from reconciler.ledger.halts import current_halt, require_not_halted
+from reconciler.ledger.lookups import LedgerReader, read_view, settlement_of
+from reconciler.ledger.rows import Head, lock_head, write_batch
+from reconciler.ledger.schema import accounts, postings
+from reconciler.ports import AccountChange, BatchStamp, Posted, PostingBatch
 
 Begin = Callable[[], AbstractContextManager[Connection]]
+Fence = Callable[[Connection], None]
+"""Raises when whoever posts has lost the right to: the first statement after the lock."""
+
+
+def no_fence(_connection: Connection) -> None:
+    """For commands: keys and locks protect them, and a lease is not theirs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PosterParts:
+    """What a poster works with. ``begin`` opens its transactions."""
+
+    begin: Begin
+    clock: Clock
+    rules: PostingRules
+    fence: Fence = no_fence
+    ignores_halt: bool = False
+    """For a recovery, which has to post before a person lets paying go on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """An open transaction that holds the right to post. ``now`` was taken after the lock was there."""
+
+    connection: Connection
+    now: datetime
+    head: Head
+
+    def write(self, plan: BatchPlan, stamp: BatchStamp) -> Mapping[str, int]:
+        """Write a plan, once; answers entry key → sequence. An empty plan writes nothing."""
+        return {} if plan.is_empty else write_batch(self.connection, self.head, plan, stamp, self.now)
 
 
 class Poster:
-    """Posts batches in the transactions that ``begin`` opens.
+    """Posts batches in the transactions that ``begin`` opens."""
 
-    ``facts_age_max`` bounds how old a decision may be when it gets the lock.
-    """
+    def __init__(self, parts: PosterParts) -> None:
+        self._parts = parts
 
-    def __init__(self, begin: Begin, *, clock: Clock, facts_age_max: timedelta) -> None:
-        self._begin = begin
-        self._clock = clock
-        self._facts_age_max = facts_age_max
+    def post(self, batch: PostingBatch, stamp: BatchStamp) -> Posted:
+        """Post what is new and fits. Raises Outage, Halted or InvariantBroken; then nothing of the batch was posted."""
+        with self.locked() as locked:
+            if not self._parts.ignores_halt:
+                require_not_halted(locked.connection)
+            view = read_view(locked.connection, batch, locked.now)
+            planned = plan_batch(batch.requests, batch.withdrawals, view, self._parts.rules, locked.now, batch.voids)
+            sequences = locked.write(planned.plan, stamp)
+        if planned.halt is not None:
+            raise Halted(f"{locked.now:%Y-%m-%d %H:%M:%S} UTC", planned.halt)
+        return _posted(planned, sequences)
 
-    def post(
-        self,
-        requests: Sequence[PayoutRequest],
-        stamp: BatchStamp,
-        withdrawals: Sequence[HoldWithdrawal] = (),
-    ) -> Posted:
-        """Post what is new and fits. Raises Outage or InvariantBroken; then nothing of the batch was posted."""
-        with self._begin() as connection:
+    def freeze(self, due: PoolDue, facts_at: datetime, stamp: BatchStamp) -> bool:
+        """Freeze a settlement; False when its campaign has one, or the facts grew too old. Raises as :meth:`post`."""
+        with self.locked() as locked:
+            if not self._parts.ignores_halt:
+                require_not_halted(locked.connection)
+            campaign_id = due.terms.campaign_id.tagged
+            is_old = facts_at < locked.now - self._parts.rules.facts_age_max
+            if is_old or settlement_of(locked.connection, [campaign_id]):
+                return False
+            frozen = NewSettlement(settlement_key=f"settlement:{campaign_id}:1", n=1, due=due, facts_at=facts_at)
+            locked.write(BatchPlan(settlements=[frozen]), stamp)
+        return True
+
+    def repay(self, request: PayoutRequest, decision: NewDecision, stamp: BatchStamp) -> Posted:
+        """Post one payment that a person decided, with the decision, or nothing: the outcome tells which."""
+        with self.locked() as locked:
+            require_not_halted(locked.connection)
+            batch = PostingBatch(requests=(request,))
+            view = read_view(locked.connection, batch, locked.now)
+            planned = plan_batch(batch.requests, (), view, self._parts.rules, locked.now)
+            if planned.halt is None and planned.outcomes[request.key] is not Outcome.NEW:
+                return Posted(outcomes=planned.outcomes, payout_sequences=(), paid_minor={})
+            if planned.halt is None:
+                planned.plan.decisions.append(decision)
+            sequences = locked.write(planned.plan, stamp)
+        if planned.halt is not None:
+            raise Halted(f"{locked.now:%Y-%m-%d %H:%M:%S} UTC", planned.halt)
+        return _posted(planned, sequences)
+
+    @contextmanager
+    def locked(self) -> Iterator[Locked]:
+        """The right to post, until the end of the block commits; an exception rolls everything back."""
+        with self._parts.begin() as connection:
             head = lock_head(connection)
-            now = self._clock()
-            view = read_view(connection, requests, [withdrawal.campaign_id.tagged for withdrawal in withdrawals])
-            plan = plan_batch(requests, withdrawals, view, now=now, facts_age_max=self._facts_age_max)
-            sequences = write_batch(connection, head, plan, stamp, now) if plan.posted or plan.hold_events else {}
-        paid_minor: Counter[str] = Counter()
-        new = [item for item in plan.posted if isinstance(item, NewPayout)]
-        for item in new:
-            paid_minor[item.entry.currency] += item.request.due.earned.gross_minor
-        return Posted(
-            outcomes=plan.outcomes,
-            payout_sequences=[sequences[item.entry.key] for item in new],
-            paid_minor=dict(paid_minor),
-        )
+            self._parts.fence(connection)
+            yield Locked(connection=connection, now=self._parts.clock(), head=head)
 
 
 class Journal(Poster):
     """A poster whose every batch is a transaction of its own: what real payments are made with."""
 
-    def __init__(self, engine: Engine, *, clock: Clock, facts_age_max: timedelta) -> None:
-        super().__init__(lambda: writing(engine), clock=clock, facts_age_max=facts_age_max)
+    def for_recovery(self) -> Poster:
+        """The same, but it posts also while paying is halted."""
+        return Poster(replace(self._parts, ignores_halt=True))
+
+    def __init__(self, engine: Engine, *, clock: Clock, rules: PostingRules, fence: Fence = no_fence) -> None:
+        super().__init__(PosterParts(begin=lambda: writing(engine), clock=clock, rules=rules, fence=fence))
         self._engine = engine
 
+    def is_halted(self) -> bool:
+        """Whether paying is stopped, and nobody has resumed it."""
+        with reading(self._engine) as connection:
+            return current_halt(connection) is not None
+
     @contextmanager
-    def rehearsal(self) -> Iterator[Poster]:
+    def rehearsal(self) -> Iterator[Rehearsal]:
         """A poster whose batches see each other and are all rolled back in the end: a dry run by the same code.
 
         It holds the ledger's lock until then, so other writers wait for it.
         """
         with rehearsing(self._engine) as connection:
-            yield Poster(lambda: _savepoint(connection), clock=self._clock, facts_age_max=self._facts_age_max)
+            yield Rehearsal(connection, self._parts)
+
+
+class Rehearsal(Poster):
+    """A poster inside one transaction that will be rolled back."""
+
+    def __init__(self, connection: Connection, parts: PosterParts) -> None:
+        # Nothing of it stays, so a halt has nothing to stop: checks go on.
+        super().__init__(replace(parts, begin=lambda: _savepoint(connection), fence=no_fence, ignores_halt=True))
+        self._connection = connection
+        self._first_batch = lock_head(connection).batch + 1
+
+    @property
+    def ledger(self) -> LedgerReader:
+        """The ledger as it would be: with what was rehearsed so far."""
+        return LedgerReader(lambda: _savepoint(self._connection))
+
+    def account_changes(self, limit: int) -> list[AccountChange]:
+        """What the batches rehearsed so far did to accounts, by name; the first ``limit``."""
+        table = postings
+        query = (
+            sa.select(table.c.account, table.c.currency, sa.func.sum(table.c.amount_minor), accounts.c.balance_minor)
+            .join(accounts, (accounts.c.account == table.c.account) & (accounts.c.currency == table.c.currency))
+            .where(table.c.batch >= self._first_batch)
+            .group_by(table.c.account, table.c.currency, accounts.c.balance_minor)
+            .order_by(table.c.account, table.c.currency)
+            .limit(limit)
+        )
+        with translated():
+            rows = self._connection.execute(query).all()
+        return [
+            AccountChange(account=account, currency=currency, before_minor=after - int(change), after_minor=after)
+            for account, currency, change, after in rows
+        ]
+
+
+def _posted(planned: PlannedBatch, sequences: Mapping[str, int]) -> Posted:
+    paid_minor: Counter[str] = Counter()
+    new = [item for item in planned.plan.posted if isinstance(item, NewPayout)]
+    for item in new:
+        paid_minor[item.entry.currency] += item.request.due.earned.gross_minor
+    return Posted(
+        outcomes=planned.outcomes,
+        payout_sequences=[sequences[item.entry.key] for item in new],
+        paid_minor=dict(paid_minor),
+    )
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,15 +11,26 @@ from sqlalchemy.engine import Connection, Engine
 
 from reconciler.clock import Clock
 from reconciler.domain import accounts
-from reconciler.domain.effects import BlockedEffect, Effect, Obstacle, ProjectionResult, ProjectionTask, WalletPosition
+from reconciler.domain.effects import (
+    BlockedEffect,
+    Effect,
+    Obstacle,
+    ProjectionResult,
+    ProjectionTask,
+    Shown,
+    TaskKind,
+    WalletPosition,
+)
 from reconciler.domain.ids import DocumentId
 from reconciler.errors import InvariantBroken
 from reconciler.ledger import bulk
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.lookups import read_accounts
 from reconciler.ledger.rows import lock_head
-from reconciler.ledger.schema import outbox, payouts, wallet_positions
+from reconciler.ledger.schema import entries, outbox, payouts, wallet_positions
 from reconciler.ports import BlockedPayout, OutboxCounts
+
+_reversal = payouts.alias("reversal")
 
 
 class Outbox:
@@ -72,8 +83,8 @@ class Outbox:
         now = self._clock()
         with writing(self._engine) as connection:
             lock_head(connection)
-            chosen = bulk.among(connection, payouts.c.sequence, sequences)
-            wallets = connection.execute(sa.select(payouts.c.streamer_id, payouts.c.currency).distinct().where(chosen))
+            chosen = bulk.among(connection, entries.c.sequence, sequences)
+            wallets = connection.execute(sa.select(entries.c.streamer_id, entries.c.currency).distinct().where(chosen))
             raised = [
                 {"streamer_id": streamer_id, "currency": currency, "version": 1, "projected_version": 0}
                 for streamer_id, currency in sorted(wallets)
@@ -113,6 +124,25 @@ class Outbox:
             )
             _acknowledge_wallets(connection, result)
 
+    def lagging(self, limit: int) -> list[WalletPosition]:
+        """Positions that changed without an entry MongoDB is told of, as by an adjustment, and were not shown yet."""
+        table = wallet_positions
+        is_told_anyway = sa.exists().where(
+            (outbox.c.sequence == entries.c.sequence)
+            & (outbox.c.status != "done")
+            & (entries.c.streamer_id == table.c.streamer_id)
+            & (entries.c.currency == table.c.currency)
+        )
+        query = (
+            sa.select(table.c.streamer_id, table.c.currency)
+            .where(table.c.projected_version < table.c.version, ~is_told_anyway)
+            .order_by(table.c.streamer_id, table.c.currency)
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            keys = [(row.streamer_id, row.currency) for row in connection.execute(query)]
+            return list(_read_positions(connection, keys).values())
+
     def counts(self) -> OutboxCounts:
         """How much is still to be told."""
         query = sa.select(outbox.c.status, sa.func.count()).where(outbox.c.status != "done").group_by(outbox.c.status)
@@ -144,16 +174,47 @@ def _acknowledge_wallets(connection: Connection, result: ProjectionResult) -> No
 def _read_tasks(
     connection: Connection, condition: sa.ColumnElement[bool], limit: int | None
 ) -> list[tuple[ProjectionTask, sa.Row[Any]]]:
+    """Tasks of outbox rows, each with the payout that its entry is, or corrects."""
+    is_its_payout = payouts.c.payout_key == sa.func.coalesce(entries.c.corrects, entries.c.key)
     query = (
-        sa.select(payouts, outbox.c.effect, outbox.c.reason.label("obstacle"))
-        .join_from(outbox, payouts, outbox.c.sequence == payouts.c.sequence)
+        sa.select(
+            payouts,
+            outbox.c.sequence.label("task_sequence"),
+            outbox.c.effect,
+            outbox.c.reason.label("obstacle"),
+            entries.c.kind.label("entry_kind"),
+            entries.c.key.label("entry_key"),
+            entries.c.booked_at,
+        )
+        .join_from(outbox, entries, outbox.c.sequence == entries.c.sequence)
+        .join(payouts, is_its_payout)
         .where(condition)
-        .order_by(payouts.c.sequence)
+        .order_by(outbox.c.sequence)
         .limit(limit)
     )
     rows = connection.execute(query).all()
     positions = _read_positions(connection, sorted({(row.streamer_id, row.currency) for row in rows}))
-    return [(_task(row, positions[row.streamer_id, row.currency]), row) for row in rows]
+    shown = _read_shown(connection, sorted({row.participation_id for row in rows}))
+    return [(_task(row, positions[row.streamer_id, row.currency], shown[row.participation_id]), row) for row in rows]
+
+
+def _read_shown(connection: Connection, participation_ids: Sequence[str]) -> dict[str, Shown]:
+    """Of each participation, its latest payout, reversed or not."""
+    query = (
+        sa.select(payouts, _reversal.c.created_at.label("reversed_at"))
+        .outerjoin(_reversal, _reversal.c.reverses == payouts.c.payout_key)
+        .where(payouts.c.kind == "payout", bulk.among(connection, payouts.c.participation_id, participation_ids))
+        .order_by(payouts.c.n)
+    )
+    return {
+        row.participation_id: Shown(
+            amount_minor=row.amount_minor if row.reversed_at is None else 0,
+            rule=row.rule,
+            paid_at=row.created_at,
+            reversed_at=row.reversed_at,
+        )
+        for row in connection.execute(query)
+    }
 
 
 def _read_positions(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], WalletPosition]:
@@ -177,19 +238,38 @@ def _read_positions(connection: Connection, keys: Sequence[tuple[str, str]]) -> 
     }
 
 
-def _task(row: sa.Row[Any], position: WalletPosition) -> ProjectionTask:
-    paid_at: datetime = row.created_at
+def _task(row: sa.Row[Any], position: WalletPosition, shown: Shown) -> ProjectionTask:
+    kind = TaskKind(row.entry_kind)
     return ProjectionTask(
-        sequence=row.sequence,
+        sequence=row.task_sequence,
+        kind=kind,
+        entry_key=row.entry_key,
         payout_key=row.payout_key,
         participation_id=DocumentId.from_tagged(row.participation_id),
         campaign_id=DocumentId.from_tagged(row.campaign_id),
         brand_id=DocumentId.from_tagged(row.brand_id),
         streamer_id=row.streamer_id,
         currency=row.currency,
-        amount_minor=row.amount_minor,
+        amount_minor=-row.amount_minor if kind is TaskKind.REVERSAL else row.amount_minor,
         rule=row.rule,
         cooloff_hours=row.cooloff_hours,
-        paid_at=paid_at,
+        paid_at=row.created_at,
+        posted_at=row.booked_at,
+        is_held=row.release_at is not None,
+        shown=shown,
         position=position,
     )
+
+
+def raise_versions(engine: Engine, seen: Mapping[tuple[str, str], int]) -> int:
+    """Raise the counters that lie at or below what wallets have seen, so that these take the next projection."""
+    with writing(engine) as connection:
+        lock_head(connection)
+        known = {key: position.version for key, position in _read_positions(connection, sorted(seen)).items()}
+        raised = [
+            {"streamer_id": streamer_id, "currency": currency, "version": version + 1, "projected_version": 0}
+            for (streamer_id, currency), version in sorted(seen.items())
+            if known.get((streamer_id, currency), 0) <= version
+        ]
+        bulk.upsert(connection, wallet_positions, raised, {"version": "excluded.version"})
+    return len(raised)

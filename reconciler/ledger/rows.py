@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,18 @@ from sqlalchemy.engine import Connection
 
 from reconciler.domain import accounts
 from reconciler.domain.accounts import Entry
-from reconciler.domain.batch import BatchPlan, HoldEvent, NewFunding, NewPayout
+from reconciler.domain.plan import (
+    BatchPlan,
+    HoldEvent,
+    NewAdoption,
+    NewDecision,
+    NewFunding,
+    NewPayout,
+    NewReversal,
+    NewSettlement,
+    NewTransfer,
+    PostedItem,
+)
 from reconciler.errors import InvariantBroken
 from reconciler.ledger import bulk, schema
 from reconciler.ledger.chain import FORMAT, batch_hash
@@ -47,9 +59,14 @@ def write_batch(
     journal: dict[str, Sequence[Row]] = {
         "entries": [_entry(sequence, batch, item.entry, stamp, now) for sequence, item in posted],
         "postings": postings,
-        "payouts": [_payout(s, batch, item, stamp, now) for s, item in posted if isinstance(item, NewPayout)],
+        "payouts": [_payout(s, batch, item, stamp, now) for s, item in posted if isinstance(item, NewPayout)]
+        + _reversals(connection, batch, posted, stamp, now),
         "fundings": [_funding(s, batch, item) for s, item in posted if isinstance(item, NewFunding)],
         "hold_events": [_hold_event(batch, event, now) for event in plan.hold_events],
+        "settlements": [_settlement(batch, item, stamp, now) for item in plan.settlements],
+        "settlement_lines": [row for item in plan.settlements for row in _settlement_lines(batch, item)],
+        "decisions": [_decision(batch, item, now) for item in plan.decisions],
+        "adoptions": [_adoption(batch, item, now) for item in plan.adoptions],
     }
     # Accounts come first: postings refer to them.
     bulk.upsert(
@@ -108,14 +125,17 @@ def _postings(connection: Connection, batch: int, entries: Sequence[tuple[int, E
     return rows, balances
 
 
-def _tell_projection(
-    connection: Connection, posted: Sequence[tuple[int, NewFunding | NewPayout]], now: datetime
-) -> None:
-    payouts = [(sequence, item) for sequence, item in posted if isinstance(item, NewPayout)]
-    wallets = sorted({(item.request.due.participation.streamer_id, item.entry.currency) for _, item in payouts})
+def _tell_projection(connection: Connection, posted: Sequence[tuple[int, PostedItem]], now: datetime) -> None:
+    """Raise the versions of the wallets that changed, and queue what MongoDB has to be told."""
+    touched = {
+        (owner, item.entry.currency)
+        for _, item in posted
+        for posting in item.entry.postings
+        if (owner := accounts.streamer_of(posting.account)) is not None
+    }
     positions = [
         {"streamer_id": streamer_id, "currency": currency, "version": 1, "projected_version": 0}
-        for streamer_id, currency in wallets
+        for streamer_id, currency in sorted(touched)
     ]
     bulk.upsert(connection, schema.wallet_positions, positions, {"version": "wallet_positions.version + 1"})
     tasks = [
@@ -129,7 +149,8 @@ def _tell_projection(
             "not_before": now,
             "done_at": None,
         }
-        for sequence, _ in payouts
+        for sequence, item in posted
+        if isinstance(item, NewPayout | NewReversal) or (isinstance(item, NewTransfer) and item.is_told)
     ]
     bulk.insert(connection, schema.outbox, tasks)
 
@@ -173,8 +194,8 @@ def _payout(sequence: int, batch: int, item: NewPayout, stamp: BatchStamp, now: 
         "impressions_paid": due.earned.impressions_paid,
         "rounding": due.earned.rounding,
         "gross_minor": due.earned.gross_minor,
-        "fee_minor": 0,
-        "amount_minor": due.earned.gross_minor,
+        "fee_minor": due.fee_minor,
+        "amount_minor": due.net_minor,
         "currency": terms.currency,
         "rule": due.rule.value,
         "trigger": stamp.trigger,
@@ -183,7 +204,47 @@ def _payout(sequence: int, batch: int, item: NewPayout, stamp: BatchStamp, now: 
         "facts_at": request.facts_at,
         "fingerprint": request.fingerprint,
         "created_at": now,
+        "fee_bps": due.fee_bps,
+        "release_at": item.release_at,
+        "settlement_key": due.settlement_key,
+        "reverses": None,
+        "decision_key": request.decision_key,
     }
+
+
+def _reversals(
+    connection: Connection, batch: int, posted: Sequence[tuple[int, PostedItem]], stamp: BatchStamp, now: datetime
+) -> list[Row]:
+    """A row each, like the payout's own but for its key, its kind and its amounts, which are negative."""
+    new = [(sequence, item) for sequence, item in posted if isinstance(item, NewReversal)]
+    if not new:
+        return []
+    query = sa.select(schema.payouts).where(
+        bulk.among(connection, schema.payouts.c.payout_key, [item.payout.payout_key for _, item in new])
+    )
+    originals = {row["payout_key"]: dict(row) for row in connection.execute(query).mappings()}
+    rows = []
+    for sequence, item in new:
+        original = originals[item.payout.payout_key]
+        rows.append(
+            original
+            | {
+                "payout_key": item.entry.key,
+                "sequence": sequence,
+                "batch": batch,
+                "kind": "reversal",
+                "gross_minor": -original["gross_minor"],
+                "fee_minor": -original["fee_minor"],
+                "amount_minor": -original["amount_minor"],
+                "trigger": stamp.trigger,
+                "run_id": stamp.run_id,
+                "created_at": now,
+                "release_at": None,
+                "reverses": original["payout_key"],
+                "decision_key": item.decision_key,
+            }
+        )
+    return rows
 
 
 def _funding(sequence: int, batch: int, item: NewFunding) -> Row:
@@ -211,5 +272,69 @@ def _hold_event(batch: int, event: HoldEvent, now: datetime) -> Row:
         "detail": event.detail,
         "amount_minor": event.amount_minor,
         "currency": event.currency,
+        "occurred_at": now,
+    }
+
+
+def _settlement(batch: int, item: NewSettlement, stamp: BatchStamp, now: datetime) -> Row:
+    due, terms = item.due, item.due.terms
+    return {
+        "settlement_key": item.settlement_key,
+        "batch": batch,
+        "n": item.n,
+        "campaign_id": terms.campaign_id.tagged,
+        "rule": due.rule.value,
+        "payment_type": terms.payment_type.value,
+        "rate": terms.rate_text,
+        "overdelivery": due.overdelivery.value,
+        "target": terms.target_impressions,
+        "impressions": due.impressions,
+        "pool_minor": due.pool_minor,
+        "currency": terms.currency,
+        "trigger": stamp.trigger,
+        "run_id": stamp.run_id,
+        "facts_at": item.facts_at,
+        "created_at": now,
+    }
+
+
+def _settlement_lines(batch: int, item: NewSettlement) -> list[Row]:
+    return [
+        {
+            "settlement_key": item.settlement_key,
+            "participation_id": line.participation.participation_id.tagged,
+            "batch": batch,
+            "streamer_id": line.participation.streamer_id,
+            "impressions": line.impressions,
+            "share_minor": line.share_minor,
+        }
+        for line in item.due.lines
+    ]
+
+
+def _decision(batch: int, item: NewDecision, now: datetime) -> Row:
+    return {
+        "decision_key": item.decision_key,
+        "batch": batch,
+        "kind": item.kind,
+        "subject": item.subject,
+        "decided_by": item.decided_by,
+        "reason": item.reason,
+        "state_before": json.dumps(item.state_before, sort_keys=True, ensure_ascii=False),
+        "amount_minor": item.amount_minor,
+        "currency": item.currency,
+        "occurred_at": now,
+    }
+
+
+def _adoption(batch: int, item: NewAdoption, now: datetime) -> Row:
+    return {
+        "participation_id": item.participation_id,
+        "batch": batch,
+        "campaign_id": item.campaign_id,
+        "streamer_id": item.streamer_id,
+        "amount_minor": item.amount_minor,
+        "currency": item.currency,
+        "decision_key": item.decision_key,
         "occurred_at": now,
     }

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from reconciler.ledger.engine import reading, writing
-from reconciler.ledger.schema import ledger_identity, runs
+from reconciler.ledger.schema import chain_head, ledger_identity, runs
 from reconciler.ports import RunRecord
 
 
@@ -68,6 +68,13 @@ class RunLog:
             counts=json.loads(row.counts or "{}"),
             error=row.error,
         )
+
+
+def last_sequence(engine: Engine) -> int:
+    """The last entry's sequence; 0 in an empty ledger."""
+    with reading(engine) as connection:
+        found: int = connection.execute(sa.select(chain_head.c.sequence)).scalar_one()
+    return found
 
 
 def ledger_id(engine: Engine) -> str:

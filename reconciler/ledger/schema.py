@@ -125,6 +125,7 @@ entries = _table(
     _time("effective_at"),
     sa.Index("ix_entries_batch", "batch"),
     sa.Index("ix_entries_campaign_id", "campaign_id"),
+    sa.Index("ix_entries_corrects", "corrects"),
 )
 
 postings = _table(
@@ -172,6 +173,12 @@ payouts = _table(
     _time("facts_at"),
     _text("fingerprint"),
     _time("created_at"),
+    # The default is there for the rows of revision 0001; every insert names the column.
+    sa.Column("fee_bps", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    _time("release_at", nullable=True),
+    _text("settlement_key", nullable=True),
+    _text("reverses", nullable=True),
+    _text("decision_key", nullable=True),
     sa.ForeignKeyConstraint(["sequence"], ["entries.sequence"]),
     sa.UniqueConstraint("sequence"),
     sa.UniqueConstraint("kind", "campaign_id", "streamer_id", "n"),
@@ -181,8 +188,14 @@ payouts = _table(
     sa.Index("ix_payouts_batch", "batch"),
     sa.Index("ix_payouts_created_at", "created_at"),
     sa.Index("ix_payouts_streamer_id", "streamer_id"),
+    sa.Index("ix_payouts_reverses", "reverses"),
+    sa.Index("ix_payouts_release_at", "release_at"),
 )
-"""The ledger table that people and BI tools read: one row a key; ``amount_minor`` is what the streamer receives."""
+"""The ledger table that people and BI tools read: one row a key; ``amount_minor`` is what the streamer receives.
+
+``release_at``: until then the amount lies in the streamer's *held* account. ``settlement_key``: the frozen settlement
+whose line this pays. ``reverses``: the payout that a row of kind ``reversal`` takes back, amounts negative.
+"""
 
 fundings = _table(
     "fundings",
@@ -219,6 +232,92 @@ hold_events = _table(
     sa.Index("ix_hold_events_batch", "batch"),
 )
 """A hold is open while its ``opened`` row has no ``closed`` row beside it."""
+
+settlements = _table(
+    "settlements",
+    _text("settlement_key", primary_key=True),
+    _whole("batch"),
+    _whole("n"),
+    _text("campaign_id"),
+    _text("rule"),
+    _text("payment_type"),
+    _text("rate"),
+    _text("overdelivery"),
+    _whole("target"),
+    _whole("impressions"),
+    _whole("pool_minor"),
+    _text("currency"),
+    _text("trigger"),
+    _text("run_id"),
+    _time("facts_at"),
+    _time("created_at"),
+    sa.UniqueConstraint("campaign_id", "n"),
+    sa.Index("ix_settlements_batch", "batch"),
+)
+"""A pool frozen from one snapshot: what its members share. ``impressions``: their sum."""
+
+settlement_lines = _table(
+    "settlement_lines",
+    _text("settlement_key", primary_key=True),
+    _text("participation_id", primary_key=True),
+    _whole("batch"),
+    _text("streamer_id"),
+    _whole("impressions"),
+    _whole("share_minor"),
+    sa.ForeignKeyConstraint(["settlement_key"], ["settlements.settlement_key"]),
+    sa.UniqueConstraint("participation_id"),
+    sa.Index("ix_settlement_lines_batch", "batch"),
+)
+"""One member's share; the shares of a settlement sum to its pool."""
+
+decisions = _table(
+    "decisions",
+    _text("decision_key", primary_key=True),
+    _whole("batch"),
+    _text("kind"),
+    _text("subject"),
+    _text("decided_by"),
+    _text("reason"),
+    _text("state_before"),
+    _whole("amount_minor", nullable=True),
+    _text("currency", nullable=True),
+    _time("occurred_at"),
+    sa.Index("ix_decisions_subject", "subject"),
+    sa.Index("ix_decisions_kind_occurred_at", "kind", "occurred_at"),
+    sa.Index("ix_decisions_batch", "batch"),
+)
+"""Who decided what about which subject, when and why; ``state_before`` is a JSON object. Halts are here too."""
+
+adoptions = _table(
+    "adoptions",
+    _text("participation_id", primary_key=True),
+    _whole("batch"),
+    _text("campaign_id"),
+    _text("streamer_id"),
+    _whole("amount_minor", nullable=True),
+    _text("currency"),
+    _text("decision_key"),
+    _time("occurred_at"),
+    sa.Index("ix_adoptions_campaign_id", "campaign_id"),
+    sa.Index("ix_adoptions_batch", "batch"),
+)
+"""Participations settled before this ledger began: no postings, counted in a campaign's opening funding."""
+
+closures = _table(
+    "closures",
+    _text("campaign_id", primary_key=True),
+    _time("seen_at"),
+)
+"""When a campaign was first seen completed or cancelled: the grace before its refund counts from there."""
+
+leases = _table(
+    "leases",
+    _text("name", primary_key=True),
+    _text("holder"),
+    _whole("epoch"),
+    _time("expires_at"),
+)
+"""Whose loops run. The epoch only grows; a payout transaction of a daemon checks it."""
 
 wallet_positions = _table(
     "wallet_positions",
@@ -266,5 +365,16 @@ runs = _table(
 )
 """Every sweep and check, also failed and interrupted ones (no ``finished_at``). ``counts`` is a JSON object."""
 
-JOURNAL_TABLES: tuple[sa.Table, ...] = (entries, postings, payouts, fundings, hold_events, chain)
+JOURNAL_TABLES: tuple[sa.Table, ...] = (
+    entries,
+    postings,
+    payouts,
+    fundings,
+    hold_events,
+    settlements,
+    settlement_lines,
+    decisions,
+    adoptions,
+    chain,
+)
 """Append-only, in the order in which the hash chain covers them (``chain`` itself holds the hashes)."""

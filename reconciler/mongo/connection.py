@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ Document = dict[str, Any]
 
 SOCKET_TIMEOUT_MS = 120_000
 """Longer than any single batch of a query takes; without it a silent server would block a thread for ever."""
+
+CLOSE_WITHIN_S = 1.0
 
 WRITE_TIMEOUT_MS = 60_000
 _UNAUTHORIZED = frozenset({13, 18})
@@ -41,8 +44,14 @@ class Connection:
     database: Database[Document]
 
     def close(self) -> None:
-        """Close the client's sockets and threads."""
-        self.client.close()
+        """Close the client's sockets and threads.
+
+        The driver says goodbye to the server first, and a frozen one would keep the process for as long as a socket may
+        be silent: then it goes without an answer.
+        """
+        closing = threading.Thread(target=self.client.close, name="close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_WITHIN_S)
 
 
 def connect(uri: str, database: str, *, wait_max_s: float) -> Connection:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from typing import Any
 
 from bson.objectid import ObjectId
@@ -14,14 +16,16 @@ from reconciler.clock import Clock
 from reconciler.config.mapping import MappingSettings
 from reconciler.domain.campaign import STATUSES_THAT_PAY as CAMPAIGN_STATUSES_THAT_PAY
 from reconciler.domain.campaign import Campaign, CampaignDefaults, CampaignTerms, parse_campaign
+from reconciler.domain.decision import Policy, Rule, Scope
 from reconciler.domain.ids import DocumentId, parse_id
-from reconciler.domain.parsing import IMPRESSIONS_MAX, Unreadable
+from reconciler.domain.parsing import IMPRESSIONS_MAX, Unreadable, parse_date, parse_number
 from reconciler.domain.participation import (
     STATUSES_THAT_PAY,
     MalformedParticipation,
     Participation,
     parse_participation,
 )
+from reconciler.domain.settlement import INACTIVE_AFTER
 from reconciler.mongo.connection import Connection, Document, is_standalone, translated
 from reconciler.mongo.indexes import due_fields, has_due_index
 from reconciler.mongo.names import FactNames
@@ -126,6 +130,59 @@ class FactsReader:
                 campaigns = self._campaigns_of(participations, None)
                 yield FactsPage(participations=participations, campaigns=campaigns, missing=(), facts_at=facts_at)
 
+    def pool_candidates(self, campaigns: Sequence[CampaignTerms], policy: Policy, now: datetime) -> list[CampaignTerms]:
+        """Those of some campaigns whose pool may be due. Costs their participations: every one is summed.
+
+        A hint: numbers that MongoDB cannot add make their campaign a candidate, and the parser decides.
+        """
+        names = self._names.participation
+        impressions = f"${names['impressions']}"
+        is_number = {
+            "$and": [{"$isNumber": impressions}, {"$gt": [impressions, -math.inf]}, {"$lt": [impressions, math.inf]}]
+        }
+        pipeline: list[Document] = [
+            {
+                "$match": {
+                    names["campaign_id"]: {"$in": [to_bson_id(terms.campaign_id) for terms in campaigns]},
+                    names["final_earnings_transferred"]: {"$ne": True},
+                    names["status"]: {"$in": sorted(STATUSES_THAT_PAY)},
+                }
+            },
+            {
+                "$group": {
+                    "_id": f"${names['campaign_id']}",
+                    "impressions": {"$sum": {"$cond": [is_number, impressions, 0]}},
+                    "others": {"$sum": {"$cond": [is_number, 0, 1]}},
+                    "streamed": {"$max": f"${names['last_stream_date']}"},
+                }
+            },
+        ]
+        with translated():
+            sums = {parse_id(to_plain(row["_id"])): row for row in self._participations.aggregate(pipeline)}
+        return [
+            terms
+            for terms in campaigns
+            if (row := sums.get(terms.campaign_id)) is not None and _may_be_due(terms, row, policy, now)
+        ]
+
+    def campaigns(self, campaign_ids: Sequence[DocumentId]) -> dict[str, Campaign]:
+        """Some campaigns, by tagged identity; those that do not exist are absent."""
+        with translated():
+            return self._campaigns_by_id(campaign_ids, None)
+
+    def read_campaign(self, campaign_id: DocumentId) -> FactsPage:
+        """A campaign with all of its participations from one snapshot, authoritatively."""
+        facts_at = self._clock()
+        names = self._names.participation
+        query = {names["campaign_id"]: to_bson_id(campaign_id)}
+        with translated(), self._snapshot() as session:
+            documents = list(self._participations.find(query, _projection(names), session=session))
+            participations = [parse_participation(to_record(document, names)) for document in documents]
+            campaigns = self._campaigns_of(participations, session)
+            if session is None:
+                participations = self._unmoved(participations, campaigns)
+        return FactsPage(participations=participations, campaigns=campaigns, missing=(), facts_at=facts_at)
+
     def count(self) -> int:
         """About how many participations there are: from the collection's metadata, without a scan."""
         with translated():
@@ -166,7 +223,12 @@ class FactsReader:
         self, participations: Sequence[Participation | MalformedParticipation], session: ClientSession | None
     ) -> dict[str, Campaign]:
         wanted = {one.campaign_id for one in participations if isinstance(one, Participation)}
-        query = {"_id": {"$in": [to_bson_id(campaign_id) for campaign_id in sorted(wanted)]}}
+        return self._campaigns_by_id(sorted(wanted), session)
+
+    def _campaigns_by_id(
+        self, campaign_ids: Sequence[DocumentId], session: ClientSession | None
+    ) -> dict[str, Campaign]:
+        query = {"_id": {"$in": [to_bson_id(campaign_id) for campaign_id in campaign_ids]}}
         found = self._campaigns.find(query, _projection(self._names.campaign), session=session)
         parsed = (self._parse_campaign(document) for document in found)
         return {campaign.campaign_id.tagged: campaign for campaign in parsed if campaign is not None}
@@ -188,6 +250,20 @@ class FactsReader:
         if isinstance(campaign_id, Unreadable):
             return None
         return parse_campaign(campaign_id, to_record(document, self._names.campaign), self._defaults)
+
+
+def _may_be_due(terms: CampaignTerms, row: Document, policy: Policy, now: datetime) -> bool:
+    impressions = parse_number(to_plain(row["impressions"]))
+    if row["others"] or isinstance(impressions, Unreadable):
+        return True
+    if policy.scope is Scope.CAMPAIGN and impressions >= terms.target_impressions:
+        return True
+    if Rule.BUDGET_EXHAUSTED in policy.rules:
+        return True
+    if Rule.CAMPAIGN_ENDED in policy.rules and terms.end_date is not None and terms.end_date < now:
+        return True
+    streamed = parse_date(row["streamed"])
+    return Rule.CAMPAIGN_INACTIVE in policy.rules and streamed is not None and streamed < now - INACTIVE_AFTER
 
 
 def _projection(names: dict[str, str]) -> dict[str, int]:

@@ -13,6 +13,7 @@ PARTICIPATION_FACTS = (
     "impressions",
     "earnings_forfeited",
     "final_earnings_transferred",
+    "last_stream_date",
 )
 CAMPAIGN_FACTS = (
     "status",
@@ -23,6 +24,7 @@ CAMPAIGN_FACTS = (
     "target_impressions",
     "currency",
     "gkey_cooloff_hours",
+    "end_date",
 )
 
 

@@ -7,21 +7,36 @@ all again. A payout whose effect cannot be applied stops at that effect and hold
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from bson.objectid import ObjectId
 from pymongo import UpdateOne
 
 from reconciler.config.mapping import MappingSettings
-from reconciler.domain.effects import BlockedEffect, Effect, Obstacle, ProjectionResult, ProjectionTask
+from reconciler.domain.effects import (
+    BlockedEffect,
+    Effect,
+    Obstacle,
+    ProjectionResult,
+    ProjectionTask,
+    TaskKind,
+    WalletPosition,
+)
 from reconciler.domain.ids import DocumentId, statement_line_id
 from reconciler.mongo.campaigns import CampaignCompletion
-from reconciler.mongo.connection import Connection, translated
+from reconciler.mongo.connection import Connection, Document, translated
 from reconciler.mongo.gkeys import GKeys
 from reconciler.mongo.staleness import Staleness
 from reconciler.mongo.values import to_bson_id, to_document_money
 from reconciler.mongo.wallets import Credited, Wallets
 
-_CREATED_BY = "payout-reconciler"
+CREATED_BY = "payout-reconciler"
+_DESCRIPTIONS = {
+    "earnings_credit": "Earnings of a campaign that was completed",
+    "earnings_hold": "Earnings of a campaign that was completed, held for some days",
+    "earnings_release": "Held earnings of a campaign, now withdrawable",
+    "earnings_reversal": "Earnings of a campaign, taken back",
+}
 
 
 class Projection:
@@ -51,27 +66,40 @@ class Projection:
         with translated():
             return self._completion.complete(totals)
 
+    def release_rested(self, now: datetime) -> int:
+        """Make keys available whose cool-off has ended; answers how many."""
+        with translated():
+            return self.gkeys.release_rested(now)
+
     def find_stale(self, tasks: Sequence[ProjectionTask]) -> Mapping[int, str]:
         """Which of some payouts, of which everything was told, are no longer shown as they were told."""
         return self._staleness.find(tasks)
 
+    def show_positions(self, positions: Sequence[WalletPosition]) -> ProjectionResult:
+        """Bring wallets to positions, beside any payout; what cannot be is left for the next time."""
+        with translated():
+            outcomes = self._wallets.project(positions)
+        credited = {key: outcome.version for key, outcome in outcomes.items() if isinstance(outcome, Credited)}
+        return ProjectionResult(done=(), blocked={}, wallets=credited)
+
     def settle_participations(self, tasks: Sequence[ProjectionTask]) -> set[int]:
-        """Mark participations as completed; answers the sequences of those whose document is gone."""
+        """Mark participations as their latest payout says; answers the sequences of those whose document is gone."""
+        if not tasks:
+            return set()
         names = self._names.participations
-        updates = [
-            UpdateOne(
-                {"_id": to_bson_id(task.participation_id)},
-                {
-                    "$set": {
-                        names.status: "completed",
-                        names.completion_reason: task.rule,
-                        names.completed_at: task.paid_at,
-                        names.final_earnings: to_document_money(task.amount_minor, task.currency),
-                    }
-                },
-            )
-            for task in tasks
-        ]
+        updates = []
+        for task in tasks:
+            shown = {
+                names.status: "completed",
+                names.completion_reason: task.shown.rule,
+                names.completed_at: task.shown.paid_at,
+                names.final_earnings: to_document_money(task.shown.amount_minor, task.currency),
+            }
+            if task.shown.reversed_at is None:
+                update: Document = {"$set": shown, "$unset": {names.earnings_reversed_at: ""}}
+            else:
+                update = {"$set": shown | {names.earnings_reversed_at: task.shown.reversed_at}}
+            updates.append(UpdateOne({"_id": to_bson_id(task.participation_id)}, update))
         if self._participations.bulk_write(updates, ordered=False).matched_count == len(tasks):
             return set()
         wanted = [to_bson_id(task.participation_id) for task in tasks]
@@ -90,23 +118,23 @@ class Projection:
         names = self._names.transactions
         lines = [
             UpdateOne(
-                {"_id": ObjectId(statement_line_id(task.payout_key))},
+                {"_id": ObjectId(statement_line_id(task.key))},
                 {
                     "$setOnInsert": {
                         names.wallet_id: wallet_ids[task.streamer_id, task.currency],
                         names.user_id: task.streamer_id,
-                        names.transaction_type: "earnings_credit",
+                        names.transaction_type: task.statement_type,
                         names.amount: to_document_money(task.amount_minor, task.currency),
                         names.currency: task.currency,
                         names.status: "completed",
                         names.campaign_id: to_bson_id(task.campaign_id),
-                        names.description: "Earnings of a campaign that was completed",
+                        names.description: _DESCRIPTIONS[task.statement_type],
                         names.metadata: {
                             "payoutKey": task.payout_key,
                             "participationId": to_bson_id(task.participation_id),
                         },
-                        names.processed_at: task.paid_at,
-                        names.created_by: _CREATED_BY,
+                        names.processed_at: task.posted_at,
+                        names.created_by: CREATED_BY,
                     }
                 },
                 upsert=True,
@@ -143,11 +171,11 @@ class _Chunk:
     def run(self) -> ProjectionResult:
         if not self._tasks:
             return ProjectionResult(done=(), blocked={})
-        gone = self._projection.settle_participations(self._tasks)
+        gone = self._projection.settle_participations([task for task in self._tasks if _is_shown(task)])
         self._credit_wallets()
         wallet_ids = {key: credited.wallet_id for key, credited in self._credited.items()}
         self._projection.write_statement_lines(self._going(), wallet_ids)
-        for sequence in self._projection.gkeys.rest(self._going()):
+        for sequence in self._projection.gkeys.rest([task for task in self._going() if task.kind is TaskKind.PAYOUT]):
             self._blocked[sequence] = BlockedEffect(effect=Effect.GKEYS, obstacle=Obstacle.GKEY_MALFORMED)
         # A deleted participation does not keep its streamer from being credited: it only has no place for a receipt.
         for sequence in gone - self._blocked.keys():
@@ -155,7 +183,7 @@ class _Chunk:
                 effect=Effect.PARTICIPATION, obstacle=Obstacle.PARTICIPATION_MISSING
             )
         done = self._going()
-        self._projection.give_receipts(done)
+        self._projection.give_receipts([task for task in done if task.kind is TaskKind.PAYOUT])
         return ProjectionResult(
             done=[task.sequence for task in done],
             blocked=self._blocked,
@@ -173,3 +201,8 @@ class _Chunk:
                 self._credited[task.streamer_id, task.currency] = outcome
             else:
                 self._blocked[task.sequence] = BlockedEffect(effect=Effect.WALLET, obstacle=outcome)
+
+
+def _is_shown(task: ProjectionTask) -> bool:
+    """Whether the participation says anything of this entry: a release only moves money between two balances."""
+    return task.kind is not TaskKind.HOLD_RELEASE

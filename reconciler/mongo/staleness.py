@@ -10,7 +10,7 @@ from typing import Any
 from bson.objectid import ObjectId
 
 from reconciler.config.mapping import MappingSettings
-from reconciler.domain.effects import ProjectionTask
+from reconciler.domain.effects import ProjectionTask, TaskKind
 from reconciler.domain.ids import statement_line_id
 from reconciler.domain.money import parse_amount_minor
 from reconciler.mongo.connection import Connection, Document, translated
@@ -46,6 +46,7 @@ class Staleness:
     def _participation(self, tasks: Sequence[ProjectionTask]) -> Iterable[tuple[int, str]]:
         names = self._names.participations
         fields = (names.status, names.completion_reason, names.final_earnings, names.final_earnings_transferred)
+        tasks = [task for task in tasks if task.kind is not TaskKind.HOLD_RELEASE]
         wanted = [to_bson_id(task.participation_id) for task in tasks]
         documents = {
             document["_id"]: document
@@ -58,14 +59,14 @@ class Staleness:
                 continue
             expected = {
                 names.status: "completed",
-                names.completion_reason: task.rule,
+                names.completion_reason: task.shown.rule,
                 names.final_earnings_transferred: True,
             }
             for field, value in expected.items():
                 if document.get(field) != value:
                     yield task.sequence, f"participation: {field}"
             shown = parse_amount_minor(to_plain(document.get(names.final_earnings)), task.currency)
-            if shown != task.amount_minor:
+            if shown != task.shown.amount_minor:
                 yield task.sequence, f"participation: {names.final_earnings}"
 
     def _wallet(self, tasks: Sequence[ProjectionTask]) -> Iterable[tuple[int, str]]:
@@ -89,7 +90,7 @@ class Staleness:
                 yield task.sequence, f"wallet: {names.ledger}.{task.currency}"
 
     def _statement(self, tasks: Sequence[ProjectionTask]) -> Iterable[tuple[int, str]]:
-        lines = {ObjectId(statement_line_id(task.payout_key)): task for task in tasks if task.amount_minor != 0}
+        lines = {ObjectId(statement_line_id(task.key)): task for task in tasks if task.amount_minor != 0}
         present = {line["_id"] for line in self._transactions.find({"_id": {"$in": list(lines)}}, {"_id": 1})}
         for line_id, task in lines.items():
             if line_id not in present:
@@ -105,7 +106,7 @@ class Staleness:
         locked: dict[tuple[str, str], list[Document]] = defaultdict(list)
         for key in self._gkeys.find(query, {names.user_id: 1, names.locked_with: 1, names.locked_at: 1}):
             locked[str(key[names.user_id]), str(key[names.locked_with])].append(key)
-        for task in tasks:
+        for task in (task for task in tasks if task.kind is TaskKind.PAYOUT):
             for key in locked[task.streamer_id, task.campaign_id.value]:
                 locked_at = key.get(names.locked_at)
                 if isinstance(locked_at, datetime) and locked_at <= task.paid_at:

@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import pandas as pd
 
 from reconciler.errors import UsageError
 from reconciler.reports.model import Report
+from reconciler.reports.tables import guarded, unguarded
 
 BREAK_COLUMNS = (
     "kind",
@@ -33,7 +34,6 @@ BREAK_COLUMNS = (
     "action",
 )
 _AMOUNTS = ("expected_minor", "actual_minor", "delta_minor")
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 BreakIdentity = tuple[str, str, str, str]
 """(kind, reason, participation, campaign): what makes it the same break in two checks."""
@@ -68,10 +68,10 @@ class ReportDirectory:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             _replace(path, lambda file: file.write(document))
-            _replace(path.with_suffix(".csv"), lambda file: frame.to_csv(file, index=False))
+            _replace(path.with_suffix(".csv"), lambda file: _write_csv(frame, file))
             # A check of one campaign says nothing of the others, so it does not stand for the newest whole one.
             if report.is_whole:
-                _replace(self._directory / "latest.csv", lambda file: frame.to_csv(file, index=False))
+                _replace(self._directory / "latest.csv", lambda file: _write_csv(frame, file))
                 _replace(self.latest, lambda file: file.write(document))
         except OSError as error:
             raise UsageError(f"the report cannot be written to {self._directory}: {error.strerror}") from error
@@ -87,7 +87,7 @@ class ReportDirectory:
             return {}
         columns = ["kind", "reason", "participation_id", "campaign_id", "first_seen"]
         return {
-            (kind, reason, _unguarded(participation), _unguarded(campaign)): datetime.fromisoformat(seen)
+            (kind, reason, unguarded(participation), unguarded(campaign)): datetime.fromisoformat(seen)
             for kind, reason, participation, campaign, seen in frame[columns].itertuples(index=False)
         }
 
@@ -101,17 +101,13 @@ def break_frame(report: Report) -> pd.DataFrame:
     for column in _AMOUNTS:
         frame[column] = frame[column].astype("Int64")
     for column in set(BREAK_COLUMNS) - set(_AMOUNTS) - {"age_s"}:
-        frame[column] = [_guarded(value) for value in frame[column]]
+        frame[column] = [guarded(value) for value in frame[column]]
     return frame
 
 
-def _guarded(value: Any) -> str:
-    text = str(value)
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
-
-
-def _unguarded(text: str) -> str:
-    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA_STARTS) else text
+def _write_csv(frame: pd.DataFrame, file: TextIO) -> None:
+    # With this line end, pandas quotes a lone carriage return too, which would otherwise begin a line of its own.
+    frame.to_csv(file, index=False, lineterminator="\r\n")
 
 
 def _replace(path: Path, write: Callable[[TextIO], object]) -> None:

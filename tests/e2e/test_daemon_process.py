@@ -153,12 +153,12 @@ def test_databases_may_go_and_come_back(
         daemon.wait_for("outage")
         own_mongodb.restart(0)
         own_mongodb.wait_for_primary()
-        assert daemon.wait_for("outage_over")[0]["worker"] == "sweep"
+        assert wait_until(lambda: are_over(daemon, "mongodb"), timeout_s=60)
 
         own_postgres.kill()
-        daemon.wait_for("outage", times=2)
+        assert wait_until(lambda: bool(outages(daemon, "ledger")), timeout_s=60)
         own_postgres.restart()
-        daemon.wait_for("outage_over", times=2)
+        assert wait_until(lambda: are_over(daemon, "mongodb", "ledger"), timeout_s=60)
 
         second = own_platform.participation(own_platform.campaign(), 2000)
         before = opening(own_engine, own_platform.database) if not paid_minor(own_engine) else before
@@ -171,6 +171,18 @@ def test_databases_may_go_and_come_back(
         assert len(daemon.lines) < 30
 
     assert paid_minor(own_engine).keys() == {str(first), str(second)}
+
+
+def outages(daemon: Running, *databases: str) -> list[str]:
+    """The workers that said that one of some databases cannot be reached."""
+    return [event["worker"] for event in daemon.events("outage") if event["database"] in databases]
+
+
+def are_over(daemon: Running, *databases: str) -> bool:
+    """Whether there were outages of some databases, and every worker that met one has said that it works again."""
+    over = [event["worker"] for event in daemon.events("outage_over")]
+    met = outages(daemon, *databases)
+    return bool(met) and sorted(over) == sorted(met)
 
 
 def is_connected(daemon: Running, port: int) -> bool:

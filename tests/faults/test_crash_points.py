@@ -42,8 +42,8 @@ def around(*effects: str) -> list[str]:
 
 
 def boundaries_of_one_page() -> list[str]:
-    """The run begins; posted; told, effect by effect; kept that it was told; the run ends."""
-    told = [f"update {collection}" for collection in EFFECTS]
+    """The run begins; posted; how far the ledger is; told, effect by effect; kept that it was told; the run ends."""
+    told = ["findAndModify reconciler_state", *(f"update {collection}" for collection in EFFECTS)]
     return around("a commit", "a commit", *told, "a commit", "a commit")
 
 

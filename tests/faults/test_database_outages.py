@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -15,11 +16,11 @@ from jobs.sweep import Sweep, SweepLimits
 from reconciler.config import load
 from reconciler.devstack.mongod import MongodOptions, ReplicaSet
 from reconciler.devstack.postgres import Postgres
-from reconciler.domain.batch import HoldWithdrawal, PayoutRequest
+from reconciler.domain.settlement import PoolDue
 from reconciler.errors import Outage
 from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.indexes import create_missing
-from reconciler.ports import BatchStamp, Journal, Posted, Poster
+from reconciler.ports import BatchStamp, Journal, Posted, PostingBatch, Rehearsal
 from tests.support.crowd import crowd
 from tests.support.invariants import ledger_violations, opening, violations
 from tests.support.ledger_rows import paid_minor
@@ -38,18 +39,19 @@ class Interrupted:
         self._after = after
         self.batches = 0
 
-    def post(
-        self, requests: Sequence[PayoutRequest], stamp: BatchStamp, withdrawals: Sequence[HoldWithdrawal] = ()
-    ) -> Posted:
+    def freeze(self, due: PoolDue, facts_at: datetime, stamp: BatchStamp) -> bool:
+        return self._journal.freeze(due, facts_at, stamp)
+
+    def post(self, batch: PostingBatch, stamp: BatchStamp) -> Posted:
         self.batches += 1
         if self.batches == 3:
             self._before()
-        posted = self._journal.post(requests, stamp, withdrawals)
+        posted = self._journal.post(batch, stamp)
         if self.batches == 3:
             self._after()
         return posted
 
-    def rehearsal(self) -> AbstractContextManager[Poster]:
+    def rehearsal(self) -> AbstractContextManager[Rehearsal]:
         return self._journal.rehearsal()
 
 

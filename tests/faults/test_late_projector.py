@@ -9,7 +9,7 @@ import pytest
 from bson.objectid import ObjectId
 
 from cli.composition import Parts
-from reconciler.domain.effects import ProjectionResult, ProjectionTask
+from reconciler.domain.effects import ProjectionResult, ProjectionTask, WalletPosition
 from reconciler.domain.ids import DocumentId
 from reconciler.errors import Outage
 from tests.support.invariants import opening, violations
@@ -25,6 +25,9 @@ class HeldUp:
     def apply(self, tasks: Sequence[ProjectionTask]) -> ProjectionResult:
         self.tasks += tasks
         raise Outage("mongodb", "held up")
+
+    def show_positions(self, positions: Sequence[WalletPosition]) -> ProjectionResult:
+        raise NotImplementedError
 
     def find_stale(self, tasks: Sequence[ProjectionTask]) -> Mapping[int, str]:
         raise NotImplementedError

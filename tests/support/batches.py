@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from reconciler.domain.batch import BatchPlan, NewFunding, NewPayout, Outcome, PayoutRequest
+from reconciler.domain.batch import Outcome, PlannedBatch
 from reconciler.domain.campaign import CampaignTerms
+from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.plan import NewFunding, NewPayout
 from tests.support.decisions import NOW, oid, request, terms
 
 MINUTE = timedelta(minutes=1)
@@ -21,21 +23,21 @@ def asked(number: int, major: int, *, minutes: int = 0, streamer: int | None = N
     return request(number, budget(major), streamer=streamer, facts_at=NOW + minutes * MINUTE)
 
 
-def outcomes(plan: BatchPlan) -> dict[int, Outcome]:
+def outcomes(planned: PlannedBatch) -> dict[int, Outcome]:
     """By number of the participation."""
-    return {int(key.split(":")[2], 16): outcome for key, outcome in plan.outcomes.items()}
+    return {int(key.split(":")[2], 16): outcome for key, outcome in planned.outcomes.items()}
 
 
-def funded(plan: BatchPlan) -> list[int]:
-    return [item.amount_minor for item in plan.posted if isinstance(item, NewFunding)]
+def funded(planned: PlannedBatch) -> list[int]:
+    return [item.amount_minor for item in planned.plan.posted if isinstance(item, NewFunding)]
 
 
-def paid(plan: BatchPlan) -> list[str]:
-    return [item.entry.key for item in plan.posted if isinstance(item, NewPayout)]
+def paid(planned: PlannedBatch) -> list[str]:
+    return [item.entry.key for item in planned.plan.posted if isinstance(item, NewPayout)]
 
 
-def holds(plan: BatchPlan) -> list[tuple[str, str, str]]:
-    return [(event.event, event.hold_key, event.reason) for event in plan.hold_events]
+def holds(planned: PlannedBatch) -> list[tuple[str, str, str]]:
+    return [(event.event, event.hold_key, event.reason) for event in planned.plan.hold_events]
 
 
 def hold_key(number: int, n: int = 1) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from reconciler.domain.batch import PayoutRequest
 from reconciler.domain.campaign import Campaign, CampaignDefaults, CampaignTerms, parse_campaign
 from reconciler.domain.decision import Due, Facts, Policy, Rule, Settled, decide
 from reconciler.domain.earnings import Overdelivery
 from reconciler.domain.ids import DocumentId, IdKind
+from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.domain.participation import Participation, parse_participation
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -12,23 +13,31 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from reconciler.domain.batch import PayoutRequest
+from reconciler.domain.batch import PostingRules
 from reconciler.domain.campaign import CampaignTerms, PaymentType
-from reconciler.domain.decision import Due, Rule
-from reconciler.domain.earnings import Overdelivery, earnings
+from reconciler.domain.decision import Due, Facts, Policy, Rule, Scope, Settled
+from reconciler.domain.earnings import Earnings, Overdelivery, earnings
 from reconciler.domain.ids import DocumentId, IdKind
+from reconciler.domain.ledger_view import HoldWithdrawal, PayoutRequest
 from reconciler.domain.money import minor_per_major
 from reconciler.domain.participation import Participation
+from reconciler.domain.settlement import PoolDue, PoolFacts, decide_pool
 from reconciler.ledger import schema
 from reconciler.ledger.chain import batch_hash
+from reconciler.ledger.desk import Desk, Signature
 from reconciler.ledger.engine import open_engine
+from reconciler.ledger.escrows import Treasury
 from reconciler.ledger.journal import Journal
-from reconciler.ports import BatchStamp
+from reconciler.ports import BatchStamp, PostingBatch
 
 Row = dict[str, Any]
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 125_000, tzinfo=UTC)
 STAMP = BatchStamp(run_id="run-1", trigger="test")
+SIGNED = Signature(by="asha", reason="counted twice")
+POOLED = Policy(
+    overdelivery=Overdelivery.CAP_AT_TARGET, rules=frozenset({Rule.IMPRESSIONS_TARGET_REACHED}), scope=Scope.CAMPAIGN
+)
 FULL = 330_000
 """What a request of the reference case earns, in paise: rate 1650, target 2,000."""
 
@@ -62,6 +71,7 @@ def request(
     currency: str = "INR",
     facts_at: datetime = NOW,
     n: int = 1,
+    fee_bps: int = 0,
 ) -> PayoutRequest:
     """The reference case: 2,000 impressions at 1650 a thousand, ``budget`` in major units, so 3300.00."""
     terms = CampaignTerms(
@@ -75,6 +85,7 @@ def request(
         currency=currency,
         cooloff_hours=720,
         cooloff_was_read=True,
+        end_date=None,
     )
     due = Due(
         participation=Participation(
@@ -91,6 +102,7 @@ def request(
         earned=earnings(terms, impressions, Overdelivery.PAY),
         overdelivery=Overdelivery.PAY,
         rule=Rule.IMPRESSIONS_TARGET_REACHED,
+        fee_bps=fee_bps,
     )
     return PayoutRequest(due=due, facts_at=facts_at, n=n)
 
@@ -100,15 +112,21 @@ def requests(count: int, **options: Any) -> list[PayoutRequest]:
     return [request(f"p{number:04}", **options) for number in range(1, count + 1)]
 
 
-def journal_of(engine: Engine, clock: SetClock | None = None) -> Journal:
-    return Journal(engine, clock=clock or SetClock(), facts_age_max=timedelta(seconds=30))
+def journal_of(engine: Engine, clock: SetClock | None = None, **rules: Any) -> Journal:
+    """``rules``: settings of posting other than the defaults."""
+    return Journal(engine, clock=clock or SetClock(), rules=PostingRules(facts_age_max=timedelta(seconds=30), **rules))
+
+
+def asking(requests: Sequence[PayoutRequest], withdrawals: Sequence[HoldWithdrawal] = ()) -> PostingBatch:
+    """A batch of requests, and of holds that are to go."""
+    return PostingBatch(requests=requests, withdrawals=withdrawals)
 
 
 def post_from_elsewhere(url: str, batch: list[PayoutRequest]) -> Mapping[str, str]:
     """Post with an engine of our own, as another process does; answers key → outcome."""
     engine = open_engine(url)
     try:
-        return {key: outcome.value for key, outcome in journal_of(engine).post(batch, STAMP).outcomes.items()}
+        return {key: outcome.value for key, outcome in journal_of(engine).post(asking(batch), STAMP).outcomes.items()}
     finally:
         engine.dispose()
 
@@ -173,8 +191,10 @@ def ledger_is_sound(engine: Engine) -> None:
         assert (account["balance_minor"], account["version"]) == (balance_minor, len(own))
         assert account["kind"] != "escrow" or balance_minor >= 0
     assert not running
-    payout_entries = {entry["sequence"] for entry in entries if entry["kind"] == "payout"}
-    assert payout_entries == _sequences(engine, schema.payouts) == _sequences(engine, schema.outbox)
+    payout_entries = {entry["sequence"] for entry in entries if entry["kind"] in ("payout", "reversal")}
+    assert payout_entries == _sequences(engine, schema.payouts)
+    releases = {entry["sequence"] for entry in entries if entry["kind"] == "hold_release"}
+    assert payout_entries | releases == _sequences(engine, schema.outbox)
     assert {entry["sequence"] for entry in entries if entry["kind"] == "fund"} == _sequences(engine, schema.fundings)
 
 
@@ -188,15 +208,50 @@ def insert_rows(engine: Engine, table: sa.Table, rows: Iterable[Row]) -> None:
         connection.execute(sa.insert(table), list(rows))
 
 
-def insert_reversal(engine: Engine, payout_key: str) -> None:
-    """The rows of a reversal, behind the journal's back: whatever it will post must be read like this."""
-    [payout] = [row for row in rows_of(engine, schema.payouts) if row["payout_key"] == payout_key]
-    [entry] = [row for row in rows_of(engine, schema.entries) if row["key"] == payout_key]
-    key, sequence = f"reversal:{payout_key}", 1_000_000 + payout["sequence"]
-    insert_rows(
-        engine, schema.entries, [entry | {"key": key, "sequence": sequence, "kind": "reversal", "corrects": payout_key}]
-    )
-    negative = {name: -payout[name] for name in ("gross_minor", "fee_minor", "amount_minor")}
-    insert_rows(
-        engine, schema.payouts, [payout | {"payout_key": key, "sequence": sequence, "kind": "reversal"} | negative]
+def desk_of(engine: Engine, clock: SetClock | None = None, *, four_eyes: bool = False, **rules: Any) -> Desk:
+    return Desk(journal_of(engine, clock, **rules), run_id="by-hand", four_eyes=four_eyes)
+
+
+def reverse(engine: Engine, payout_key: str, clock: SetClock | None = None) -> None:
+    """Take a payout back, as a person does."""
+    desk_of(engine, clock).reverse(payout_key, SIGNED)
+
+
+def treasury_of(engine: Engine, clock: SetClock) -> Treasury:
+    return Treasury(engine, journal_of(engine, clock), clock=clock)
+
+
+def pool_due(campaign: str, impressions: Mapping[str, int], *, budget: int = 3300) -> PoolDue:
+    """A pool of the reference case that is due: participation → impressions."""
+    one = request(campaign=campaign, budget=budget).due
+    members = [
+        Facts(
+            participation=replace(
+                one.participation, participation_id=identity(name), streamer_id=f"s-{name}", impressions=count
+            ),
+            campaign=one.terms,
+            settled=Settled.NOTHING,
+        )
+        for name, count in impressions.items()
+    ]
+    decision = decide_pool(PoolFacts(terms=one.terms, members=members, paid_minor=0, now=NOW), POOLED)
+    assert isinstance(decision, PoolDue)
+    return decision
+
+
+def line_request(due: PoolDue, name: str, *, facts_at: datetime = NOW) -> PayoutRequest:
+    """A request for one member's share of a pool that was frozen."""
+    [line] = [one for one in due.lines if one.participation.participation_id == identity(name)]
+    earned = Earnings(gross_minor=line.share_minor, impressions_paid=line.impressions, rounding="largest_remainder")
+    return PayoutRequest(
+        due=Due(
+            participation=line.participation,
+            terms=due.terms,
+            impressions=line.impressions,
+            earned=earned,
+            overdelivery=due.overdelivery,
+            rule=due.rule,
+            settlement_key=f"settlement:{due.terms.campaign_id.tagged}:1",
+        ),
+        facts_at=facts_at,
     )

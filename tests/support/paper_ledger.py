@@ -4,37 +4,43 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from reconciler.domain.accounts import Entry, kind_of
-from reconciler.domain.batch import (
-    BatchPlan,
-    Funding,
-    HoldEvent,
-    HoldWithdrawal,
-    LedgerView,
-    NewFunding,
-    NewPayout,
-    OpenHold,
-    PayoutRequest,
-    plan_batch,
-)
+from reconciler.domain.batch import PlannedBatch, PostingRules, plan_batch
+from reconciler.domain.ids import DocumentId
+from reconciler.domain.ledger_view import Funding, HoldWithdrawal, LedgerView, OpenHold, PayoutRequest, Recent
+from reconciler.domain.plan import HoldEvent, NewDecision, NewFunding, NewPayout
 
 FACTS_AGE_MAX = timedelta(minutes=5)
+RULES = PostingRules(facts_age_max=FACTS_AGE_MAX)
+HOUR = timedelta(hours=1)
 
 
 class PaperLedger:
-    """Plans and writes batches; refuses what the real ledger's constraints refuse."""
+    """Plans and writes batches; refuses what the real ledger's constraints refuse.
 
-    def __init__(self) -> None:
+    What people decide is set by the test: ``approved_minor``, ``rejected``, ``adopted``, ``adopted_minor``, ``pooled``.
+    """
+
+    def __init__(self, rules: PostingRules = RULES) -> None:
+        self.rules = rules
         self.balances: Counter[tuple[str, str]] = Counter()
         self.fundings: dict[str, Funding] = {}
         self.payouts: dict[str, NewPayout] = {}
         self.open_holds: dict[str, OpenHold] = {}
+        self.decisions: list[NewDecision] = []
+        self.approved_minor: dict[str, int] = {}
+        self.rejected: set[str] = set()
+        self.adopted: set[str] = set()
+        self.adopted_minor: dict[tuple[str, str], int] = {}
+        self.pooled: set[str] = set()
         self._keys: set[str] = set()
         self._holds: Counter[str] = Counter()
+        self._paid_at: dict[str, datetime] = {}
 
-    def view(self) -> LedgerView:
+    def view(self, now: datetime) -> LedgerView:
         return LedgerView(
             fingerprints={key: payout.request.fingerprint for key, payout in self.payouts.items()},
             paid_participations={
@@ -47,26 +53,54 @@ class PaperLedger:
             escrow_minor={key: balance for key, balance in self.balances.items() if kind_of(key[0]) == "escrow"},
             open_holds=list(self.open_holds.values()),
             holds_count=dict(self._holds),
+            approved_minor=dict(self.approved_minor),
+            rejected=frozenset(self.rejected),
+            adopted=frozenset(self.adopted),
+            adopted_minor=dict(self.adopted_minor),
+            pooled=frozenset(self.pooled),
+            voids=frozenset(one.subject for one in self.decisions if one.kind == "void"),
+            recent=self._recent(now),
         )
 
     def plan(
-        self, requests: Iterable[PayoutRequest], withdrawals: Iterable[HoldWithdrawal] = (), *, now: datetime
-    ) -> BatchPlan:
-        return plan_batch(requests, withdrawals, self.view(), now=now, facts_age_max=FACTS_AGE_MAX)
+        self,
+        requests: Iterable[PayoutRequest],
+        withdrawals: Iterable[HoldWithdrawal] = (),
+        *,
+        now: datetime,
+        voids: Iterable[DocumentId] = (),
+    ) -> PlannedBatch:
+        return plan_batch(requests, withdrawals, self.view(now), self.rules, now, voids)
 
     def post(
-        self, requests: Iterable[PayoutRequest], withdrawals: Iterable[HoldWithdrawal] = (), *, now: datetime
-    ) -> BatchPlan:
-        plan = self.plan(requests, withdrawals, now=now)
-        for item in plan.posted:
+        self,
+        requests: Iterable[PayoutRequest],
+        withdrawals: Iterable[HoldWithdrawal] = (),
+        *,
+        now: datetime,
+        voids: Iterable[DocumentId] = (),
+    ) -> PlannedBatch:
+        planned = self.plan(requests, withdrawals, now=now, voids=voids)
+        for item in planned.plan.posted:
             self._write_entry(item.entry)
             if isinstance(item, NewFunding):
                 self._write_funding(item)
             else:
+                assert isinstance(item, NewPayout), item
                 self.payouts[item.entry.key] = item
-        for event in plan.hold_events:
+                self._paid_at[item.entry.key] = now
+        for event in planned.plan.hold_events:
             self._write_hold(event, now)
-        return plan
+        for decision in planned.plan.decisions:
+            self._write_key(decision.decision_key)
+            self.decisions.append(decision)
+        return planned
+
+    def refund(self, campaign_id: str) -> None:
+        """The rest of an escrow goes back to the brand, and the campaign is funded no more."""
+        funding = self.fundings[campaign_id]
+        self.fundings[campaign_id] = replace(funding, was_refunded=True)
+        self.balances[f"campaign:{campaign_id}:escrow", funding.currency] = 0
 
     def escrow_minor(self, campaign_id: str) -> int:
         return sum(
@@ -80,9 +114,19 @@ class PaperLedger:
             if payout.entry.campaign_id == campaign_id
         )
 
+    def _recent(self, now: datetime) -> Recent:
+        recent = [payout for key, payout in self.payouts.items() if self._paid_at[key] > now - HOUR]
+        paid_minor: Counter[str] = Counter()
+        for payout in recent:
+            paid_minor[payout.entry.currency] += payout.request.due.earned.gross_minor
+        return Recent(payouts_count=len(recent), paid_minor=paid_minor)
+
+    def _write_key(self, key: str) -> None:
+        assert key not in self._keys, f"{key} is written twice"
+        self._keys.add(key)
+
     def _write_entry(self, entry: Entry) -> None:
-        assert entry.key not in self._keys, f"{entry.key} is posted twice"
-        self._keys.add(entry.key)
+        self._write_key(entry.key)
         for posting in entry.postings:
             self.balances[posting.account, entry.currency] += posting.amount_minor
             if kind_of(posting.account) == "escrow":
@@ -103,9 +147,10 @@ class PaperLedger:
         if event.event == "closed":
             del self.open_holds[event.hold_key]
             return
-        assert event.hold_key not in self._keys, f"{event.hold_key} is opened twice"
-        self._keys.add(event.hold_key)
+        self._write_key(event.hold_key)
         self._holds[event.participation_id] += 1
+        others = [one for one in self.open_holds.values() if one.participation_id == event.participation_id]
+        assert not others, f"{event.participation_id} is held twice"
         self.open_holds[event.hold_key] = OpenHold(
             hold_key=event.hold_key,
             participation_id=event.participation_id,
@@ -114,4 +159,5 @@ class PaperLedger:
             opened_at=now,
             amount_minor=event.amount_minor,
             currency=event.currency,
+            reason=event.reason,
         )

@@ -92,8 +92,14 @@ class Platform:
         return found
 
 
-ABSENT = object()
-"""The value of a field that the document is to lack."""
+class Absent:
+    """The value of a field that the document is to lack; written the same in every process, as names of tests are."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT = Absent()
 
 
 def _without_absent(document: Document) -> Document:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from bson.objectid import ObjectId
 
-from reconciler.domain.effects import ProjectionTask, WalletPosition
+from reconciler.domain.effects import ProjectionTask, Shown, WalletPosition
 from reconciler.domain.ids import DocumentId, IdKind, payout_key
 from reconciler.ledger.schema import metadata
 
@@ -49,8 +49,13 @@ def payout_task(database: Database[dict[str, Any]], participation_id: Any, **fie
         "rule": "impressions_target_reached",
         "cooloff_hours": 720,
         "paid_at": PAID_AT,
+        "posted_at": PAID_AT,
         "position": position(streamer_id, amount_minor, currency=currency),
     } | fields
+    given.setdefault(
+        "shown",
+        Shown(amount_minor=amount_minor, rule=given["rule"], paid_at=given["paid_at"], reversed_at=None),
+    )
     return ProjectionTask(
         participation_id=document_id(participation_id),
         campaign_id=document_id(participation["campaignId"]),

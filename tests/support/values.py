@@ -55,6 +55,7 @@ AWKWARD: tuple[object, ...] = (
     {},
     {"$numberInt": "5"},
     datetime(2026, 1, 1, tzinfo=UTC),
+    datetime(2026, 1, 1),  # noqa: DTZ001  # a naive one says nothing about when
     DocumentId(IdKind.OBJECT_ID, "0" * 24),
 )
 """One of each kind that was ever mistaken for a number, or for none."""
@@ -106,6 +107,7 @@ def campaign_records() -> st.SearchStrategy[dict[str, object]]:
             "target_impressions": mostly(None, 0, 1, 2000, "2000", 10**12),
             "currency": mostly(None, "INR", "JPY", "KWD", "CLF"),
             "gkey_cooloff_hours": mostly(None, 1, 720.0, 8760),
+            "end_date": mostly(None, datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)),
         }
     )
 
@@ -121,6 +123,7 @@ def participation_records() -> st.SearchStrategy[dict[str, object]]:
             "impressions": mostly(0, 1999, 2000, 2000.0, "2500", Decimal(10**12), 10**12),
             "earnings_forfeited": mostly(None, False, True),
             "final_earnings_transferred": mostly(None, False, True),
+            "last_stream_date": mostly(None, datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 28, tzinfo=UTC)),
         }
     )
 

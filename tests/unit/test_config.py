@@ -44,7 +44,7 @@ def leaves(settings: Section, prefix: str = "") -> dict[str, object]:
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, object]:
     found: dict[str, object] = {}
     for name, value in tree.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {f"{prefix}{name}": value}
     return found
 
 

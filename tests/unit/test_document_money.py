@@ -93,7 +93,7 @@ def test_a_whole_number_is_one_in_every_numeric_type_and_no_other(value: object,
     assert whole_number(value) == expected
 
 
-@pytest.mark.parametrize("raw", [ObjectId(), "text", "64b000000000000000000001"], ids=repr)
+@pytest.mark.parametrize("raw", [ObjectId("64b0000000000000000000aa"), "text", "64b000000000000000000001"], ids=repr)
 def test_an_identity_comes_back_as_it_was(raw: Any) -> None:
     plain = to_plain(raw)
     identity = plain if isinstance(plain, DocumentId) else DocumentId(IdKind.STRING, raw)

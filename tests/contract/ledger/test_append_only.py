@@ -11,11 +11,24 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import Engine
 
+from reconciler.domain.plan import NewAdoption
 from reconciler.ledger import schema
 from reconciler.ledger.append_only import REFUSAL
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
-from tests.support.ledger import STAMP, everything, insert_rows, journal_of, request, rows_of
+from tests.support.ledger import (
+    NOW,
+    SIGNED,
+    STAMP,
+    asking,
+    desk_of,
+    everything,
+    insert_rows,
+    journal_of,
+    pool_due,
+    request,
+    rows_of,
+)
 
 PROTECTED = (*schema.JOURNAL_TABLES, schema.ledger_identity)
 
@@ -31,16 +44,34 @@ def unique_keys(table: sa.Table) -> Iterator[tuple[str, ...]]:
 
 
 KEYS = [
-    pytest.param(table, key, id=f"{table.name}-{'-'.join(key)}") for table in PROTECTED for key in unique_keys(table)
+    pytest.param(table, key, id=f"{table.name}-{'-'.join(key)}")
+    for table in PROTECTED
+    for key in sorted(unique_keys(table))
 ]
 
 
 @pytest.fixture
 def ledger(engine: Engine) -> Engine:
     """A ledger with rows in every protected table."""
-    journal_of(engine).post([request("p1"), request("p2")], STAMP)
-    assert all(rows_of(engine, table) for table in PROTECTED)
+    fill(engine)
     return engine
+
+
+def fill(engine: Engine) -> None:
+    """One payout, one hold, one frozen settlement, one decision, one adoption: a row in every protected table."""
+    journal = journal_of(engine)
+    journal.post(asking([request("p1"), request("p2")]), STAMP)
+    assert journal.freeze(pool_due("c2", {"p3": 1500, "p4": 500}), NOW, STAMP)
+    adoption = NewAdoption(
+        participation_id="str:old",
+        campaign_id="str:c1",
+        streamer_id="s-old",
+        amount_minor=100,
+        currency="INR",
+        decision_key="adopt:1",
+    )
+    desk_of(engine).adopt([adoption], SIGNED, "adopt:1")
+    assert all(rows_of(engine, table) for table in PROTECTED)
 
 
 def refused(engine: Engine, statement: str) -> str:
@@ -103,7 +134,7 @@ def test_an_upsert_cannot_change_a_row(ledger: Engine) -> None:
 def postgres_ledger(postgres_url: str) -> Iterator[Engine]:
     engine = open_engine(postgres_url)
     upgrade(engine)
-    journal_of(engine).post([request("p1"), request("p2")], STAMP)
+    fill(engine)
     yield engine
     engine.dispose()
 
@@ -112,7 +143,7 @@ def postgres_ledger(postgres_url: str) -> Iterator[Engine]:
 def sqlite_ledger(sqlite_url: str) -> Iterator[Engine]:
     engine = open_engine(sqlite_url)
     upgrade(engine)
-    journal_of(engine).post([request("p1"), request("p2")], STAMP)
+    fill(engine)
     yield engine
     engine.dispose()
 
@@ -174,6 +205,7 @@ WRONG_ROWS: tuple[tuple[sa.Table, dict[str, Any], str], ...] = (
     (schema.postings, {"account": "nobody's"}, "foreign key"),
     (schema.fundings, {"sequence": 99}, "foreign key"),
     (schema.outbox, {"sequence": 99}, "foreign key"),
+    (schema.settlement_lines, {"settlement_key": "nobody's"}, "foreign key"),
 )
 
 
@@ -185,7 +217,14 @@ def test_checks_refuse_raw_sql(ledger: Engine) -> None:
 def test_constraints_refuse_rows_that_are_wrong_in_one_thing(ledger: Engine) -> None:
     [entry, *_] = rows_of(ledger, schema.entries)
     insert_rows(ledger, schema.entries, [entry | {"sequence": 50, "key": "adjustment:free"}])
-    free = {"payout_key": "new", "n": 50, "sequence": 50, "hold_key": "new", "account_version": 50}
+    free = {
+        "payout_key": "new",
+        "n": 50,
+        "sequence": 50,
+        "hold_key": "new",
+        "account_version": 50,
+        "participation_id": "str:new",
+    }
     right = {}
     for table, changes, constraint in WRONG_ROWS:
         row = rows_of(ledger, table)[-1]

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Engine
 
 from reconciler.ledger import schema
 from reconciler.ledger.chain import COVERED, FORMAT, batch_hash
-from tests.support.ledger import NOW, STAMP, SetClock, chain_is_sound, journal_of, request, rows_of
+from tests.support.ledger import NOW, STAMP, SetClock, asking, chain_is_sound, journal_of, request, rows_of
 
 TIME = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 
@@ -92,11 +92,11 @@ def test_rows_read_back_give_the_stored_hash(engine: Engine, participation: str,
     journal = journal_of(engine, clock)
     facts_at = NOW.astimezone(timezone(timedelta(hours=5, minutes=30)))
 
-    journal.post([request(participation, streamer=streamer, campaign=participation, facts_at=facts_at)], STAMP)
+    journal.post(asking([request(participation, streamer=streamer, campaign=participation, facts_at=facts_at)]), STAMP)
     clock.advance(timedelta(milliseconds=1))
-    journal.post([request("held", campaign=participation)], STAMP)
+    journal.post(asking([request("held", campaign=participation)]), STAMP)
     clock.advance(timedelta(seconds=1))
-    journal.post([request("held", campaign=participation, budget=6600, facts_at=clock.now)], STAMP)
+    journal.post(asking([request("held", campaign=participation, budget=6600, facts_at=clock.now)]), STAMP)
 
     assert len(rows_of(engine, schema.chain)) == 3
     assert [row["streamer_id"] for row in rows_of(engine, schema.payouts) if row["batch"] == 1] == [streamer]

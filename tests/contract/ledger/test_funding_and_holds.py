@@ -8,13 +8,15 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.engine import Engine
 
-from reconciler.domain.batch import HoldWithdrawal, Outcome, PayoutRequest
+from reconciler.domain.batch import Outcome
+from reconciler.domain.ledger_view import HoldWithdrawal, PayoutRequest
 from reconciler.ledger import schema
 from reconciler.ledger.lookups import LedgerReader
 from tests.support.ledger import (
     FULL,
     STAMP,
     SetClock,
+    asking,
     balances,
     everything,
     identity,
@@ -39,7 +41,7 @@ class Campaign:
     def post(self, *names: str, budget: int, withdrawals: Sequence[HoldWithdrawal] = ()) -> list[str]:
         now = self.clock.advance(timedelta(seconds=1))
         batch: list[PayoutRequest] = [request(name, budget=budget, facts_at=now) for name in names]
-        found = self.journal.post(batch, STAMP, withdrawals)
+        found = self.journal.post(asking(batch, withdrawals), STAMP)
         ledger_is_sound(self.engine)
         return [found.outcomes[one.key].value for one in batch]
 
@@ -100,7 +102,7 @@ def test_a_cut_below_what_was_paid_stops_at_zero_and_is_made_up_for(campaign: Ca
 def test_an_older_view_of_the_budget_moves_nothing(campaign: Campaign) -> None:
     campaign.post("p1", budget=6600)
     old = request("p2", budget=1, facts_at=campaign.clock.now - timedelta(seconds=5))
-    assert campaign.journal.post([old], STAMP).outcomes[old.key] is Outcome.NEW
+    assert campaign.journal.post(asking([old]), STAMP).outcomes[old.key] is Outcome.NEW
     assert campaign.moved() == [2 * FULL]
 
 

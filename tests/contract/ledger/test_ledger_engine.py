@@ -20,7 +20,7 @@ from reconciler.ledger import schema
 from reconciler.ledger.engine import masked_url, open_engine, reading, writing
 from reconciler.ledger.lookups import LedgerReader
 from reconciler.ledger.migrate import require_current, upgrade
-from tests.support.ledger import STAMP, everything, journal_of, ledger_is_sound, request, rows_of
+from tests.support.ledger import STAMP, asking, everything, journal_of, ledger_is_sound, request, rows_of
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +49,12 @@ def is_for_people(error: ReconcilerError) -> None:
 
 def test_a_killed_postgresql_is_an_outage_until_it_is_back(own_postgres: Postgres, own_ledger: Engine) -> None:
     journal, reader = journal_of(own_ledger), LedgerReader(own_ledger)
-    journal.post([request("p1")], STAMP)
+    journal.post(asking([request("p1")]), STAMP)
 
     own_postgres.kill()
     try:
         for act in (
-            lambda: journal.post([request("p2")], STAMP),
+            lambda: journal.post(asking([request("p2")]), STAMP),
             reader.open_holds,
             lambda: upgrade(own_ledger),
             lambda: require_current(own_ledger),
@@ -67,7 +67,7 @@ def test_a_killed_postgresql_is_an_outage_until_it_is_back(own_postgres: Postgre
         own_postgres.restart()
 
     # The same engine goes on, and has not forgotten who was paid.
-    found = journal.post([request("p1"), request("p2", campaign="c2")], STAMP).outcomes
+    found = journal.post(asking([request("p1"), request("p2", campaign="c2")]), STAMP).outcomes
     assert list(found.values()) == [Outcome.EXISTS, Outcome.NEW]
     ledger_is_sound(own_ledger)
 
@@ -84,7 +84,7 @@ def test_a_postgresql_that_dies_in_the_middle_of_a_batch_posts_nothing(
     try:
         with monkeypatch.context() as patch, pytest.raises(Outage) as outage:
             patch.setattr("reconciler.ledger.rows.batch_hash", kill)
-            journal_of(own_ledger).post([request("p1")], STAMP)
+            journal_of(own_ledger).post(asking([request("p1")]), STAMP)
     finally:
         own_postgres.restart()
 
@@ -114,13 +114,13 @@ def test_a_locked_sqlite_file_is_an_outage(sqlite_url: str, monkeypatch: pytest.
     other.execute("BEGIN IMMEDIATE")
 
     with pytest.raises(Outage, match="database is locked") as outage:
-        journal_of(engine).post([request()], STAMP)
+        journal_of(engine).post(asking([request()]), STAMP)
     assert LedgerReader(engine).totals() == []  # who reads does not wait
 
     other.execute("ROLLBACK")
     other.close()
     is_for_people(outage.value)
-    assert list(journal_of(engine).post([request()], STAMP).outcomes.values()) == [Outcome.NEW]
+    assert list(journal_of(engine).post(asking([request()]), STAMP).outcomes.values()) == [Outcome.NEW]
     engine.dispose()
 
 
@@ -163,7 +163,7 @@ def test_a_folder_that_is_not_there_is_an_outage(tmp_path: Path) -> None:
 
 
 def test_what_a_trigger_refuses_is_a_broken_invariant(engine: Engine) -> None:
-    journal_of(engine).post([request()], STAMP)
+    journal_of(engine).post(asking([request()]), STAMP)
     with pytest.raises(InvariantBroken, match="the journal is append-only") as broken, writing(engine) as connection:
         connection.execute(sa.update(schema.payouts).values(trigger="rewritten"))
     is_for_people(broken.value)
@@ -182,7 +182,7 @@ def test_a_read_sees_one_moment(engine: Engine) -> None:
     count = sa.select(sa.func.count()).select_from(schema.payouts)
     with reading(engine) as connection:
         assert connection.execute(count).scalar_one() == 0
-        journal_of(engine).post([request()], STAMP)
+        journal_of(engine).post(asking([request()]), STAMP)
         assert connection.execute(count).scalar_one() == 0
     assert len(rows_of(engine, schema.payouts)) == 1
 

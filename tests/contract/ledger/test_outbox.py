@@ -17,7 +17,7 @@ from reconciler.ledger import outbox as outbox_module
 from reconciler.ledger import schema
 from reconciler.ledger.outbox import Outbox
 from reconciler.ports import BlockedPayout, OutboxCounts
-from tests.support.ledger import FULL, NOW, STAMP, SetClock, everything, journal_of, request, rows_of
+from tests.support.ledger import FULL, NOW, STAMP, SetClock, asking, everything, journal_of, request, rows_of
 
 MISSING = BlockedEffect(effect=Effect.WALLET, obstacle=Obstacle.WALLET_MISSING)
 RETRY = timedelta(minutes=5)
@@ -35,7 +35,7 @@ class Queue:
             [request("p2", streamer="s", campaign="c2")],
             [request("p3", streamer="t", campaign="c3")],
         ):
-            journal.post(batch, STAMP)
+            journal.post(asking(batch), STAMP)
             self.clock.advance(timedelta(seconds=1))
         self.outbox = Outbox(engine, clock=self.clock, blocked_retry=RETRY)
 

@@ -9,20 +9,22 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import Engine
 
-from reconciler.domain.batch import Outcome, PayoutRequest
+from reconciler.domain.batch import Outcome
+from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.ledger import schema
 from tests.support.ledger import (
     FULL,
     NOW,
     STAMP,
     SetClock,
+    asking,
     balances,
     everything,
-    insert_reversal,
     journal_of,
     ledger_is_sound,
     request,
     requests,
+    reverse,
     rows_of,
 )
 
@@ -30,14 +32,14 @@ SECOND = timedelta(seconds=1)
 
 
 def outcomes(engine: Engine, batch: Sequence[PayoutRequest], clock: SetClock | None = None) -> list[Outcome]:
-    posted = journal_of(engine, clock).post(batch, STAMP)
+    posted = journal_of(engine, clock).post(asking(batch), STAMP)
     return [posted.outcomes[one.key] for one in batch]
 
 
 def test_a_payment_is_written_with_all_that_belongs_to_it(engine: Engine) -> None:
     one = request("oid:64b000000000000000000001", budget=10_000, facts_at=NOW - SECOND)
 
-    posted = journal_of(engine).post([one], STAMP)
+    posted = journal_of(engine).post(asking([one]), STAMP)
 
     assert (posted.outcomes, posted.payout_sequences, posted.paid_minor) == (
         {"payout:oid:64b000000000000000000001:1": Outcome.NEW},
@@ -73,6 +75,11 @@ def test_a_payment_is_written_with_all_that_belongs_to_it(engine: Engine) -> Non
         "facts_at": NOW - SECOND,
         "fingerprint": one.fingerprint,
         "created_at": NOW,
+        "fee_bps": 0,
+        "release_at": None,
+        "settlement_key": None,
+        "reverses": None,
+        "decision_key": None,
     }
     [task] = rows_of(engine, schema.outbox)
     assert (task["sequence"], task["status"], task["not_before"], task["done_at"]) == (2, "pending", NOW, None)
@@ -93,7 +100,7 @@ def test_a_payment_is_written_with_all_that_belongs_to_it(engine: Engine) -> Non
 def test_nothing_asked_writes_nothing(engine: Engine) -> None:
     before = everything(engine)
 
-    posted = journal_of(engine).post([], STAMP)
+    posted = journal_of(engine).post(asking([]), STAMP)
 
     assert (posted.outcomes, posted.payout_sequences, posted.paid_minor) == ({}, [], {})
     assert everything(engine) == before
@@ -191,7 +198,7 @@ def test_each_reason_not_to_pay_leaves_the_others_alone(engine: Engine) -> None:
 
 def test_a_person_may_pay_again_under_the_next_number(engine: Engine) -> None:
     outcomes(engine, [request(budget=99_000)])
-    insert_reversal(engine, request().key)
+    reverse(engine, request().key)
 
     assert outcomes(engine, [request(budget=99_000)]) == [Outcome.EXISTS]
     assert outcomes(engine, [request(budget=99_000, n=2)]) == [Outcome.NEW]
@@ -214,7 +221,7 @@ def test_every_wallet_version_counts_the_payments(engine: Engine) -> None:
 def test_five_thousand_payouts_in_one_batch(engine: Engine) -> None:
     batch = requests(5000, budget=3300 * 5000)
 
-    posted = journal_of(engine).post(batch, STAMP)
+    posted = journal_of(engine).post(asking(batch), STAMP)
 
     assert set(posted.outcomes.values()) == {Outcome.NEW}
     assert posted.paid_minor == {"INR": 5000 * FULL}

@@ -13,14 +13,15 @@ from threading import Barrier
 
 from sqlalchemy.engine import Engine
 
-from reconciler.domain.batch import PayoutRequest
 from reconciler.domain.effects import ProjectionResult
+from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.ledger import schema
 from reconciler.ledger.outbox import Outbox
 from tests.support.ledger import (
     FULL,
     STAMP,
     SetClock,
+    asking,
     balances,
     journal_of,
     ledger_is_sound,
@@ -65,7 +66,7 @@ def test_threads(engine: Engine) -> None:
     def post(seed: int) -> Mapping[str, str]:
         batch = mixed(seed)
         barrier.wait()
-        return {key: outcome.value for key, outcome in journal_of(engine).post(batch, STAMP).outcomes.items()}
+        return {key: outcome.value for key, outcome in journal_of(engine).post(asking(batch), STAMP).outcomes.items()}
 
     with ThreadPoolExecutor(THREADS) as pool:
         found = list(pool.map(post, range(THREADS)))
@@ -82,7 +83,10 @@ def test_threads_with_small_batches(engine: Engine) -> None:
         # The budget is the same for all, and who comes first gets it: here that is not decided by identity.
         batch = [one for one in batch if one.due.participation.campaign_id.value == "roomy"]
         barrier.wait()
-        return [{key: outcome.value for key, outcome in journal.post([one], STAMP).outcomes.items()} for one in batch]
+        return [
+            {key: outcome.value for key, outcome in journal.post(asking([one]), STAMP).outcomes.items()}
+            for one in batch
+        ]
 
     with ThreadPoolExecutor(THREADS) as pool:
         found = [outcomes for outcomes_of_one in pool.map(post, range(THREADS)) for outcomes in outcomes_of_one]
@@ -108,14 +112,14 @@ def test_posters_and_projectors_never_block_each_other_for_good(engine: Engine) 
     journal, rounds, barrier = journal_of(engine), 4, Barrier(5)
     outbox = Outbox(engine, clock=SetClock(), blocked_retry=timedelta())
     streamers = [f"s{number}" for number in range(100)]
-    journal.post([request(f"p-{name}", streamer=name, budget=990_000) for name in streamers], STAMP)
+    journal.post(asking([request(f"p-{name}", streamer=name, budget=990_000) for name in streamers]), STAMP)
     tasks = outbox.ready(100)
 
     def post(seed: int) -> None:
         for number in range(rounds):
             campaign, order = f"c-{seed}-{number}", random.Random(seed + number).sample(streamers, 100)
             batch = [request(f"{campaign}-{name}", campaign=campaign, streamer=name, budget=990_000) for name in order]
-            journal.post(batch, STAMP)
+            journal.post(asking(batch), STAMP)
 
     def project(seed: int) -> None:
         for number in range(rounds):

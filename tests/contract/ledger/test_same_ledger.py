@@ -10,14 +10,25 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.engine import Engine
 
-from reconciler.domain.batch import HoldWithdrawal
 from reconciler.domain.effects import BlockedEffect, Effect, Obstacle, ProjectionResult
+from reconciler.domain.ledger_view import HoldWithdrawal
 from reconciler.ledger import schema
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.outbox import Outbox
 from reconciler.ports import BatchStamp
-from tests.support.ledger import NOW, Row, SetClock, identity, journal_of, ledger_is_sound, request, requests, rows_of
+from tests.support.ledger import (
+    NOW,
+    Row,
+    SetClock,
+    asking,
+    identity,
+    journal_of,
+    ledger_is_sound,
+    request,
+    requests,
+    rows_of,
+)
 
 DERIVED = (schema.chain_head, schema.accounts, schema.wallet_positions, schema.outbox)
 
@@ -40,7 +51,7 @@ def play(engine: Engine, start: timedelta = timedelta()) -> None:
     def post(run: int, *batch: object, budget: int = 9900, **options: object) -> None:
         now = clock.advance(timedelta(seconds=1))
         made = [request(str(name), budget=budget, facts_at=now, **options) for name in batch]  # type: ignore[arg-type]
-        journal.post(made, BatchStamp(run_id=f"run-{run}", trigger="schedule"))
+        journal.post(asking(made), BatchStamp(run_id=f"run-{run}", trigger="schedule"))
 
     post(1, "pb", "pa", "oid:64b000000000000000000001", "Pa", "_", "é", "z", "Z")
     post(2, "pa", "new", budget=20_000)
@@ -50,10 +61,14 @@ def play(engine: Engine, start: timedelta = timedelta()) -> None:
     post(6, "yen", "yen-2", campaign="c-jpy", currency="JPY")
     gone = HoldWithdrawal(participation_id=identity("z"), campaign_id=identity("c1"), reason="forfeited")
     clock.advance(timedelta(milliseconds=1))
-    journal.post([], BatchStamp(run_id="run-7", trigger="watch"), [gone])
+    journal.post(asking([], [gone]), BatchStamp(run_id="run-7", trigger="watch"))
     with journal.rehearsal() as poster:
-        poster.post([request("rehearsed", campaign="c9", facts_at=clock.now)], BatchStamp(run_id="dry", trigger="-"))
-    journal.post(requests(300, campaign="many", budget=990_000, facts_at=clock.now), BatchStamp(run_id="8", trigger=""))
+        poster.post(
+            asking([request("rehearsed", campaign="c9", facts_at=clock.now)]), BatchStamp(run_id="dry", trigger="-")
+        )
+    journal.post(
+        asking(requests(300, campaign="many", budget=990_000, facts_at=clock.now)), BatchStamp(run_id="8", trigger="")
+    )
     outbox = Outbox(engine, clock=clock, blocked_retry=timedelta(minutes=5))
     tasks = outbox.ready(10)
     wallets = {(task.streamer_id, task.currency): task.position.version for task in tasks}

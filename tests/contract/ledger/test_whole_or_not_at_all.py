@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy.engine import Engine
 
 from reconciler.domain.accounts import Posting
-from reconciler.domain.batch import Outcome, PayoutRequest, plan_batch
+from reconciler.domain.batch import Outcome, plan_batch
+from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.errors import InvariantBroken
 from reconciler.ledger import bulk, journal, rows, schema
 from reconciler.ledger.engine import writing
@@ -19,6 +20,7 @@ from tests.support.ledger import (
     NOW,
     STAMP,
     SetClock,
+    asking,
     everything,
     journal_of,
     ledger_is_sound,
@@ -28,7 +30,7 @@ from tests.support.ledger import (
 
 
 def outcomes(engine: Engine, batch: Sequence[PayoutRequest], clock: SetClock | None = None) -> list[Outcome]:
-    posted = journal_of(engine, clock).post(batch, STAMP)
+    posted = journal_of(engine, clock).post(asking(batch), STAMP)
     return [posted.outcomes[one.key] for one in batch]
 
 
@@ -73,11 +75,11 @@ def test_an_entry_that_does_not_sum_to_zero_is_never_written(engine: Engine, mon
     before = everything(engine)
 
     def crooked(*given: Any, **named: Any) -> Any:
-        plan = plan_batch(*given, **named)
-        entry = plan.posted[-1].entry
+        planned = plan_batch(*given, **named)
+        entry = planned.plan.posted[-1].entry
         # Entry refuses such postings itself; this is the second of the two paths.
         object.__setattr__(entry, "postings", (*entry.postings, Posting(account="platform:fees", amount_minor=1)))
-        return plan
+        return planned
 
     monkeypatch.setattr(journal, "plan_batch", crooked)
     with pytest.raises(InvariantBroken) as broken:
@@ -99,14 +101,14 @@ def test_an_overdrawn_escrow_is_refused_by_the_database(engine: Engine, monkeypa
 
 def _generous(*given: Any, **named: Any) -> Any:
     """A plan that moves one paisa more out of escrow than there is."""
-    plan = plan_batch(*given, **named)
-    [entry] = [item.entry for item in plan.posted if item.entry.kind == "payout"]
+    planned = plan_batch(*given, **named)
+    [entry] = [item.entry for item in planned.plan.posted if item.entry.kind == "payout"]
     more = (
         Posting(account="campaign:str:c1:escrow", amount_minor=-1),
         Posting(account="platform:fees", amount_minor=1),
     )
     object.__setattr__(entry, "postings", (*entry.postings, *more))
-    return plan
+    return planned
 
 
 @pytest.mark.parametrize("whose", ["the clock", "the facts"])
@@ -139,8 +141,8 @@ def test_a_rehearsal_leaves_nothing_but_sees_itself(engine: Engine) -> None:
     one, two, three = (request(name, budget=9900) for name in ("p1", "p2", "p3"))
 
     with journal_of(engine).rehearsal() as poster:
-        assert poster.post([one], STAMP).outcomes == {one.key: Outcome.NEW}
-        second = poster.post([one, two, three], STAMP)
+        assert poster.post(asking([one]), STAMP).outcomes == {one.key: Outcome.NEW}
+        second = poster.post(asking([one, two, three]), STAMP)
 
     assert second.outcomes == {one.key: Outcome.EXISTS, two.key: Outcome.NEW, three.key: Outcome.OVER_BUDGET}
     assert second.paid_minor == {"INR": FULL}
@@ -153,9 +155,9 @@ def test_a_rehearsal_that_raises_leaves_nothing(engine: Engine, monkeypatch: pyt
     journal_ = journal_of(engine)
 
     with pytest.raises(_Died), journal_.rehearsal() as poster:
-        poster.post([request("p1")], STAMP)
+        poster.post(asking([request("p1")]), STAMP)
         monkeypatch.setattr(rows, "batch_hash", _die)
-        poster.post([request("p2", campaign="c2")], STAMP)
+        poster.post(asking([request("p2", campaign="c2")]), STAMP)
 
     assert everything(engine) == before
 

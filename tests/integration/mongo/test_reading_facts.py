@@ -236,7 +236,19 @@ def test_an_identity_of_an_odd_type_is_named_and_stops_nobody(
 
 @pytest.mark.parametrize("field", ["campaignId", "streamerId"])
 @pytest.mark.parametrize(
-    "value", [5, None, "", {"$oid": "5"}, [ObjectId()], float("nan"), FAR, "z" * (ID_LENGTH_MAX + 1), True], ids=repr
+    "value",
+    [
+        5,
+        None,
+        "",
+        {"$oid": "5"},
+        [ObjectId("64b0000000000000000000ab")],
+        float("nan"),
+        FAR,
+        "z" * (ID_LENGTH_MAX + 1),
+        True,
+    ],
+    ids=repr,
 )
 def test_a_reference_of_a_wrong_type_is_named_and_stops_nobody(
     reader: FactsReader, platform: Platform, field: str, value: Any

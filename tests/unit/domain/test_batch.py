@@ -10,20 +10,13 @@ import pytest
 
 from reconciler.domain import accounts
 from reconciler.domain.accounts import Entry, Posting
-from reconciler.domain.batch import (
-    BatchPlan,
-    Funding,
-    LedgerView,
-    NewFunding,
-    NewPayout,
-    OpenHold,
-    Outcome,
-    plan_batch,
-)
+from reconciler.domain.batch import Outcome, PlannedBatch, PostingRules, plan_batch
 from reconciler.domain.ids import fund_key, payout_key
+from reconciler.domain.ledger_view import Funding, LedgerView, OpenHold
+from reconciler.domain.plan import BatchPlan, NewFunding, NewPayout
 from tests.support.batches import MINUTE, asked, budget, funded, outcomes, paid
 from tests.support.decisions import BRAND_ID, CAMPAIGN_ID, NOW, of_amount, oid, request, terms
-from tests.support.paper_ledger import FACTS_AGE_MAX, PaperLedger
+from tests.support.paper_ledger import FACTS_AGE_MAX, RULES, PaperLedger
 
 CAMPAIGN = CAMPAIGN_ID.tagged
 PAID_BEFORE = {(CAMPAIGN, oid(1).value): "oid:other"}
@@ -44,7 +37,7 @@ NOTHING = LedgerView(
 
 def test_the_first_payout_of_a_campaign_funds_it_and_pays() -> None:
     the_request = request(1, terms())
-    plan = plan_batch([the_request], [], NOTHING, now=NOW, facts_age_max=FACTS_AGE_MAX)
+    plan = plan_batch([the_request], [], NOTHING, RULES, NOW)
 
     streamer = oid(1).value
     fund = Entry(
@@ -74,8 +67,9 @@ def test_the_first_payout_of_a_campaign_funds_it_and_pays() -> None:
     new_funding = NewFunding(
         entry=fund, campaign_id=CAMPAIGN, n=1, currency="INR", budget_minor=330_000, amount_minor=330_000, facts_at=NOW
     )
-    assert plan == BatchPlan(
-        outcomes={payout.key: Outcome.NEW}, posted=[new_funding, NewPayout(entry=payout, request=the_request)]
+    new_payout = NewPayout(entry=payout, request=the_request, release_at=None)
+    assert plan == PlannedBatch(
+        plan=BatchPlan(posted=[new_funding, new_payout]), outcomes={payout.key: Outcome.NEW}, halt=None
     )
 
 
@@ -83,9 +77,13 @@ STALE = NOW - FACTS_AGE_MAX - timedelta(microseconds=1)
 OUTCOMES_IN_ORDER: tuple[tuple[Outcome, dict[str, object]], ...] = (
     (Outcome.EXISTS, {"fingerprints": {payout_key(oid(1), 1): request(1, terms()).fingerprint}}),
     (Outcome.EXISTS_DIFFERENT, {"fingerprints": {payout_key(oid(1), 1): "another"}}),
+    (Outcome.REJECTED_BY_PERSON, {"rejected": frozenset({payout_key(oid(1), 1)})}),
+    (Outcome.SETTLED_BEFORE_US, {"adopted": frozenset({oid(1).tagged})}),
     (Outcome.DUPLICATE_PARTICIPATION, {"paid_participations": PAID_BEFORE}),
     (Outcome.CURRENCY_CHANGED, {"fundings": {CAMPAIGN: IN_USD}}),
     (Outcome.STALE, {"facts_at": STALE}),
+    (Outcome.STALE, {"pooled": frozenset({CAMPAIGN})}),
+    (Outcome.OVER_APPROVAL_THRESHOLD, {"rules": replace(RULES, approval_threshold_minor={"INR": 330_000})}),
     (Outcome.OVER_BUDGET, {"open_holds": [ANOTHERS_HOLD]}),
 )
 
@@ -96,8 +94,10 @@ def outcome_with(*changes: dict[str, object]) -> Outcome:
         view |= change
     facts_at = view.pop("facts_at", NOW)
     the_request = replace(request(1, terms()), facts_at=facts_at)  # type: ignore[arg-type]
+    rules = view.pop("rules", RULES)
+    assert isinstance(rules, PostingRules)
     known = replace(NOTHING, **view)  # type: ignore[arg-type]
-    plan = plan_batch([the_request], [], known, now=NOW, facts_age_max=FACTS_AGE_MAX)
+    plan = plan_batch([the_request], [], known, rules, NOW)
     assert bool(paid(plan)) is (plan.outcomes[the_request.key] is Outcome.NEW)
     return plan.outcomes[the_request.key]
 
@@ -117,7 +117,7 @@ def test_each_outcome_comes_before_every_later_one(
 
 
 def test_outcomes_are_listed_in_order_of_precedence() -> None:
-    assert [Outcome.NEW, *(outcome for outcome, _ in OUTCOMES_IN_ORDER)] == list(Outcome)
+    assert [Outcome.NEW, *dict.fromkeys(outcome for outcome, _ in OUTCOMES_IN_ORDER)] == list(Outcome)
 
 
 def test_facts_of_just_the_age_allowed_still_pay() -> None:
@@ -131,7 +131,9 @@ def test_the_amount_and_the_facts_are_not_part_of_what_exists() -> None:
 
     plan = ledger.post([again], now=NOW + MINUTE)
 
-    assert plan == BatchPlan(outcomes={again.key: Outcome.EXISTS})  # no funding either: nothing new needs it
+    assert plan == PlannedBatch(
+        plan=BatchPlan(), outcomes={again.key: Outcome.EXISTS}
+    )  # no funding either: nothing new needs it
 
 
 def test_escrow_follows_the_budget_and_never_takes_in_more_than_it() -> None:
@@ -184,7 +186,7 @@ def test_facts_that_do_not_count_do_not_fund() -> None:
     ledger = PaperLedger()
     plan = ledger.post([asked(1, 900, minutes=-6)], now=NOW)
 
-    assert plan == BatchPlan(outcomes={payout_key(oid(1), 1): Outcome.STALE})
+    assert plan == PlannedBatch(plan=BatchPlan(), outcomes={payout_key(oid(1), 1): Outcome.STALE})
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
@@ -193,7 +195,7 @@ def test_a_payout_asked_for_twice_is_one_and_the_newer_facts_speak(newest_first:
     plan = PaperLedger().post([newer, older] if newest_first else [older, newer], now=NOW)
 
     assert outcomes(plan) == {1: Outcome.NEW}
-    assert [item.entry.postings[1].amount_minor for item in plan.posted] == [30_000, 10_000]
+    assert [item.entry.postings[1].amount_minor for item in plan.plan.posted] == [30_000, 10_000]
 
 
 def test_a_repayment_is_no_duplicate_of_what_it_repays() -> None:

@@ -6,8 +6,10 @@ from itertools import permutations
 
 import pytest
 
-from reconciler.domain.batch import BatchPlan, HoldWithdrawal, Outcome
+from reconciler.domain.batch import Outcome, PlannedBatch
 from reconciler.domain.ids import payout_key
+from reconciler.domain.ledger_view import HoldWithdrawal
+from reconciler.domain.plan import BatchPlan
 from tests.support.batches import MINUTE, asked, hold_key, holds, outcomes, paid
 from tests.support.decisions import CAMPAIGN_ID, NOW, of_amount, oid
 from tests.support.paper_ledger import PaperLedger
@@ -22,7 +24,7 @@ def test_what_does_not_fit_is_held_whole_and_blocks_what_comes_after() -> None:
 
     assert paid(plan) == [fits.key]
     assert holds(plan) == [("opened", hold_key(number), "over_budget") for number in (2, 3, 4)]
-    assert [event.detail for event in plan.hold_events] == [
+    assert [event.detail for event in plan.plan.hold_events] == [
         "escrow holds 50.00 INR, the payout needs 100.00",
         "escrow holds 50.00 INR, the payout needs 50.00; 1 held before it",
         "escrow holds 50.00 INR, the payout needs 0.00; 2 held before it",
@@ -37,7 +39,7 @@ def test_a_payout_that_just_fits_is_paid_and_one_of_nothing_needs_no_budget() ->
     plan = PaperLedger().post([asked(1, 100), of_amount(asked(2, 100), 0)], now=NOW)
 
     assert outcomes(plan) == {1: Outcome.NEW, 2: Outcome.NEW}
-    assert [item.entry.postings[1].amount_minor for item in plan.posted] == [10_000, 10_000, 0]
+    assert [item.entry.postings[1].amount_minor for item in plan.plan.posted] == [10_000, 10_000, 0]
 
 
 @pytest.mark.parametrize("arrival", tuple(permutations((2, 3, 4))))
@@ -92,7 +94,7 @@ def test_holds_are_withdrawn_in_order_of_identity(arrival: tuple[int, ...]) -> N
 
 
 def test_withdrawing_what_is_not_held_is_nothing() -> None:
-    assert PaperLedger().post([], [withdrawal(2)], now=NOW) == BatchPlan()
+    assert PaperLedger().post([], [withdrawal(2)], now=NOW) == PlannedBatch(plan=BatchPlan(), outcomes={})
 
 
 @pytest.mark.parametrize("arrival", tuple(permutations((1, 2))))
@@ -122,3 +124,12 @@ def test_a_held_one_whose_facts_are_stale_keeps_its_place() -> None:
 
     assert outcomes(plan) == {2: Outcome.STALE, 3: Outcome.OVER_BUDGET}
     assert hold_key(2) in ledger.open_holds
+
+
+def test_a_held_one_that_now_earns_another_amount_keeps_its_hold_and_its_place() -> None:
+    ledger = PaperLedger()
+    ledger.post([asked(2, 50), of_amount(asked(1, 50), 6_000)], now=NOW)
+
+    planned = ledger.post([of_amount(asked(2, 50), 7_000)], now=NOW + MINUTE)
+
+    assert (outcomes(planned), holds(planned)) == ({2: Outcome.OVER_BUDGET}, [])

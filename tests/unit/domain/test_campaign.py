@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 
@@ -29,6 +30,7 @@ FIELDS = (
     "target_impressions",
     "currency",
     "gkey_cooloff_hours",
+    "end_date",
 )
 
 
@@ -50,6 +52,7 @@ def test_the_reference_campaign_is_read_whole() -> None:
         target_impressions=2_000,
         currency="INR",
         cooloff_hours=720,
+        end_date=None,
         cooloff_was_read=True,
     )
 
@@ -178,6 +181,21 @@ def test_a_cool_off_out_of_range_counts_as_the_default_and_never_stops_a_payment
 
     assert (read.cooloff_hours, read.cooloff_was_read) == (hours, was_read)
     assert COOLOFF_HOURS_DEFAULT == 720
+
+
+@pytest.mark.parametrize(
+    ("value", "end_date"),
+    [
+        (Absent, None),
+        (None, None),
+        (datetime(2026, 3, 31, tzinfo=UTC), datetime(2026, 3, 31, tzinfo=UTC)),
+        (datetime(2026, 3, 31), None),  # noqa: DTZ001  # without a zone it says nothing
+        ("2026-03-31", None),
+        (0, None),
+    ],
+)
+def test_an_end_date_that_is_no_time_is_none_and_never_stops_a_payment(value: object, end_date: object) -> None:
+    assert terms(end_date=value).end_date == end_date
 
 
 @pytest.mark.parametrize(

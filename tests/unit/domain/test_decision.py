@@ -10,13 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.domain.campaign import parse_campaign
-from reconciler.domain.decision import Due, Facts, NotDue, Policy, Reason, Rule, Settled, decide
+from reconciler.domain.decision import Due, Facts, NotDue, Policy, PoolStanding, Reason, Rule, Scope, Settled, decide
 from reconciler.domain.earnings import Overdelivery
 from reconciler.domain.money import AMOUNT_MINOR_MAX
 from reconciler.domain.participation import Participation, parse_participation
 from tests.support import decisions
 from tests.support.decisions import CAMPAIGN_ID, CAP, DEFAULTS, PAY, campaign, participation, terms
 from tests.support.values import campaign_records, participation_records
+
+NO_MEMBER = PoolStanding(settlement_key="settlement:oid:ca:1", rule=Rule.CAMPAIGN_ENDED, share_minor=None)
+VOID = replace(NO_MEMBER, share_minor=330_000, impressions=2_000, is_void=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,8 @@ class Obstacle:
 IN_ORDER = (
     Obstacle(name="paid", reason=Reason.ALREADY_PAID, facts={"settled": Settled.PAID}),
     Obstacle(name="reversed", reason=Reason.REVERSED, facts={"settled": Settled.REVERSED}),
+    Obstacle(name="rejected", reason=Reason.REJECTED_BY_PERSON, facts={"settled": Settled.REJECTED}),
+    Obstacle(name="adopted", reason=Reason.SETTLED_BEFORE_US, facts={"settled": Settled.ADOPTED}),
     Obstacle(name="marked", reason=Reason.MARKED_PAID_ELSEWHERE, participation={"final_earnings_transferred": True}),
     Obstacle(name="no campaign", reason=Reason.CAMPAIGN_MISSING, facts={"campaign": None}),
     Obstacle(name="campaign paused", reason=Reason.CAMPAIGN_NOT_ACTIVE, campaign={"status": "paused"}),
@@ -44,6 +49,8 @@ IN_ORDER = (
     Obstacle(name="forfeited", reason=Reason.FORFEITED, participation={"earnings_forfeited": True}),
     Obstacle(name="no budget", reason=Reason.MALFORMED, campaign={"budget": None}),
     Obstacle(name="flag of text", reason=Reason.MALFORMED, participation={"earnings_forfeited": "no"}),
+    Obstacle(name="pool without it", reason=Reason.POOL_SETTLED, facts={"pool": NO_MEMBER}),
+    Obstacle(name="void share", reason=Reason.FORFEITED, facts={"pool": VOID}),
     Obstacle(name="below target", reason=Reason.BELOW_TARGET, participation={"impressions": 1999}),
     Obstacle(name="credited", reason=Reason.MARKED_PAID_ELSEWHERE, facts={"credited_elsewhere": True}),
     Obstacle(name="duplicate", reason=Reason.DUPLICATE_PARTICIPATION, facts={"streamer_paid_for": "oid:2"}),
@@ -159,7 +166,16 @@ def test_each_obstacle_is_told_before_every_later_one(first: Obstacle, later: Ob
 
 
 def test_every_reason_that_needs_no_ledger_is_among_the_obstacles() -> None:
-    assert {obstacle.reason for obstacle in IN_ORDER} == set(Reason) - {Reason.OVER_BUDGET}
+    of_the_ledger = {Reason.OVER_BUDGET, Reason.OVER_APPROVAL_THRESHOLD}
+
+    # A pool that is incomplete is a campaign's affair: test_settlement.
+    assert {obstacle.reason for obstacle in IN_ORDER} == set(Reason) - of_the_ledger - {Reason.POOL_INCOMPLETE}
+
+
+def test_reasons_are_listed_in_order_of_precedence() -> None:
+    told = list(dict.fromkeys(obstacle.reason for obstacle in IN_ORDER))
+
+    assert told == [reason for reason in Reason if reason in told]
 
 
 @pytest.mark.parametrize(
@@ -234,7 +250,22 @@ def test_the_largest_amount_is_paid_and_one_more_is_not() -> None:
     st.booleans(),
     st.sampled_from([None, "oid:2"]),
     st.sampled_from([None, "INR", "USD"]),
-    st.builds(Policy, overdelivery=st.sampled_from(Overdelivery), rules=st.frozensets(st.sampled_from(Rule))),
+    st.none()
+    | st.builds(
+        PoolStanding,
+        settlement_key=st.just("settlement:oid:ca:1"),
+        rule=st.sampled_from(Rule),
+        share_minor=st.none() | st.integers(0, AMOUNT_MINOR_MAX),
+        impressions=st.integers(0, 10**12),
+        is_void=st.booleans(),
+    ),
+    st.builds(
+        Policy,
+        overdelivery=st.sampled_from(Overdelivery),
+        rules=st.frozensets(st.sampled_from(Rule)),
+        scope=st.sampled_from(Scope),
+        fee_bps=st.integers(0, 10_000),
+    ),
 )
 def test_no_record_makes_a_decision_raise(
     record: dict[str, object],
@@ -243,6 +274,7 @@ def test_no_record_makes_a_decision_raise(
     credited_elsewhere: bool,
     streamer_paid_for: str | None,
     pinned_currency: str | None,
+    pool: PoolStanding | None,
     policy: Policy,
 ) -> None:
     parsed = parse_participation(record)
@@ -255,6 +287,7 @@ def test_no_record_makes_a_decision_raise(
         credited_elsewhere=credited_elsewhere,
         streamer_paid_for=streamer_paid_for,
         pinned_currency=pinned_currency,
+        pool=pool,
     )
 
     decision = decide(facts, policy)
@@ -268,5 +301,14 @@ def test_no_record_makes_a_decision_raise(
     assert streamer_paid_for is None
     assert parsed.forfeited is False
     assert parsed.marked_paid is False
-    assert decision.impressions == parsed.impressions >= decision.terms.target_impressions  # type: ignore[operator]
     assert 0 <= decision.earned.gross_minor <= AMOUNT_MINOR_MAX
+    assert 0 <= decision.fee_minor <= decision.earned.gross_minor == decision.net_minor + decision.fee_minor
+    if pool is not None:
+        assert not pool.is_void
+        assert (decision.earned.gross_minor, decision.impressions) == (pool.share_minor, pool.impressions)
+        assert (decision.rule, decision.settlement_key) == (pool.rule, pool.settlement_key)
+        return
+    assert policy.scope is Scope.STREAMER
+    assert Rule.IMPRESSIONS_TARGET_REACHED in policy.rules
+    assert decision.settlement_key is None
+    assert decision.impressions == parsed.impressions >= decision.terms.target_impressions  # type: ignore[operator]

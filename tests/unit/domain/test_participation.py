@@ -28,6 +28,7 @@ FIELDS = (
     "impressions",
     "earnings_forfeited",
     "final_earnings_transferred",
+    "last_stream_date",
 )
 
 
@@ -46,7 +47,22 @@ def test_a_well_formed_participation_is_read_whole() -> None:
         impressions=2_000,
         forfeited=False,
         marked_paid=False,
+        last_stream_at=None,
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "last_stream_at"),
+    [
+        (Absent, None),
+        (datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)),
+        (datetime(2026, 2, 1), None),  # noqa: DTZ001  # without a zone it says nothing
+        ("2026-02-01", None),
+        (True, None),
+    ],
+)
+def test_a_last_stream_is_a_time_or_unknown(value: object, last_stream_at: object) -> None:
+    assert participation(last_stream_date=value).last_stream_at == last_stream_at
 
 
 def test_a_streamer_is_one_person_whether_named_by_object_id_or_by_its_hex() -> None:
@@ -79,7 +95,9 @@ def test_impressions_are_a_count_or_the_reason_why_not(value: object, expected: 
     assert participation(impressions=value).impressions == expected
 
 
-@pytest.mark.parametrize(("field", "attribute"), [("earnings_forfeited", "forfeited"), (FIELDS[-1], "marked_paid")])
+@pytest.mark.parametrize(
+    ("field", "attribute"), [("earnings_forfeited", "forfeited"), ("final_earnings_transferred", "marked_paid")]
+)
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

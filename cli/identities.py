@@ -1,0 +1,36 @@
+"""Identities that people type: tagged as in keys (``oid:64b…``), or plain, when either type may be meant."""
+
+from __future__ import annotations
+
+import re
+
+from reconciler.domain.ids import DocumentId, IdKind
+from reconciler.errors import UsageError
+
+_OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}")
+
+
+def identities_of(text: str) -> list[DocumentId]:
+    """Which documents a text may mean, the likelier first. Raises UsageError on text that names none."""
+    if not text or "\x00" in text or not text.isprintable():
+        raise UsageError(f"{text!r} is not an identity")
+    kind, _, rest = text.partition(":")
+    found = []
+    if kind == IdKind.OBJECT_ID and _OBJECT_ID.fullmatch(rest):
+        found.append(DocumentId(IdKind.OBJECT_ID, rest.lower()))
+    elif kind == IdKind.STRING and rest:
+        found.append(DocumentId(IdKind.STRING, rest))
+    elif _OBJECT_ID.fullmatch(text):
+        found.append(DocumentId(IdKind.OBJECT_ID, text.lower()))
+    return [*found, DocumentId(IdKind.STRING, text)]
+
+
+def tagged_forms(text: str) -> list[str]:
+    """The tagged forms of :func:`identities_of`."""
+    return [one.tagged for one in identities_of(text)]
+
+
+def streamer_forms(text: str) -> list[str]:
+    """Which streamers a text may mean: the ledger holds them plain."""
+    forms = [text, *(one.value for one in identities_of(text))]
+    return list(dict.fromkeys(forms))

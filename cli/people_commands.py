@@ -1,0 +1,288 @@
+"""Commands with which people decide. Each takes --by and --reason, and both are kept for ever."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from cli import render
+from cli.commands import halting, prepare, print_json
+from cli.composition import Parts, parts_of
+from cli.identities import identities_of
+from cli.periods import moment
+from cli.session import Session
+from jobs.adopting import Adopting
+from jobs.recovering import Recovering
+from jobs.repaying import Repaying
+from reconciler.domain.ids import DocumentId
+from reconciler.domain.money import minor_digits, parse_amount_minor
+from reconciler.domain.parsing import Unreadable
+from reconciler.domain.plan import NewAdoption
+from reconciler.errors import UsageError
+from reconciler.exit_codes import ExitCode
+from reconciler.ledger.desk import REQUESTED, Adjustment, Signature
+from reconciler.ledger.outbox import raise_versions
+from reconciler.mongo.history import History
+from reconciler.ports import BatchStamp
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def signed(command: F) -> F:
+    """Options of every command with which a person decides."""
+    by = click.option("--by", required=True, metavar="NAME", help="Who decides.")
+    reason = click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept for ever.")
+    return by(reason(command))
+
+
+def as_json_option(command: F) -> F:
+    """The switch for machines."""
+    return click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document.")(command)
+
+
+@click.command()
+@click.argument("key")
+@signed
+@as_json_option
+@click.pass_obj
+def approve(session: Session, *, key: str, by: str, reason: str, as_json: bool) -> ExitCode:
+    """Approve a payout that waits for it, or what somebody else asked for (the key of its entry)."""
+    return _decide(session, key, as_json, lambda parts: parts.desk.approve(key, Signature(by=by, reason=reason)))
+
+
+@click.command()
+@click.argument("key")
+@signed
+@as_json_option
+@click.pass_obj
+def reject(session: Session, *, key: str, by: str, reason: str, as_json: bool) -> ExitCode:
+    """Reject a payout that waits for approval, for good, or what somebody else asked for."""
+    return _decide(session, key, as_json, lambda parts: parts.desk.reject(key, Signature(by=by, reason=reason)))
+
+
+@click.command()
+@click.argument("key")
+@signed
+@as_json_option
+@click.pass_obj
+def reverse(session: Session, *, key: str, by: str, reason: str, as_json: bool) -> ExitCode:
+    """Take a payout back, once; under four eyes another person has to approve it."""
+    return _decide(session, key, as_json, lambda parts: parts.desk.reverse(key, Signature(by=by, reason=reason)))
+
+
+@click.command()
+@click.argument("participation_id")
+@signed
+@as_json_option
+@click.pass_obj
+def repay(session: Session, *, participation_id: str, by: str, reason: str, as_json: bool) -> ExitCode:
+    """Pay a participation again after a reversal, or after all after a rejection, on its facts as they are now."""
+    signature = Signature(by=by, reason=reason)
+    with parts_of(session.settings()) as parts:
+        prepare(parts)
+        repaying = Repaying(
+            facts=parts.facts, ledger=parts.ledger, repayer=parts.journal, policy=parts.policy, clock=parts.clock
+        )
+        stamp = BatchStamp(run_id=str(uuid.uuid4()), trigger="repay")
+        chosen = _participation(parts, participation_id)
+        with halting(parts):
+            parts.guard.check()
+            key, sequences = repaying.repay(chosen, signature.by, signature.reason, stamp)
+            parts.projector.project(sequences)
+    return _answer(session, {"key": key, "result": "paid"}, as_json)
+
+
+@click.command(name="list")
+@as_json_option
+@click.pass_obj
+def holds_list(session: Session, *, as_json: bool) -> ExitCode:
+    """Payouts that wait: for budget, in the order in which they are retried, or for approval."""
+    with parts_of(session.settings()) as parts:
+        prepare(parts)
+        rows = [
+            {
+                "participation_id": DocumentId.from_tagged(hold.participation_id).value,
+                "campaign_id": DocumentId.from_tagged(hold.campaign_id).value,
+                "streamer_id": hold.streamer_id,
+                "reason": hold.reason,
+                "amount_minor": hold.amount_minor,
+                "currency": hold.currency,
+                "since": hold.opened_at.isoformat(timespec="milliseconds"),
+                "approve_with": f"payout:{hold.participation_id}:1",
+            }
+            for hold in parts.ledger.open_holds()
+        ]
+    if as_json or session.as_json:
+        print_json({"holds": rows})
+    else:
+        render.rows("Holds", ("participation_id", "reason", "amount_minor", "currency", "since", "approve_with"), rows)
+    return ExitCode.CLEAN
+
+
+@click.command()
+@signed
+@as_json_option
+@click.pass_obj
+def resume(session: Session, *, by: str, reason: str, as_json: bool) -> ExitCode:
+    """Let paying go on after a halt."""
+    signature = Signature(by=by, reason=reason)
+    with parts_of(session.settings()) as parts:
+        prepare(parts)
+        result = parts.desk.resume(signature)
+    return _answer(session, {"subject": "paying", "result": result}, as_json)
+
+
+@click.command()
+@click.option("--before", required=True, metavar="TIME", help="A date, or a time with an offset.")
+@signed
+@click.option("--dry-run", is_flag=True, help="Count, and record nothing.")
+@as_json_option
+@click.pass_obj
+def adopt(session: Session, *, before: str, by: str, reason: str, dry_run: bool, as_json: bool) -> ExitCode:
+    """Record what was settled before this ledger began, so that it is no break any more."""
+    settings = session.settings()
+    time = moment("--before", before, settings)
+    assert time is not None
+    signature = Signature(by=by, reason=reason)
+    with parts_of(settings) as parts:
+        prepare(parts)
+        history = History(parts.connection, settings.mapping, default_currency=settings.payout.default_currency)
+        adopting = Adopting(marks=history, ledger=parts.ledger, clock=parts.clock)
+        count = adopting.adopt(time, _SigningAdopter(parts, signature), dry_run=dry_run)
+    return _answer(session, {"adopted": count, "before": time.isoformat(), "dry_run": dry_run}, as_json)
+
+
+@click.command()
+@signed
+@as_json_option
+@click.pass_obj
+def recover(session: Session, *, by: str, reason: str, as_json: bool) -> ExitCode:
+    """After an older copy of the ledger was put in place: post again what MongoDB was told and this copy lacks."""
+    settings = session.settings()
+    signature = Signature(by=by, reason=reason)
+    with parts_of(settings) as parts:
+        prepare(parts)
+        history = History(parts.connection, settings.mapping, default_currency=settings.payout.default_currency)
+        recovering = Recovering(
+            facts=parts.facts,
+            ledger=parts.ledger,
+            poster=parts.journal.for_recovery(),
+            traces=history,
+            versions=_Versions(parts),
+            reverser=_SigningReverser(parts, signature),
+            policy=parts.policy,
+        )
+        result = recovering.recover(BatchStamp(run_id=str(uuid.uuid4()), trigger="recover"))
+        counts = {"posted": result.posted, "reversed": result.reversed, "versions_raised": result.versions_raised}
+        parts.desk.recovered(signature, {**counts, "unresolved": len(result.unresolved)})
+        if not result.unresolved:
+            parts.guard.take_over()
+    _answer(session, {**counts, "unresolved": result.unresolved}, as_json)
+    return ExitCode.BREAKS if result.unresolved else ExitCode.CLEAN
+
+
+@click.command()
+@click.option("--key", required=True, help="Your own key; one adjustment is made under it, ever.")
+@click.option("--from", "from_account", required=True, metavar="ACCOUNT")
+@click.option("--to", "to_account", required=True, metavar="ACCOUNT")
+@click.option("--amount", required=True, help="Major units, e.g. 12.50.")
+@click.option("--currency", required=True, help="ISO 4217.")
+@signed
+@as_json_option
+@click.pass_obj
+def adjust(  # one parameter an option
+    session: Session,
+    *,
+    key: str,
+    from_account: str,
+    to_account: str,
+    amount: str,
+    currency: str,
+    by: str,
+    reason: str,
+    as_json: bool,
+) -> ExitCode:
+    """Move an amount between two accounts by hand."""
+    if minor_digits(currency) is None:
+        raise UsageError(f"{currency} is not a currency code of ISO 4217")
+    amount_minor = parse_amount_minor(amount, currency)
+    if isinstance(amount_minor, Unreadable):
+        raise UsageError(f"--amount {amount_minor.why}")
+    adjustment = Adjustment(
+        key=key, from_account=from_account, to_account=to_account, amount_minor=amount_minor, currency=currency
+    )
+    signature = Signature(by=by, reason=reason)
+    return _decide(session, key, as_json, lambda parts: parts.desk.adjust(adjustment, signature))
+
+
+PAYOUT_COMMANDS: Sequence[click.Command] = (approve, reject, reverse, repay)
+LEDGER_COMMANDS: Sequence[click.Command] = (recover, adjust)
+TOP_COMMANDS: Sequence[click.Command] = (resume, adopt)
+
+
+class _SigningAdopter:
+    """Adoptions under one person's name."""
+
+    def __init__(self, parts: Parts, signature: Signature) -> None:
+        self._parts = parts
+        self._signature = signature
+
+    def adopt(self, found: Sequence[NewAdoption], decision_key: str) -> int:
+        """Record adoptions; answers how many were new."""
+        return self._parts.desk.adopt(found, self._signature, decision_key)
+
+
+class _SigningReverser:
+    """Reversals under one person's name."""
+
+    def __init__(self, parts: Parts, signature: Signature) -> None:
+        self._parts = parts
+        self._signature = signature
+
+    def reverse_lost(self, payout_key: str) -> bool:
+        """Reverse a payout; False where there is none, or it is reversed."""
+        return self._parts.desk.reverse_lost(payout_key, self._signature)
+
+
+class _Versions:
+    """The ledger's counters a streamer and currency."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def raise_above(self, seen: Mapping[tuple[str, str], int]) -> int:
+        """Raise those that lie at or below what wallets have seen; answers how many."""
+        return raise_versions(self._parts.engine, seen)
+
+
+def _decide(session: Session, subject: str, as_json: bool, decide: Callable[[Parts], str]) -> ExitCode:  # noqa: FBT001
+    with parts_of(session.settings()) as parts:
+        prepare(parts)
+        with halting(parts):
+            # What an older copy of the ledger posts would raise its sequence until it looked like the newest.
+            parts.guard.check()
+            result = decide(parts)
+            parts.projector.drain()
+    document = {"subject": subject, "result": result}
+    if result == REQUESTED:
+        document["next"] = f"another person runs: run.py payouts approve reversal:{subject} --by NAME --reason TEXT"
+    return _answer(session, document, as_json)
+
+
+def _answer(session: Session, document: dict[str, Any], as_json: bool) -> ExitCode:  # noqa: FBT001
+    if as_json or session.as_json:
+        print_json(document)
+    else:
+        render.facts("Done", [(name, str(value)) for name, value in document.items()])
+    return ExitCode.CLEAN
+
+
+def _participation(parts: Parts, text: str) -> DocumentId:
+    """The participation that a text names. Raises UsageError when there is none."""
+    for candidate in identities_of(text):
+        if parts.facts.read([candidate]).participations:
+            return candidate
+    raise UsageError(f"there is no participation {text}")

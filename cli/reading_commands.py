@@ -1,0 +1,332 @@
+"""Commands that read the ledger: balances, statements, the general ledger, the payouts. They need no MongoDB."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+import click
+
+from cli import payout_view, render, statement_view
+from cli.commands import print_json
+from cli.composition import Parts, parts_of
+from cli.identities import identities_of, streamer_forms, tagged_forms
+from cli.people_commands import as_json_option
+from cli.periods import DATE_HELP, moment, period_of
+from cli.session import Session
+from cli.tables import local_time, show_table
+from cli.waiting import wait_for_ledger
+from reconciler.domain import accounts
+from reconciler.domain.money import format_minor, minor_digits
+from reconciler.errors import UsageError
+from reconciler.exit_codes import ExitCode
+from reconciler.ledger.brand_statement import brand_statement
+from reconciler.ledger.history import participation_history
+from reconciler.ledger.migrate import require_current
+from reconciler.ledger.payout_list import PayoutFilter, PayoutLine, Status, known_accounts, payout_lines, payouts_of
+from reconciler.ledger.reading import account_balances, journal_rows, trial_balance
+from reconciler.ledger.streamer_statement import streamer_statement
+from reconciler.reports.tables import (
+    Column,
+    Columns,
+    Kind,
+    record,
+    require_parquet,
+    utc_text,
+    write_csv,
+    write_json,
+    write_parquet,
+)
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+_TABLE_ROWS = 50
+"""Payouts that a table shows unless told otherwise: the newest; the formats for machines have all."""
+
+BALANCE_COLUMNS: Columns = (
+    Column("account"),
+    Column("kind"),
+    Column("currency", shown=False),
+    Column("balance_minor", Kind.AMOUNT),
+    Column("version", Kind.COUNT),
+)
+TRIAL_COLUMNS: Columns = (
+    Column("currency"),
+    Column("kind"),
+    Column("accounts_count", Kind.COUNT),
+    Column("balance_minor", Kind.AMOUNT),
+)
+JOURNAL_COLUMNS: Columns = (
+    Column("sequence", Kind.COUNT),
+    Column("leg", Kind.COUNT),
+    Column("booked_at", Kind.TIME),
+    Column("effective_at", Kind.TIME),
+    Column("kind"),
+    Column("key"),
+    Column("account"),
+    Column("account_kind"),
+    Column("currency"),
+    Column("amount_minor", Kind.AMOUNT),
+    Column("reason"),
+    Column("corrects"),
+    Column("campaign_id", Kind.IDENTITY),
+    Column("participation_id", Kind.IDENTITY),
+    Column("streamer_id"),
+    Column("run_id"),
+)
+
+
+def _period(command: _Command) -> _Command:
+    since = click.option("--since", metavar="TIME", help=f"From this time on. {DATE_HELP}")
+    until = click.option("--until", metavar="TIME", help="Until just before this time.")
+    return since(until(command))
+
+
+def _format(*formats: str) -> Callable[[_Command], _Command]:
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(formats),
+        help=f"How it is written; default: {formats[0]}.",
+    )
+
+
+@click.command()
+@click.option("--as-of", metavar="TIME", help=f"As it was after the last entry booked by then. {DATE_HELP}")
+@click.option("--account", "prefix", metavar="PREFIX", default="", help="Accounts whose name begins so.")
+@as_json_option
+@click.pass_obj
+def balances(session: Session, *, as_of: str | None, prefix: str, as_json: bool) -> ExitCode:
+    """What each account holds."""
+    with _books(session) as parts:
+        at = moment("--as-of", as_of, parts.settings)
+        rows = account_balances(parts.engine, as_of=at, prefix=prefix)
+        if as_json or session.as_json:
+            head = {"as_of": None if at is None else utc_text(at)}
+            write_json(rows, BALANCE_COLUMNS, sys.stdout, name="balances", head=head)
+        else:
+            zone = _zone(parts)
+            show_table(rows, BALANCE_COLUMNS, zone, "Balances" + (f" as of {local_time(at, zone)}" if at else ""))
+    return ExitCode.CLEAN
+
+
+@click.command(name="trial-balance")
+@click.option("--as-of", metavar="TIME", help=f"As it was after the last entry booked by then. {DATE_HELP}")
+@as_json_option
+@click.pass_obj
+def trial(session: Session, *, as_of: str | None, as_json: bool) -> ExitCode:
+    """All accounts by kind and currency; the sum of each currency must be zero (exit code 4 if it is not)."""
+    with _books(session) as parts:
+        at, zone = moment("--as-of", as_of, parts.settings), _zone(parts)
+        lines = trial_balance(parts.engine, as_of=at)
+    sums: Counter[str] = Counter()
+    for line in lines:
+        sums[line.currency] += line.balance_minor
+    is_balanced = not any(sums.values())
+    if as_json or session.as_json:
+        print_json(
+            {
+                "as_of": None if at is None else utc_text(at),
+                "lines": [record(line, TRIAL_COLUMNS) for line in lines],
+                "sums_minor": dict(sums),
+                "is_balanced": is_balanced,
+            }
+        )
+    else:
+        show_table(lines, TRIAL_COLUMNS, zone, "Trial balance" + (f" as of {local_time(at, zone)}" if at else ""))
+        render.facts(
+            "Sums (zero when the books balance)",
+            [(currency, format_minor(total, currency)) for currency, total in sums.items()] or [("no accounts", "")],
+        )
+    if not is_balanced:
+        click.echo("The accounts do not sum to zero: run `python run.py ledger verify`.", err=True)
+        return ExitCode.HALTED
+    return ExitCode.CLEAN
+
+
+@click.command()
+@click.argument("streamer")
+@_period
+@_format("table", "json", "csv")
+@click.pass_obj
+def statement(session: Session, *, streamer: str, since: str | None, until: str | None, form: str | None) -> ExitCode:
+    """What STREAMER earned: opening, lines and closing by currency. Earnings, not withdrawals."""
+    with _books(session) as parts:
+        period = period_of(parts.settings, since, until)
+        zone = _zone(parts)
+        for one in streamer_forms(streamer):
+            found = streamer_statement(parts.engine, one, period)
+            if found is not None:
+                break
+        else:
+            raise UsageError(f"the ledger has no earnings of a streamer {streamer!r}")
+    statement_view.show(found, period, _chosen(session, form), zone)
+    return ExitCode.CLEAN
+
+
+@click.command()
+@click.argument("brand_or_campaign")
+@as_json_option
+@click.pass_obj
+def brand(session: Session, *, brand_or_campaign: str, as_json: bool) -> ExitCode:
+    """What became of a brand's money, campaign by campaign; or of one campaign's."""
+    with _books(session) as parts:
+        found = brand_statement(parts.engine, tagged_forms(brand_or_campaign))
+        zone = _zone(parts)
+    if not found:
+        raise UsageError(f"the ledger has no brand or campaign {brand_or_campaign!r}")
+    statement_view.show_brand(found, zone, as_json=as_json or session.as_json)
+    return ExitCode.CLEAN
+
+
+@click.command()
+@_period
+@_format("csv", "json")
+@click.pass_obj
+def journal(session: Session, *, since: str | None, until: str | None, form: str | None) -> ExitCode:
+    """The general ledger of a period: a row a leg of every entry, in the order of booking."""
+    with _books(session) as parts:
+        period = period_of(parts.settings, since, until)
+        rows = journal_rows(parts.engine, period)
+        if _chosen(session, form, "csv") == "json":
+            write_json(rows, JOURNAL_COLUMNS, sys.stdout, name="journal", head=statement_view.bounds(period))
+        else:
+            write_csv(rows, JOURNAL_COLUMNS, sys.stdout)
+    return ExitCode.CLEAN
+
+
+@click.command(name="list")
+@_period
+@click.option("--campaign", metavar="ID", help="Only this campaign's.")
+@click.option("--streamer", metavar="ID", help="Only this streamer's.")
+@click.option(
+    "--status",
+    type=click.Choice([one.value for one in Status]),
+    help="Where it stands; pending: MongoDB was not told everything yet.",
+)
+@click.option("--trigger", metavar="NAME", help="What set the payment off: sweep, watch, full_check, …")
+@click.option("--currency", metavar="CODE", help="ISO 4217.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help=f"Only the newest so many, newest first; default of a table: {_TABLE_ROWS}.",
+)
+@_format("table", "csv", "json", "parquet")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="The file that parquet is written to.")
+@click.pass_obj
+def list_(
+    session: Session,
+    *,
+    since: str | None,
+    until: str | None,
+    campaign: str | None,
+    streamer: str | None,
+    status: str | None,
+    trigger: str | None,
+    currency: str | None,
+    limit: int | None,
+    form: str | None,
+    output: Path | None,
+) -> ExitCode:
+    """Payouts and reversals: a row each, reversals with negative amounts, so that a plain sum is right."""
+    chosen_form = _chosen(session, form)
+    if (chosen_form == "parquet") != (output is not None):
+        raise UsageError("--format parquet and --output FILE go together")
+    if chosen_form == "parquet":
+        require_parquet()
+    if currency is not None and minor_digits(currency) is None:
+        raise UsageError(f"{currency!r} is not a currency of ISO 4217")
+    with _books(session) as parts:
+        chosen = PayoutFilter(
+            period=period_of(parts.settings, since, until),
+            campaigns=() if campaign is None else _known_campaigns(parts, campaign),
+            streamer_id=None if streamer is None else _known_streamer(parts, streamer),
+            status=None if status is None else Status(status),
+            trigger=trigger,
+            currency=currency,
+            newest=limit if limit is not None or chosen_form != "table" else _TABLE_ROWS,
+        )
+        _write_payouts(payout_lines(parts.engine, chosen), chosen, chosen_form, output, parts)
+    return ExitCode.CLEAN
+
+
+def _write_payouts(
+    rows: Iterator[PayoutLine], chosen: PayoutFilter, form: str, output: Path | None, parts: Parts
+) -> None:
+    columns = payout_view.LIST_COLUMNS
+    if form == "csv":
+        write_csv(rows, columns, sys.stdout)
+    elif form == "json":
+        write_json(rows, columns, sys.stdout, name="payouts", head=statement_view.bounds(chosen.period))
+    elif output is not None:
+        count = write_parquet(rows, columns, output)
+        click.echo(f"Wrote {count} rows to {output}.", err=True)
+    elif show_table(rows, columns, _zone(parts), "Payouts, newest first") == chosen.newest:
+        click.echo(f"These are the newest {chosen.newest}; --limit shows more, --format csv all.", err=True)
+
+
+@click.command()
+@click.argument("payout")
+@as_json_option
+@click.pass_obj
+def show(session: Session, *, payout: str, as_json: bool) -> ExitCode:
+    """All about PAYOUT: its key, or the participation it pays."""
+    with _books(session) as parts:
+        lines = payouts_of(parts.engine, payout, tagged_forms(payout))
+        if not lines:
+            raise UsageError(f"the ledger has no payout {payout!r}")
+        named = {one.participation_id for one in lines}
+        if len(named) > 1:
+            raise UsageError(f"{payout!r} may be {' or '.join(sorted(named))}: give it with its type")
+        [identity] = [one for one in identities_of(lines[0].participation_id) if one.tagged in named]
+        history, zone = participation_history(parts.engine, identity), _zone(parts)
+    documents = [payout_view.document(line, history) for line in lines]
+    if as_json or session.as_json:
+        print_json({"payouts": documents})
+    else:
+        for line in lines:
+            payout_view.show(line, history, zone)
+    return ExitCode.CLEAN
+
+
+@contextmanager
+def _books(session: Session) -> Iterator[Parts]:
+    """The parts, once the ledger is there and of this program's revision. MongoDB may be away."""
+    with parts_of(session.settings()) as parts:
+        wait_for_ledger(parts)
+        require_current(parts.engine)
+        yield parts
+
+
+def _zone(parts: Parts) -> ZoneInfo:
+    return ZoneInfo(parts.settings.reports.timezone)
+
+
+def _chosen(session: Session, form: str | None, default: str = "table") -> str:
+    if form is not None and session.as_json and form != "json":
+        raise UsageError(f"--json and --format {form} exclude each other")
+    return form or ("json" if session.as_json else default)
+
+
+def _known_campaigns(parts: Parts, text: str) -> list[str]:
+    escrows = {accounts.escrow(one): one.tagged for one in identities_of(text)}
+    found = known_accounts(parts.engine, list(escrows))
+    if not found:
+        raise UsageError(f"the ledger has no campaign {text!r}")
+    return [tagged for account, tagged in escrows.items() if account in found]
+
+
+def _known_streamer(parts: Parts, text: str) -> str:
+    for one in streamer_forms(text):
+        if known_accounts(parts.engine, [accounts.wallet(one), accounts.held(one)]):
+            return one
+    raise UsageError(f"the ledger has no earnings of a streamer {text!r}")
+
+
+LEDGER_COMMANDS: tuple[click.Command, ...] = (balances, trial, statement, brand, journal)
+PAYOUT_COMMANDS: tuple[click.Command, ...] = (list_, show)

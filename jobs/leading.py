@@ -1,0 +1,160 @@
+"""Leading: one daemon's loops run, the others stand by. A thread keeps the lease beside the workers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import structlog
+
+from reconciler.errors import Outage
+
+log = structlog.get_logger(__name__)
+
+RENEWALS_A_TTL = 3
+"""Two renewals may fail before the lease is in danger."""
+
+
+class HeldLease(Protocol):
+    """A lease as its keeper needs it; :class:`reconciler.ledger.lease.Lease` is one."""
+
+    def acquire(self) -> int | None:
+        """Take or renew; answers the epoch, or None while another holder has it."""
+        ...
+
+    def resign(self) -> None:
+        """Let go."""
+        ...
+
+    def holder(self) -> str | None:
+        """Who had it last."""
+        ...
+
+    def term(self, may_go_on: Callable[[], bool]) -> AbstractContextManager[int]:
+        """Work that this thread does as the holder. Raises LeaseLost where the lease is not held."""
+        ...
+
+
+class LeaseKeeper:
+    """Renews the lease every third of its ``ttl_s``, and takes it when it is free.
+
+    Two thirds of the time after the last renewal began it stops leading by its own monotonic clock, whatever the
+    database says: another daemon may take over at any moment then. ``on_lead`` is called in the keeper's thread each
+    time it begins to lead.
+    """
+
+    def __init__(
+        self,
+        lease: HeldLease,
+        *,
+        ttl_s: float,
+        stopping: threading.Event,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lease = lease
+        self._interval_s = ttl_s / RENEWALS_A_TTL
+        self._lead_for_s = ttl_s * (RENEWALS_A_TTL - 1) / RENEWALS_A_TTL
+        self._stopping = stopping
+        self._clock_s = clock_s
+        self._leads_until_s: float | None = None
+        self._epoch: int | None = None
+        self._said: bool | None = None
+        self._on_lead: Callable[[], None] = lambda: None
+        self._on_death: Callable[[], None] = lambda: None
+        self._finished = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="lease", daemon=True)
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this daemon's loops may run now."""
+        until_s = self._leads_until_s
+        return until_s is not None and self._clock_s() < until_s
+
+    def start(self, *, on_lead: Callable[[], None], on_death: Callable[[], None]) -> None:
+        """Try once at once, so that a daemon that is alone never stands by; then keep at it."""
+        self._on_lead, self._on_death = on_lead, on_death
+        self.step()
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Resign, so that another daemon need not wait. To be called when nothing works any more.
+
+        Where the database does not answer in time, the lease is left to expire by itself.
+        """
+        self._finished.set()
+        self._thread.join(timeout_s)
+
+    def step(self) -> bool:
+        """Renew or take the lease, once; answers whether this daemon leads."""
+        began_s = self._clock_s()
+        reason = "not renewed in time"
+        try:
+            epoch = self._lease.acquire()
+        except Outage as outage:
+            # No proof of loss: what was granted still counts, until its time is over.
+            reason = outage.reason
+        else:
+            has_begun = epoch != self._epoch or self._said is not True
+            self._epoch = epoch
+            self._leads_until_s = None if epoch is None else began_s + self._lead_for_s
+            if epoch is None:
+                reason = "another daemon has it"
+            elif has_begun:
+                self._say_acquired(epoch)
+                self._on_lead()
+        if not self.is_leader:
+            self._say_not_leading(reason)
+        return self.is_leader
+
+    def while_leading(self, step: Callable[[], object]) -> Callable[[], None]:
+        """``step``, done only while this daemon leads, and under the fence. It may raise LeaseLost on the way."""
+
+        def guarded() -> None:
+            if self.is_leader:
+                with self._lease.term(lambda: self.is_leader):
+                    step()
+
+        return guarded
+
+    def _say_acquired(self, epoch: int) -> None:
+        self._said = True
+        log.info("this daemon leads: its loops run", action="lease_acquired", epoch=epoch)
+
+    def _say_not_leading(self, reason: str) -> None:
+        """Once a change. The first time there was nothing to lose."""
+        before, self._said = self._said, False
+        if before is True:
+            log.warning("this daemon does not lead any more and stands by", action="lease_lost", reason=reason)
+        elif before is None:
+            log.info("another daemon leads: this one stands by", action="standing_by", holder=self._holder())
+
+    def _holder(self) -> str | None:
+        try:
+            return self._lease.holder()
+        except Outage:
+            return None
+
+    def _loop(self) -> None:
+        try:
+            while not self._stopping.wait(self._interval_s):
+                self.step()
+        finally:
+            # By a defect: nobody would renew any more, and nobody would say so.
+            if not self._stopping.is_set():
+                self._on_death()
+        # Workers end meanwhile. In this thread, so that a database that hangs holds up nobody's exit.
+        self._finished.wait()
+        self._resign()
+
+    def _resign(self) -> None:
+        was_leader, self._leads_until_s = self.is_leader, None
+        try:
+            self._lease.resign()
+        except Outage as outage:
+            log.info("the lease is left to expire", action="lease_left", reason=outage.reason)
+            return
+        if was_leader:
+            log.info("gave the lease back", action="lease_resigned", epoch=self._epoch)

@@ -1,0 +1,81 @@
+"""Paying again, or after all: a person's command, on facts read now, under the next number of its key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from jobs.settlement import facts_of
+from reconciler.clock import Clock
+from reconciler.domain.batch import Outcome
+from reconciler.domain.decision import Due, Policy, Settled, decide
+from reconciler.domain.ids import DocumentId, payout_key
+from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.participation import Participation
+from reconciler.domain.plan import NewDecision
+from reconciler.errors import UsageError
+from reconciler.ports import BatchStamp, Facts, LedgerReads, Posted
+
+
+class Repayer(Protocol):
+    """Where repayments are posted."""
+
+    def repay(self, request: PayoutRequest, decision: NewDecision, stamp: BatchStamp) -> Posted:
+        """Post one payment that a person decided, with the decision, or nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repaying:
+    """Repays one participation. Raises UsageError with the reason when it may not be; nothing is written then."""
+
+    facts: Facts
+    ledger: LedgerReads
+    repayer: Repayer
+    policy: Policy
+    clock: Clock
+
+    def repay(
+        self, participation_id: DocumentId, signed_by: str, reason: str, stamp: BatchStamp
+    ) -> tuple[str, Sequence[int]]:
+        """Answers the key of the new payout, and the entry whose effects are to be told."""
+        page = self.facts.read([participation_id])
+        readable = [one for one in page.participations if isinstance(one, Participation)]
+        if not readable:
+            raise UsageError(f"there is no readable participation {participation_id}")
+        participation = readable[0]
+        tagged = participation_id.tagged
+        known = self.ledger.settled_facts([tagged], [(participation.campaign_id.tagged, participation.streamer_id)])
+        before = known.settled.get(tagged, Settled.NOTHING)
+        if before is Settled.PAID:
+            raise UsageError(f"{participation_id} is paid: reverse that payout first")
+        # What was settled or marked before is what this command is there to go beyond; all else is asked anew. A member
+        # of a frozen settlement is owed its share and nothing else.
+        facts = replace(
+            facts_of(replace(participation, marked_paid=False), page, known),
+            settled=Settled.NOTHING,
+            streamer_paid_for=None,
+            pool=known.pool_lines.get(tagged),
+        )
+        decision = decide(facts, self.policy)
+        if not isinstance(decision, Due):
+            raise UsageError(f"{participation_id} is not due: {decision.reason.value} {decision.detail}".rstrip())
+        n = self.ledger.payouts_count(tagged) + 1
+        key = payout_key(participation_id, n)
+        signature = NewDecision(
+            decision_key=f"repay:{key}",
+            kind="repay",
+            subject=key,
+            decided_by=signed_by,
+            reason=reason,
+            state_before={"settled": before.value, "payouts": n - 1},
+            amount_minor=decision.earned.gross_minor,
+            currency=decision.terms.currency,
+        )
+        request = PayoutRequest(due=decision, facts_at=page.facts_at, n=n, decision_key=signature.decision_key)
+        posted = self.repayer.repay(request, signature, stamp)
+        outcome = posted.outcomes[key]
+        if outcome is not Outcome.NEW:
+            raise UsageError(f"{participation_id} was not paid: {outcome.value}")
+        return key, posted.payout_sequences

@@ -1,0 +1,109 @@
+"""What has happened to a ledger's file, or to a table: told as what and where, and never as an outage."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+
+from sqlalchemy import exc
+from sqlalchemy.engine import Connection, Engine
+
+from reconciler.errors import UsageError
+from reconciler.ledger.faults import Faults
+
+_MAGIC = b"SQLite format 3\x00"
+_HEADER_BYTES = 100
+_MESSAGES_MAX = 20
+_PAGE_SIZE_MAX = 65_536
+_OUTAGES = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_AUTH,
+    }
+)
+
+
+def require_file(engine: Engine) -> None:
+    """Raises UsageError where a SQLite ledger's file is missing: to open it would make one."""
+    path = _path_of(engine)
+    if path is not None and not path.exists():
+        raise UsageError(f"there is no ledger at {path}")
+
+
+def check_file(engine: Engine, faults: Faults) -> None:
+    """Look at a SQLite ledger's file before the database does, which would take an empty one for a new one.
+
+    Raises UsageError where there is none.
+    """
+    require_file(engine)
+    path = _path_of(engine)
+    if path is None:
+        return
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    if size == 0:
+        faults.add("chain_broken", f"{path} is empty: 0 bytes are left of the ledger")
+    elif len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
+        shown = header[:16].hex(" ")
+        faults.add("chain_broken", f"{path} is no SQLite database: its {size} bytes begin with {shown}")
+    else:
+        _check_length(path, size, header, faults)
+
+
+def _path_of(engine: Engine) -> Path | None:
+    name = engine.url.database
+    return Path(name) if engine.dialect.name == "sqlite" and name and name != ":memory:" else None
+
+
+def _check_length(path: Path, size: int, header: bytes, faults: Faults) -> None:
+    page_size = int.from_bytes(header[16:18], "big")
+    page_size = _PAGE_SIZE_MAX if page_size == 1 else page_size
+    pages = int.from_bytes(header[28:32], "big")
+    log = path.with_name(f"{path.name}-wal")
+    # With a log beside it the file may lag behind its own header: the database puts that right when it opens it.
+    if size < pages * page_size and not (log.exists() and log.stat().st_size):
+        faults.add("chain_broken", f"{path} ends after {size} of {pages * page_size} bytes: it was truncated")
+
+
+def check_structure(connection: Connection, faults: Faults) -> None:
+    """Let SQLite check its own pages and indexes; PostgreSQL checks its pages as it reads them."""
+    if connection.dialect.name != "sqlite":
+        return
+    messages = connection.exec_driver_sql(f"PRAGMA integrity_check({_MESSAGES_MAX})").scalars().all()
+    if messages == ["ok"]:
+        return
+    roots = connection.exec_driver_sql("SELECT rootpage, tbl_name FROM sqlite_master")
+    tables: dict[int, str] = {row[0]: row[1] for row in roots}
+    for message in messages:
+        for line in str(message).splitlines():
+            if line.startswith("***"):
+                continue
+            tree = re.search(r"[Tt]ree (\d+)", line)
+            where = tables.get(int(tree.group(1))) if tree else None
+            faults.add("chain_broken", f"the file is damaged{f' in table {where}' if where else ''}: {line}")
+
+
+def is_damage(error: exc.DBAPIError) -> bool:
+    """Whether a driver's error says that what is stored cannot be read, rather than that nobody answers."""
+    if error.connection_invalidated:
+        return False
+    if isinstance(error.orig, sqlite3.Error):
+        code = getattr(error.orig, "sqlite_errorcode", None)
+        # Without a code it is the driver's own: text that is no UTF-8, say.
+        return code is None or code & 0xFF not in _OUTAGES
+    return not isinstance(error, exc.OperationalError | exc.InterfaceError)
+
+
+def sentence(error: exc.DBAPIError) -> str:
+    """The first line of what the driver says."""
+    lines = str(error.orig).strip().splitlines()
+    return lines[0] if lines else type(error.orig).__name__

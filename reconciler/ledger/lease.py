@@ -1,0 +1,131 @@
+"""The lease: which daemon's loops run. A row with an epoch that only grows, judged by the database's clock alone.
+
+Safety never rests on it: keys and the ledger's lock make a second payment impossible. It spares two daemons from doing
+the same work, and its epoch keeps out one that slept through its own replacement (the *fence*).
+
+Times are written by the database too. SQLite keeps them as text in the one form that our own columns have
+(``YYYY-MM-DD HH:MM:SS.ffffff``, UTC), which sorts as time does; PostgreSQL asks ``clock_timestamp()``, since ``now()``
+stands still while a statement waits for a lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from reconciler.errors import LeaseLost
+from reconciler.ledger.engine import reading, writing
+from reconciler.ledger.schema import leases
+
+PAYING = "paying"
+"""The lease of everything that pays, checks and tells from time to time: one daemon does all of it."""
+
+_SQLITE_NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'"
+_NOW = {"sqlite": _SQLITE_NOW, "postgresql": "clock_timestamp()"}
+_UNTIL = {
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now', '+' || :ttl_s || ' seconds') || '000'",
+    "postgresql": "clock_timestamp() + make_interval(secs => CAST(:ttl_s AS double precision))",
+}
+_LONG_PAST = {"sqlite": "'1970-01-01 00:00:00.000000'", "postgresql": "to_timestamp(0)"}
+_LOCK = {"sqlite": "", "postgresql": " FOR SHARE"}
+
+_ACQUIRE = """
+INSERT INTO leases (name, holder, epoch, expires_at) VALUES (:name, :holder, 1, {until})
+ON CONFLICT (name) DO UPDATE SET
+    holder = excluded.holder,
+    expires_at = {until},
+    epoch = leases.epoch + CASE WHEN leases.holder <> excluded.holder OR leases.expires_at < {now} THEN 1 ELSE 0 END
+WHERE leases.holder = excluded.holder OR leases.expires_at < {now}
+RETURNING epoch
+"""
+_RESIGN = "UPDATE leases SET expires_at = {long_past} WHERE name = :name AND holder = :holder AND epoch = :epoch"
+_FENCE = "SELECT 1 FROM leases WHERE name = :name AND holder = :holder AND epoch = :epoch{lock}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Term:
+    """What a thread works under: the epoch in which it began, and whether it may still go on by our own clock."""
+
+    epoch: int
+    may_go_on: Callable[[], bool]
+
+
+class Lease:
+    """One holder's view of a lease. ``holder`` is drawn anew by every process: two must never share it."""
+
+    def __init__(self, engine: Engine, *, name: str, holder: str, ttl: timedelta) -> None:
+        self._engine = engine
+        self._who = {"name": name, "holder": holder}
+        self._ttl_s = f"{ttl.total_seconds():.3f}"
+        self._epoch: int | None = None
+        self._of_thread = threading.local()
+
+    def acquire(self) -> int | None:
+        """Take the lease, or renew it; answers the epoch, or None while another holder has it.
+
+        One statement. The epoch grows when the lease changes hands and when it had expired, even if nobody else wanted
+        it: what was begun before counts as begun by somebody else.
+        """
+        with writing(self._engine) as connection:
+            found = connection.execute(self._sql(connection, _ACQUIRE), {**self._who, "ttl_s": self._ttl_s})
+            self._epoch = found.scalar_one_or_none()
+        return self._epoch
+
+    def resign(self) -> None:
+        """Let go: whoever asks next has it. The row stays, and with it the epoch."""
+        epoch, self._epoch = self._epoch, None
+        if epoch is None:
+            return
+        with writing(self._engine) as connection:
+            connection.execute(self._sql(connection, _RESIGN), {**self._who, "epoch": epoch})
+
+    def holder(self) -> str | None:
+        """Who had it last, for people to read; None before the first."""
+        query = sa.select(leases.c.holder).where(leases.c.name == self._who["name"])
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar_one_or_none()
+
+    @contextmanager
+    def term(self, may_go_on: Callable[[], bool] = lambda: True) -> Iterator[int]:
+        """Work that this thread does as the holder, under the epoch of now: to the end of the block the fence stands.
+
+        ``may_go_on`` is asked by the fence too. Raises LeaseLost where the lease is not held.
+        """
+        epoch = self._epoch
+        if epoch is None:
+            raise LeaseLost("the lease is not held")
+        self._of_thread.term = _Term(epoch, may_go_on)
+        try:
+            yield epoch
+        finally:
+            self._of_thread.term = None
+
+    def fence(self, connection: Connection) -> None:
+        """The first statement of a payment, after its lock. Raises LeaseLost when the term of this thread is over.
+
+        Until the transaction ends nobody can take the lease over (nor can it be renewed: PostgreSQL locks the row,
+        SQLite everything), so keep it short. A thread without a term does what a person asked for, and needs no lease.
+        """
+        term: _Term | None = getattr(self._of_thread, "term", None)
+        if term is None:
+            return
+        found = connection.execute(self._sql(connection, _FENCE), {**self._who, "epoch": term.epoch})
+        if found.one_or_none() is None:
+            raise LeaseLost(f"the lease has changed hands since this was begun (epoch {term.epoch})")
+        if not term.may_go_on():
+            raise LeaseLost(f"the lease was not renewed in time (epoch {term.epoch})")
+
+    @staticmethod
+    def _sql(connection: Connection, statement: str) -> sa.TextClause:
+        dialect = connection.dialect.name
+        return sa.text(
+            statement.format(
+                now=_NOW[dialect], until=_UNTIL[dialect], long_past=_LONG_PAST[dialect], lock=_LOCK[dialect]
+            )
+        )

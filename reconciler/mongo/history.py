@@ -1,0 +1,142 @@
+"""What MongoDB shows of payments that the ledger does not hold: history before it, and what an older copy lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from reconciler.config.mapping import MappingSettings
+from reconciler.domain.ids import DocumentId, parse_id
+from reconciler.domain.money import parse_amount_minor, parse_currency
+from reconciler.domain.parsing import Unreadable, parse_date
+from reconciler.domain.participation import Participation, parse_participation
+from reconciler.mongo.connection import Connection, Document, translated
+from reconciler.mongo.names import FactNames
+from reconciler.mongo.projection import CREATED_BY
+from reconciler.mongo.values import to_plain, to_record
+from reconciler.ports import ShownPayment, StatementLine
+
+_PAGE = 1000
+
+
+class History:
+    """Reads marks and statement lines. Raises Outage when MongoDB does not answer."""
+
+    def __init__(self, connection: Connection, mapping: MappingSettings, *, default_currency: str) -> None:
+        collections = mapping.collections
+        self._mapping = mapping
+        self._names = FactNames.of(mapping)
+        self._default_currency = default_currency
+        self._participations = connection.database[collections.participations]
+        self._campaigns = connection.database[collections.campaigns]
+        self._transactions = connection.database[collections.transactions]
+        self._wallets = connection.database[collections.wallets]
+
+    def marked_before(self, time: datetime) -> Iterator[Sequence[ShownPayment]]:
+        """Participations marked as paid whose transfer, or else completion, lies before a time; in pages.
+
+        One without any readable date is taken as old: nothing of ours lacks one.
+        """
+        names = self._mapping.participations
+        fields = {
+            *self._names.participation.values(),
+            names.final_earnings,
+            names.earnings_transferred_at,
+            names.completed_at,
+        }
+        query = {names.final_earnings_transferred: True}
+        with translated(), self._participations.find(query, dict.fromkeys(fields, 1), sort=[("_id", 1)]) as cursor:
+            page: list[Document] = []
+            for document in cursor:
+                page.append(document)
+                if len(page) >= _PAGE:
+                    yield self._shown(page, time)
+                    page = []
+            if page:
+                yield self._shown(page, time)
+
+    def own_lines(self) -> Iterator[Sequence[StatementLine]]:
+        """Statement lines that this program wrote, in pages: what any copy of the ledger must know of."""
+        names = self._mapping.transactions
+        query = {names.created_by: CREATED_BY}
+        with translated(), self._transactions.find(query, sort=[("_id", 1)]) as cursor:
+            page: list[StatementLine] = []
+            for document in cursor:
+                line = self._line(document)
+                if line is not None:
+                    page.append(line)
+                if len(page) >= _PAGE:
+                    yield page
+                    page = []
+            if page:
+                yield page
+
+    def wallet_versions(self) -> Iterator[tuple[str, str, int]]:
+        """(streamer, currency, version) of everything that wallets say they have seen."""
+        names = self._mapping.wallets
+        fields = {names.user_id: 1, names.ledger: 1}
+        with translated(), self._wallets.find({names.ledger: {"$type": "object"}}, fields) as cursor:
+            for wallet in cursor:
+                for currency, stored in wallet[names.ledger].items():
+                    version = stored.get("version") if isinstance(stored, Mapping) else None
+                    if isinstance(version, int) and isinstance(wallet.get(names.user_id), str):
+                        yield wallet[names.user_id], currency, int(version)
+
+    def _shown(self, page: Sequence[Document], time: datetime) -> list[ShownPayment]:
+        names = self._mapping.participations
+        currencies = self._currencies(page)
+        shown = []
+        for document in page:
+            participation = parse_participation(to_record(document, self._names.participation))
+            paid_at = parse_date(document.get(names.earnings_transferred_at)) or parse_date(
+                document.get(names.completed_at)
+            )
+            if not isinstance(participation, Participation) or (paid_at is not None and paid_at >= time):
+                continue
+            currency = currencies.get(participation.campaign_id, self._default_currency)
+            amount = parse_amount_minor(to_plain(document.get(names.final_earnings)), currency)
+            shown.append(
+                ShownPayment(
+                    participation=participation,
+                    amount_minor=None if isinstance(amount, Unreadable) or amount < 0 else amount,
+                    currency=currency,
+                )
+            )
+        return shown
+
+    def _currencies(self, page: Sequence[Document]) -> dict[DocumentId, str]:
+        field = self._mapping.campaigns.currency
+        raw_ids = {document.get(self._names.participation["campaign_id"]) for document in page}
+        found: dict[DocumentId, str] = {}
+        for campaign in self._campaigns.find({"_id": {"$in": [one for one in raw_ids if one is not None]}}, {field: 1}):
+            identity = parse_id(to_plain(campaign["_id"]))
+            currency = parse_currency(campaign.get(field), self._default_currency)
+            if isinstance(identity, DocumentId) and isinstance(currency, str):
+                found[identity] = currency
+        return found
+
+    def _line(self, document: Document) -> StatementLine | None:
+        names = self._mapping.transactions
+        metadata: Any = document.get(names.metadata)
+        payout_key = metadata.get("payoutKey") if isinstance(metadata, Mapping) else None
+        currency = document.get(names.currency)
+        participation_id = (
+            parse_id(to_plain(metadata.get("participationId"))) if isinstance(metadata, Mapping) else None
+        )
+        if (
+            not isinstance(payout_key, str)
+            or not isinstance(currency, str)
+            or not isinstance(participation_id, DocumentId)
+        ):
+            return None
+        amount = parse_amount_minor(to_plain(document.get(names.amount)), currency)
+        if isinstance(amount, Unreadable):
+            return None
+        return StatementLine(
+            payout_key=payout_key,
+            participation_id=participation_id,
+            statement_type=str(document.get(names.transaction_type)),
+            amount_minor=amount,
+            currency=currency,
+        )
