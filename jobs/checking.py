@@ -82,6 +82,8 @@ class PageChecker:
     projector: Projector
     settler: Settler
     dry_run: bool
+    named_wallets: set[str] = field(default_factory=set)
+    """Streamers whose wallet was named as negative by this check."""
 
     def check(self, page: FactsPage, stamp: BatchStamp) -> CheckedPage:
         """Check one page and repair what is safe. Raises Outage or InvariantBroken."""
@@ -102,7 +104,27 @@ class PageChecker:
                 _count_not_due(checked, decision)
                 self._count_accrued(checked, decision, page)
         self._check_effects(checked, [*paid_before, *settled_now])
+        reversed_ = [
+            one.participation for one in decisions if isinstance(one, NotDue) and one.reason is Reason.REVERSED
+        ]
+        self._name_negative_wallets(checked, [*paid_before, *settled_now, *reversed_])
         return checked
+
+    def _name_negative_wallets(self, checked: CheckedPage, with_payouts: Sequence[Participation]) -> None:
+        """One break a wallet, at the first of its streamer's participations that is met."""
+        first = {one.streamer_id: one for one in reversed(with_payouts) if one.streamer_id not in self.named_wallets}
+        for streamer_id in self.projection.negative_wallets(first):
+            self.named_wallets.add(streamer_id)
+            checked.breaks.append(
+                Break(
+                    kind=BreakKind.WALLET_NEGATIVE,
+                    reason="below_zero",
+                    participation_id=str(first[streamer_id].participation_id),
+                    campaign_id=str(first[streamer_id].campaign_id),
+                    streamer_id=streamer_id,
+                    detail="more was withdrawn or taken back than the wallet held",
+                )
+            )
 
     def _count_accrued(self, checked: CheckedPage, decision: NotDue, page: FactsPage) -> None:
         participation = decision.participation

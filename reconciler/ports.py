@@ -383,6 +383,10 @@ class Projection(Protocol):
         """Bring wallets to positions, beside any payout."""
         ...
 
+    def negative_wallets(self, streamer_ids: Iterable[str]) -> list[str]:
+        """Streamers of some whose withdrawable balance lies below zero."""
+        ...
+
     def find_stale(self, tasks: Sequence[ProjectionTask]) -> Mapping[int, str]:
         """Sequence → which effects are not as they were told, in words."""
         ...

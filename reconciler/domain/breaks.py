@@ -34,6 +34,7 @@ class BreakKind(StrEnum):
     MALFORMED = "malformed"
     PROJECTION_STALE = "projection_stale"
     EFFECT_BLOCKED = "effect_blocked"
+    WALLET_NEGATIVE = "wallet_negative"
     LEDGER_UNBALANCED = "ledger_unbalanced"
     BALANCE_DIFFERS = "balance_differs"
     CHAIN_BROKEN = "chain_broken"
@@ -53,6 +54,7 @@ SEVERITY: dict[BreakKind, Severity] = {
     BreakKind.MALFORMED: Severity.WARNING,
     BreakKind.PROJECTION_STALE: Severity.WARNING,
     BreakKind.EFFECT_BLOCKED: Severity.WARNING,
+    BreakKind.WALLET_NEGATIVE: Severity.WARNING,
     BreakKind.LEDGER_UNBALANCED: Severity.CRITICAL,
     BreakKind.BALANCE_DIFFERS: Severity.CRITICAL,
     BreakKind.CHAIN_BROKEN: Severity.CRITICAL,
@@ -72,6 +74,7 @@ ACTION: dict[BreakKind, str] = {
     BreakKind.MALFORMED: "correct the field named; the document is looked at again with every sweep",
     BreakKind.PROJECTION_STALE: "nothing, if repaired; else run the check again and look at what changes the document",
     BreakKind.EFFECT_BLOCKED: "correct the document named; the effect is tried again by itself",
+    BreakKind.WALLET_NEGATIVE: "ask the streamer for it, or set it off against later earnings: more left than came in",
     BreakKind.LEDGER_UNBALANCED: "stop paying and restore the ledger from a backup: an entry does not sum to zero",
     BreakKind.BALANCE_DIFFERS: "stop paying: a balance is not the sum of its postings",
     BreakKind.CHAIN_BROKEN: "stop paying: posted rows were changed; compare the batch named with a backup",

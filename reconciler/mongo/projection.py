@@ -6,7 +6,7 @@ all again. A payout whose effect cannot be applied stops at that effect and hold
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from bson.objectid import ObjectId
@@ -81,6 +81,10 @@ class Projection:
             outcomes = self._wallets.project(positions)
         credited = {key: outcome.version for key, outcome in outcomes.items() if isinstance(outcome, Credited)}
         return ProjectionResult(done=(), blocked={}, wallets=credited)
+
+    def negative_wallets(self, streamer_ids: Iterable[str]) -> list[str]:
+        """Streamers of some whose withdrawable balance lies below zero."""
+        return self._staleness.negative_wallets(streamer_ids)
 
     def settle_participations(self, tasks: Sequence[ProjectionTask]) -> set[int]:
         """Mark participations as their latest payout says; answers the sequences of those whose document is gone."""

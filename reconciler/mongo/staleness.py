@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -42,6 +43,17 @@ class Staleness:
             ):
                 found[sequence].append(what)
         return {sequence: ", ".join(what) for sequence, what in found.items()}
+
+    def negative_wallets(self, streamer_ids: Iterable[str]) -> list[str]:
+        """Streamers of some whose withdrawable balance lies below zero, as after a reversal of what was withdrawn."""
+        names = self._names.wallets
+        query = {
+            names.user_id: {"$in": sorted(set(streamer_ids))},
+            names.wallet_type: "streamer",
+            names.withdrawable_balance: {"$lt": 0, "$gt": -math.inf},
+        }
+        with translated():
+            return sorted(str(wallet[names.user_id]) for wallet in self._wallets.find(query, {names.user_id: 1}))
 
     def _participation(self, tasks: Sequence[ProjectionTask]) -> Iterable[tuple[int, str]]:
         names = self._names.participations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -27,6 +27,9 @@ class HeldUp:
         raise Outage("mongodb", "held up")
 
     def show_positions(self, positions: Sequence[WalletPosition]) -> ProjectionResult:
+        raise NotImplementedError
+
+    def negative_wallets(self, streamer_ids: Iterable[str]) -> list[str]:
         raise NotImplementedError
 
     def find_stale(self, tasks: Sequence[ProjectionTask]) -> Mapping[int, str]:

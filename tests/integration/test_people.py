@@ -89,6 +89,12 @@ def test_what_was_withdrawn_meanwhile_makes_the_balance_negative(product: Produc
     assert done(product.run("payouts", "reverse", key_of(participation_id), *SIGNED, "--json")) == "reversed"
     assert platform.wallet_of(participation_id)["withdrawableBalance"] == pytest.approx(100.25 - 3400)
 
+    report = product.run("--full-check", "--dry-run", "--json")
+
+    named = [one for one in report.json()["breaks"] if one["kind"] == "wallet_negative"]
+    assert [(one["participation_id"], one["severity"]) for one in named] == [(str(participation_id), "warning")]
+    assert report.code == 1
+
 
 def test_repaid_after_a_reversal(product: Product, platform: Platform, engine: Engine) -> None:
     participation_id = platform.participation(platform.campaign(budget=9900, targetImpressions=2000))
