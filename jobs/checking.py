@@ -16,7 +16,7 @@ from reconciler.domain.earnings import earnings
 from reconciler.domain.effects import ProjectionTask
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.participation import MalformedParticipation, Participation
-from reconciler.ports import BatchStamp, Facts, FactsPage, LedgerReads, Outbox, Projection
+from reconciler.ports import BatchStamp, Facts, FactsPage, LedgerReads, Outbox, Projection, SettledFacts
 
 _PART_OF_REASON = {
     Reason.BELOW_TARGET: "not_due",
@@ -92,7 +92,7 @@ class PageChecker:
         for malformed in page.participations:
             if isinstance(malformed, MalformedParticipation):
                 _count_unreadable(checked, malformed)
-        decisions = self._decide(page, readable)
+        decisions, known = self._decide(page, readable)
         due = {one.participation.participation_id: one for one in decisions if isinstance(one, Due)}
         settlement = self.settler.settle(list(due), stamp) if due else Settlement()
         settled_now = self._count_settled(checked, settlement, due)
@@ -100,6 +100,8 @@ class PageChecker:
         for decision in decisions:
             if isinstance(decision, NotDue) and decision.reason is Reason.ALREADY_PAID:
                 paid_before.append(decision.participation)
+            elif isinstance(decision, NotDue) and _keeps_a_share(decision, known):
+                _count_unpaid_share(checked, decision, known)
             elif isinstance(decision, NotDue):
                 _count_not_due(checked, decision)
                 self._count_accrued(checked, decision, page)
@@ -136,12 +138,12 @@ class PageChecker:
             earned = earnings(terms, impressions, self.settler.policy.overdelivery)
             checked.accrued_minor[participation.campaign_id] += earned.gross_minor
 
-    def _decide(self, page: FactsPage, readable: Sequence[Participation]) -> list[Due | NotDue]:
+    def _decide(self, page: FactsPage, readable: Sequence[Participation]) -> tuple[list[Due | NotDue], SettledFacts]:
         known = self.ledger.settled_facts(
             [one.participation_id.tagged for one in readable],
             [(one.campaign_id.tagged, one.streamer_id) for one in readable],
         )
-        return [decide(facts_of(one, page, known), self.settler.policy) for one in readable]
+        return [decide(facts_of(one, page, known), self.settler.policy) for one in readable], known
 
     def _count_settled(
         self, checked: CheckedPage, settlement: Settlement, due: Mapping[DocumentId, Due]
@@ -219,6 +221,29 @@ def _count_unreadable(checked: CheckedPage, malformed: MalformedParticipation) -
             reason="participation",
             participation_id=malformed.shown_id,
             detail="; ".join(map(str, malformed.problems)),
+        )
+    )
+
+
+def _keeps_a_share(decision: NotDue, known: SettledFacts) -> bool:
+    """Whether a frozen share waits behind a status that does not pay: only forfeiture makes it void."""
+    line = known.pool_lines.get(decision.participation.participation_id.tagged)
+    ineligible = (Reason.PARTICIPATION_NOT_ACTIVE, Reason.CAMPAIGN_NOT_ACTIVE)
+    return line is not None and not line.is_void and decision.reason in ineligible
+
+
+def _count_unpaid_share(checked: CheckedPage, decision: NotDue, known: SettledFacts) -> None:
+    participation = decision.participation
+    line = known.pool_lines[participation.participation_id.tagged]
+    checked.parts["broken"] += 1
+    checked.breaks.append(
+        Break(
+            kind=BreakKind.DUE_BUT_INELIGIBLE,
+            reason=decision.reason.value,
+            participation_id=str(participation.participation_id),
+            campaign_id=str(participation.campaign_id),
+            streamer_id=participation.streamer_id,
+            detail=f"a share of {line.share_minor} minor units in {line.settlement_key} is unpaid: {decision.detail}",
         )
     )
 

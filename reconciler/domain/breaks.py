@@ -65,7 +65,7 @@ SEVERITY: dict[BreakKind, Severity] = {
 ACTION: dict[BreakKind, str] = {
     BreakKind.DUE_BUT_UNPAID: "run a sweep; if it stays unpaid, look at the daemon's log for this participation",
     BreakKind.HELD: "raise the campaign's budget or reduce what is due; held payouts are retried with every sweep",
-    BreakKind.DUE_BUT_INELIGIBLE: "set the campaign's currency back to the one it was funded in",
+    BreakKind.DUE_BUT_INELIGIBLE: "undo what stands in the way (its currency or status), or forfeit the earnings",
     BreakKind.STRANDED: "switch on the rule named to have it paid, or settle it with the brand",
     BreakKind.EXISTS_DIFFERENT: "find out which document had this identity when it was paid",
     BreakKind.CAMPAIGN_MISSING: "restore the campaign, or correct the participation's campaign id (mind its type)",

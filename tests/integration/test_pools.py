@@ -119,6 +119,19 @@ def test_a_share_forfeited_before_it_was_posted_is_void(pooled: Product, platfor
     ledger_is_sound(engine)
 
 
+def test_an_unpaid_share_of_one_who_left_is_a_break_and_not_silent(pooled: Product, platform: Platform) -> None:
+    pooled.settings["payout.approval_threshold"] = "INR=1000"
+    _, large = members(platform, platform.campaign(), [500, 1500])
+    pooled.sweep()
+    platform.database["campaignparticipations"].update_one({"_id": large}, {"$set": {"status": "removed"}})
+
+    report = pooled.run("--full-check", "--dry-run", "--json").json()
+
+    named = [one for one in report["breaks"] if one["kind"] == "due_but_ineligible"]
+    assert [(one["participation_id"], one["reason"]) for one in named] == [(str(large), "participation_not_active")]
+    assert "247500 minor units" in named[0]["detail"]
+
+
 def test_a_reversed_share_can_be_repaid(pooled: Product, platform: Platform, engine: Engine) -> None:
     [one, _] = members(platform, platform.campaign(), [500, 1500])
     pooled.sweep()
