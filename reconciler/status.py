@@ -1,0 +1,46 @@
+"""What the daemon is doing right now, for whoever asks: written by its threads, read by the API and `run.py status`.
+
+A section a part of the daemon (``sweep``, ``stream``, ``queue``, ``full_check``, ``lease``), each a flat mapping of
+plain values; times are aware UTC. State worth keeping is in SQL: this is only what a process knows of itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from datetime import datetime
+
+Value = str | int | float | bool | datetime | None | Mapping[str, object]
+Source = Callable[[], Mapping[str, Value]]
+
+
+class StatusBoard:
+    """Sections by name. Any thread may write and read; a reader gets a copy that nobody changes any more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sections: dict[str, dict[str, Value]] = {}
+        self._sources: dict[str, Source] = {}
+
+    def record(self, section: str, **values: Value) -> None:
+        """Set some values of a section; its others stay as they are."""
+        with self._lock:
+            self._sections.setdefault(section, {}).update(values)
+
+    def ask(self, section: str, source: Source) -> None:
+        """Have a section answered by ``source`` when somebody looks: for what changes too often to be recorded.
+
+        ``source`` must not block; what it answers comes on top of what was recorded.
+        """
+        with self._lock:
+            self._sources[section] = source
+
+    def snapshot(self) -> dict[str, dict[str, Value]]:
+        """All sections, as they are now."""
+        with self._lock:
+            sections = deepcopy(self._sections)
+            sources = dict(self._sources)
+        for name, source in sources.items():
+            sections.setdefault(name, {}).update(source())
+        return sections
