@@ -30,11 +30,13 @@ from reconciler.ledger.lookups import LedgerReader
 from reconciler.ledger.outbox import Outbox
 from reconciler.ledger.runs import RunLog, last_sequence, ledger_id
 from reconciler.ledger.verify import Verifier
+from reconciler.metrics import Metrics
 from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.facts import FactsReader
 from reconciler.mongo.ledger_state import LedgerState
 from reconciler.mongo.projection import Projection
 from reconciler.reports.writer import ReportDirectory
+from reconciler.status import StatusBoard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,8 @@ class Parts:
     sweep: Sweep
     full_check: FullCheck
     housekeeping: Housekeeping
+    status: StatusBoard
+    metrics: Metrics
 
 
 @contextmanager
@@ -156,6 +160,8 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
             runs=runs,
             clock=clock,
         ),
+        status=StatusBoard(),
+        metrics=Metrics(),
     )
 
 

@@ -396,6 +396,18 @@ class Projection(Protocol):
         ...
 
 
+class Triggers(Protocol):
+    """Where hints go that something may be due: deduplicated, looked at soon, and never in the way of whoever hints."""
+
+    def participation(self, participation_id: DocumentId) -> None:
+        """A participation changed."""
+        ...
+
+    def campaign(self, campaign_id: DocumentId) -> None:
+        """A campaign changed."""
+        ...
+
+
 class Runs(Protocol):
     """The record of every sweep and check."""
 
