@@ -9,11 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from cli.watching import LiveParts, live_parts
 from jobs.full_check import FullCheck
+from jobs.hints import Hints
 from jobs.housekeeping import Housekeeping
+from jobs.measuring import Measuring
 from jobs.projecting import Projector
 from jobs.refunds import Refunds
 from jobs.running import RunRecorder
+from jobs.settlement import Settler
 from jobs.sweep import Sweep, SweepLimits
 from reconciler.clock import Clock, utc_now
 from reconciler.config import Settings
@@ -29,6 +33,7 @@ from reconciler.ledger.journal import Fence, Journal, no_fence
 from reconciler.ledger.lookups import LedgerReader
 from reconciler.ledger.outbox import Outbox
 from reconciler.ledger.runs import RunLog, last_sequence, ledger_id
+from reconciler.ledger.stream_positions import StreamPositions
 from reconciler.ledger.verify import Verifier
 from reconciler.metrics import Metrics
 from reconciler.mongo.connection import Connection, connect
@@ -64,6 +69,14 @@ class Parts:
     housekeeping: Housekeeping
     status: StatusBoard
     metrics: Metrics
+    measuring: Measuring
+    live: LiveParts
+    positions: StreamPositions
+
+    @property
+    def triggers(self) -> Hints:
+        """Where hints go that something may be due."""
+        return self.live.triggers
 
 
 @contextmanager
@@ -100,6 +113,9 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
     runs = RunLog(engine)
     recorder = RunRecorder(runs=runs, clock=clock)
     stopping = threading.Event()
+    status, metrics = StatusBoard(), Metrics()
+    measuring = Measuring(metrics=metrics, status=status, clock=clock)
+    settler = Settler(facts=facts, ledger=ledger, poster=journal, projector=projector, policy=policy, guard=guard)
     return Parts(
         settings=settings,
         clock=clock,
@@ -160,8 +176,11 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
             runs=runs,
             clock=clock,
         ),
-        status=StatusBoard(),
-        metrics=Metrics(),
+        status=status,
+        metrics=metrics,
+        measuring=measuring,
+        live=live_parts(settings, settler, measuring, stopping),
+        positions=StreamPositions(engine, clock=clock, fence=fence),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from reconciler.domain.effects import ProjectionTask
+from reconciler.errors import Outage
 from reconciler.ports import LedgerGuard, LedgerReads, Outbox, Projection
 
 log = structlog.get_logger(__name__)
@@ -47,8 +48,27 @@ class Projector:
         return projected
 
     def _apply(self, tasks: Sequence[ProjectionTask]) -> int:
+        """Apply a chunk. Where MongoDB refuses it, find out whose effect it refuses: others must not wait for it."""
         if not tasks:
             return 0
+        try:
+            return self._apply_together(tasks)
+        except Outage as outage:
+            if not outage.is_answer:
+                raise
+            reason = outage.reason
+        if len(tasks) == 1:
+            log.error(
+                "MongoDB refuses an effect of a payout; it is tried again later",
+                action="effect_refused",
+                payout_key=tasks[0].payout_key,
+                reason=reason,
+            )
+            return 0
+        middle = len(tasks) // 2
+        return self._apply(tasks[:middle]) + self._apply(tasks[middle:])
+
+    def _apply_together(self, tasks: Sequence[ProjectionTask]) -> int:
         self.guard.advance(max(task.sequence for task in tasks))
         result = self.projection.apply(tasks)
         campaigns = sorted({task.campaign_id for task in tasks})

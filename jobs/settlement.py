@@ -18,7 +18,7 @@ from reconciler.domain.decision import Decision, Due, Facts, NotDue, Policy, Rea
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_view import HoldWithdrawal, PayoutRequest
 from reconciler.domain.participation import MalformedParticipation, Participation
-from reconciler.ports import BatchStamp, FactsPage, LedgerGuard, LedgerReads, Poster, PostingBatch, SettledFacts
+from reconciler.ports import BatchStamp, FactsPage, LedgerGuard, LedgerReads, Moment, Poster, PostingBatch, SettledFacts
 from reconciler.ports import Facts as FactsSource
 
 log = structlog.get_logger(__name__)
@@ -45,6 +45,12 @@ class Settlement:
     missing: list[DocumentId] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     """Tagged participation → what the ledger made of the decision to pay it."""
+    finished: list[DocumentId] = field(default_factory=list)
+    """Those that have a payout, of now or from before: whatever happens to their documents, nothing is due any more."""
+    campaigns: set[DocumentId] = field(default_factory=set)
+    """The campaigns they name."""
+    as_of: Moment | None = None
+    """The oldest snapshot that was read; None without snapshots."""
 
     def add(self, other: Settlement) -> None:
         """Count another page in. What it lists one by one is not carried on: a sweep may be long."""
@@ -85,6 +91,8 @@ class Settler:
         """One round; answers those whose facts had grown too old when the lock was there."""
         page = self.facts.read(participation_ids)
         readable = [one for one in page.participations if isinstance(one, Participation)]
+        settlement.as_of = page.as_of if settlement.as_of is None else min(settlement.as_of, page.as_of or (0, 0))
+        settlement.campaigns.update(one.campaign_id for one in readable)
         settlement.unreadable += [one for one in page.participations if isinstance(one, MalformedParticipation)]
         settlement.missing += page.missing
         known = self.ledger.settled_facts(
@@ -135,6 +143,20 @@ class Settler:
         ]
 
 
+def say_paid(settlement: Settlement, stamp: BatchStamp, *, dry_run: bool) -> None:
+    """One line a page of payments."""
+    if settlement.paid:
+        log.info(
+            "paid participations",
+            action="payouts_posted",
+            run_id=stamp.run_id,
+            trigger=stamp.trigger,
+            paid=settlement.paid,
+            paid_minor=dict(settlement.paid_minor),
+            dry_run=dry_run,
+        )
+
+
 def retry_holds(settler: Settler, page_size: int, stamp: BatchStamp) -> int:
     """Settle everything that is held, in the order in which it is retried; answers how many are paid now."""
     held = [DocumentId.from_tagged(hold.participation_id) for hold in settler.ledger.open_holds()]
@@ -179,6 +201,8 @@ def _voids(not_due: Sequence[NotDue], known: SettledFacts) -> list[DocumentId]:
 
 def _count_not_due(settlement: Settlement, decision: NotDue) -> None:
     settlement.skipped[decision.reason.value] += 1
+    if decision.reason in (Reason.ALREADY_PAID, Reason.REVERSED):
+        settlement.finished.append(decision.participation.participation_id)
     if decision.reason not in (Reason.ALREADY_PAID, Reason.BELOW_TARGET):
         settlement.not_paid.append(decision)
 
@@ -190,6 +214,8 @@ def _count_outcome(settlement: Settlement, request: PayoutRequest, outcome: Outc
     participation = request.due.participation
     settlement.outcomes[participation.participation_id.tagged] = outcome
     settlement.due += 1
+    if outcome in (Outcome.NEW, Outcome.EXISTS):
+        settlement.finished.append(participation.participation_id)
     if outcome is Outcome.NEW:
         settlement.paid += 1
     elif outcome in (Outcome.OVER_BUDGET, Outcome.OVER_APPROVAL_THRESHOLD):

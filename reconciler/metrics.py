@@ -86,6 +86,11 @@ class Metrics:
         self.queue_depth = Gauge("payout_queue_depth", "Keys that wait.", registry=registry)
         self.queue_adds = Counter("payout_queue_adds_total", "Keys added.", registry=registry)
         self.queue_retries = Counter("payout_queue_retries_total", "Keys put back after a failure.", registry=registry)
+        self.queue_collapses = Counter(
+            "payout_queue_collapses_total",
+            "How often the queue was full and became one order to sweep everything.",
+            registry=registry,
+        )
         self.queue_duration = Histogram(
             "payout_queue_queue_duration_seconds", "How long keys wait.", registry=registry, buckets=_LATENCY_BUCKETS_S
         )

@@ -22,6 +22,9 @@ from reconciler.domain.ledger_view import HoldWithdrawal, OpenHold, PayoutReques
 from reconciler.domain.participation import MalformedParticipation, Participation
 from reconciler.domain.settlement import PoolDue
 
+Moment = tuple[int, int]
+"""A point in MongoDB's history: its cluster time as seconds since 1970 and a number within that second."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactsPage:
@@ -33,6 +36,8 @@ class FactsPage:
     missing: Sequence[DocumentId]
     """Identities asked for that no document has."""
     facts_at: datetime
+    as_of: Moment | None = None
+    """What happened up to then is in it; None where MongoDB has no snapshots."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +246,10 @@ class Facts(Protocol):
 
     def count(self) -> int:
         """About how many participations there are, for progress."""
+        ...
+
+    def catch_up(self, moment: Moment) -> None:
+        """Wait, for a bounded time, until later reads show what happened up to ``moment``."""
         ...
 
 

@@ -124,6 +124,38 @@ class SweepSettings(Section):
     times as often: longer than a pause of the machine or the network, shorter than what people would notice."""
 
 
+class WatchSettings(Section):
+    """The stream of MongoDB's changes: whoever becomes due is paid within milliseconds instead of at the next sweep."""
+
+    enabled: bool = True
+    """False: no stream; sweeps alone find what is due, and hints from the API are still looked at at once."""
+    retry_s: Seconds = 5
+    """Seconds after which an interrupted stream is opened again: about an election. Doubled up to retry_max_s."""
+    retry_max_s: Seconds = 60
+    """Seconds that a retry waits at most: no longer than a sweep, which looks at everything anyway."""
+    healthy_s: Seconds = 120
+    """Seconds after which a stream counts as sound, so that its next failure is retried after retry_s again."""
+    recheck_s: Seconds = 300
+    """Seconds between two looks whether a server without change streams, or a user who may not watch, has them now."""
+    campaign_interval_ms: Whole = Field(default=1000, ge=1, le=3_600_000)
+    """Milliseconds in which a campaign is looked at once, however many of its participations change: in scope campaign
+    each look reads all of them."""
+    batch_max: Whole = Field(default=500, ge=1, le=10_000)
+    """Participations settled at once while many change: enough for speed, few enough that none waits long."""
+    queue_max: Whole = Field(default=100_000, ge=1, le=10_000_000)
+    """Changed documents that wait, at some 500 bytes each; with one more, all of them become one sweep."""
+    await_s: Seconds = 1
+    """Seconds that MongoDB holds its answer while nothing happens: the stream's heartbeat."""
+    silence_max_s: Seconds = 10
+    """Seconds beyond await_s after which a silent connection counts as dead: more than a busy server's pause."""
+    open_max_s: Seconds = 20
+    """Seconds that opening may take: looking for the position in a long oplog is slower than a sweep."""
+    keep_s: Seconds = 5
+    """Seconds between two writes of the stream's position: a restart reads again at most that much."""
+    stall_s: Seconds = 60
+    """Seconds of silence after which the watch's thread is replaced: more than any of its waits."""
+
+
 class FullCheckSettings(Section):
     """The comparison of both databases, whole population."""
 
@@ -180,6 +212,8 @@ class Settings(Section):
     """How the effects of a payment reach MongoDB."""
     sweep: SweepSettings = Field(default_factory=SweepSettings)
     """The search for all that is due."""
+    watch: WatchSettings = Field(default_factory=WatchSettings)
+    """The stream of MongoDB's changes: whoever becomes due is paid within milliseconds instead of at the next sweep."""
     full_check: FullCheckSettings = Field(default_factory=FullCheckSettings)
     """The comparison of both databases, whole population."""
     housekeeping: HousekeepingSettings = Field(default_factory=HousekeepingSettings)

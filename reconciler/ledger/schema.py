@@ -319,6 +319,18 @@ leases = _table(
 )
 """Whose loops run. The epoch only grows; a payout transaction of a daemon checks it."""
 
+stream_positions = _table(
+    "stream_positions",
+    _text("name", primary_key=True),
+    _whole("generation"),
+    _text("token", nullable=True),
+    _text("fingerprint", nullable=True),
+    _time("reached_at", nullable=True),
+    _time("changed_at"),
+    _text("dropped_because", nullable=True),
+)
+"""Where the watch stands in the stream of changes. The generation grows whenever the position is dropped."""
+
 wallet_positions = _table(
     "wallet_positions",
     _text("streamer_id", primary_key=True),
