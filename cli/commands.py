@@ -50,6 +50,7 @@ def check(session: Session, settings: Settings, *, dry_run: bool, campaign_id: s
             trigger="full_check",
             dry_run=dry_run or is_halted or not settings.payout.enabled,
             campaign_id=campaign_id,
+            remembers=not dry_run,
         )
         with halting(parts), render.progress("Checking participations") as progress:
             report, path = parts.full_check.step(options, progress)

@@ -26,6 +26,7 @@ from reconciler.domain.campaign import CampaignDefaults
 from reconciler.domain.decision import Policy, Rule, Scope
 from reconciler.domain.earnings import Overdelivery
 from reconciler.domain.money import parse_amount_minor
+from reconciler.ledger.break_book import BreakBook
 from reconciler.ledger.desk import Desk
 from reconciler.ledger.engine import Engine, open_engine
 from reconciler.ledger.escrows import Treasury
@@ -156,7 +157,8 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
             policy=policy,
             guard=guard,
             recorder=recorder,
-            reports=ReportDirectory(settings.reports.directory, json_breaks_max=settings.reports.json_breaks_max),
+            reports=report_directory_of(settings),
+            book=BreakBook(engine),
             config_fingerprint=settings.fingerprint(),
             page_size=settings.full_check.page_size,
             stopping=stopping,
@@ -182,6 +184,12 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
         live=live_parts(settings, settler, measuring, stopping),
         positions=StreamPositions(engine, clock=clock, fence=fence),
     )
+
+
+def report_directory_of(settings: Settings) -> ReportDirectory:
+    """Where checks write their reports."""
+    reports = settings.reports
+    return ReportDirectory(reports.directory, json_breaks_max=reports.json_breaks_max, keep=reports.keep)
 
 
 def policy_of(settings: Settings) -> Policy:

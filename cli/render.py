@@ -49,7 +49,7 @@ def report(found: Report, path: Path) -> None:
     """What a check found: the verdict first."""
     headline = (
         f"{found.verdict.upper()}: {found.completeness.participations} participations checked, "
-        f"{sum(one.found.is_open for one in found.sightings)} open breaks, "
+        f"{sum(one.is_open for one in found.sightings)} open breaks, "
         f"{found.repairs['paid']} paid and {found.repairs['projected']} effects repaired by this check"
     )
     _line(headline, style=_VERDICT_STYLE[found.verdict])
@@ -137,29 +137,30 @@ def _totals(found: Report) -> None:
 
 
 def _breaks(sightings: Sequence[Sighting]) -> None:
-    shown = [one.found for one in sightings][:_BREAKS_SHOWN_MAX]
+    shown = list(sightings[:_BREAKS_SHOWN_MAX])
     if not shown:
         return
     rest = len(sightings) - len(shown)
     if not _is_terminal():
-        for found in shown:
+        for one in shown:
+            found = one.found
             identity = found.participation_id or found.campaign_id or "-"
-            state = "repaired" if found.repaired else "open"
             sys.stdout.write(
-                f"  {found.severity.label} {found.kind.value} {identity} {state}: {_one_line(found.detail)}\n"
+                f"  {found.severity.label} {found.kind.value} {identity} {one.status}: {_one_line(found.detail)}\n"
             )
     else:
         table = Table(title="Breaks", title_justify="left", box=box.SIMPLE)
         for column in ("severity", "kind", "participation", "campaign", "why", "state"):
             table.add_column(column, overflow="fold")
-        for found in shown:
+        for one in shown:
+            found = one.found
             table.add_row(
                 Text(found.severity.label, style=_SEVERITY_STYLE[found.severity.label]),
                 Text(found.kind.value),
                 Text(found.participation_id),
                 Text(found.campaign_id),
                 Text(_one_line(found.detail)),
-                Text("repaired" if found.repaired else "open"),
+                Text(one.status),
             )
         _console().print(table)
     if rest > 0:

@@ -14,8 +14,9 @@ import structlog
 from jobs.checking import CheckedPage, PageChecker
 from jobs.pools import PoolFreezer
 from jobs.projecting import Projector
-from jobs.running import RunInProgress, RunRecorder
+from jobs.running import Interrupted, RunInProgress, RunRecorder
 from jobs.settlement import Settler, retry_holds
+from reconciler.domain.break_memory import BreakStatus, CheckMark
 from reconciler.domain.breaks import Break, BreakKind, Severity
 from reconciler.domain.campaign import CampaignTerms, MalformedCampaign
 from reconciler.domain.decision import Policy
@@ -25,6 +26,7 @@ from reconciler.domain.stranding import stranded
 from reconciler.errors import UsageError
 from reconciler.ports import (
     BatchStamp,
+    BreakBook,
     Facts,
     Integrity,
     Journal,
@@ -45,7 +47,7 @@ Progress = Callable[[int, int], None]
 """Told how many participations were checked, and about how many there are."""
 
 
-class Stopped(Exception):
+class Stopped(Interrupted):
     """The check was asked to end before it was through; nothing is reported."""
 
 
@@ -56,6 +58,9 @@ class CheckOptions:
     trigger: str
     dry_run: bool = False
     campaign_id: str | None = None
+    remembers: bool = True
+    """False: breaks are compared with those remembered, and not kept. A rehearsal that a person asked for; a check that
+    repairs nothing because paying is off or halted does see what is there, and remembers it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +78,7 @@ class FullCheck:
     guard: LedgerGuard
     recorder: RunRecorder
     reports: ReportDirectory
+    book: BreakBook
     config_fingerprint: str
     page_size: int
     stopping: threading.Event
@@ -87,6 +93,9 @@ class FullCheck:
         with self.recorder.run("full_check", options.trigger) as run:
             report = self._check(run, options, progress)
             path = self.reports.write(report)
+            if options.remembers:
+                # After the report: breaks that nobody could read of must not count as known to the next check.
+                self.book.record([one.found for one in report.sightings], _mark_of(report))
             run.end(report.verdict, {"report_id": report.report_id, **report.breaks_by_kind()})
         log.info(
             "checked everything",
@@ -195,14 +204,15 @@ class FullCheck:
 
     def _report(self, run: RunInProgress, options: CheckOptions, total: _Tally, integrity: Integrity) -> Report:
         now = self.recorder.clock()
-        before = self.reports.first_seen()
-        sightings = [
-            Sighting(found=one, first_seen=before.get(_identity(one), run.record.started_at))
-            for one in sorted(total.breaks, key=_order)
-        ]
-        identities = {_identity(one.found) for one in sightings}
-        return Report(
+        mark = CheckMark(
             report_id=f"{run.record.started_at:%Y%m%dT%H%M%SZ}-{run.run_id[:8]}",
+            at=run.record.started_at,
+            is_whole=options.campaign_id is None,
+        )
+        memory = self.book.compare(total.breaks, mark)
+        sightings = [Sighting(found=one, standing=memory.standing_of(one)) for one in total.breaks]
+        return Report(
+            report_id=mark.report_id,
             kind="full_check" if options.campaign_id is None else "campaign_check",
             trigger=options.trigger,
             as_of=run.record.started_at,
@@ -212,13 +222,9 @@ class FullCheck:
             config_fingerprint=self.config_fingerprint,
             completeness=total.completeness,
             totals=_totals(self.ledger.totals(options.campaign_id), total.unpaid_minor),
-            sightings=sightings,
+            sightings=sorted(sightings, key=_order),
             repairs={"paid": total.paid, "projected": total.projected},
-            carried={
-                "new": len(identities - before.keys()),
-                "carried": len(identities & before.keys()),
-                "cleared": len(before.keys() - identities),
-            },
+            carried=memory.carried,
             integrity=integrity,
         )
 
@@ -269,12 +275,14 @@ def _totals(ledger_totals: Sequence[PaidTotals], unpaid_minor: Mapping[str, int]
     return totals
 
 
-def _identity(found: Break) -> tuple[str, str, str, str]:
-    return found.kind.value, found.reason, found.participation_id, found.campaign_id
+def _mark_of(report: Report) -> CheckMark:
+    return CheckMark(report_id=report.report_id, at=report.as_of, is_whole=report.is_whole)
 
 
-def _order(found: Break) -> tuple[int, str, str, str]:
-    return -int(found.severity), found.kind.value, found.campaign_id, found.participation_id
+def _order(sighting: Sighting) -> tuple[bool, int, str, str, str]:
+    """What a person acknowledged stands apart, behind the rest."""
+    found, is_apart = sighting.found, sighting.standing.status is BreakStatus.ACKNOWLEDGED
+    return is_apart, -int(found.severity), found.kind.value, found.campaign_id, found.participation_id
 
 
 def is_halting(report: Report) -> bool:

@@ -14,6 +14,8 @@ from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from reconciler.domain.batch import Outcome
+from reconciler.domain.break_memory import CheckMark, Remembered
+from reconciler.domain.breaks import Break
 from reconciler.domain.campaign import Campaign, CampaignTerms
 from reconciler.domain.decision import Policy, PoolStanding, Settled
 from reconciler.domain.effects import BlockedEffect, ProjectionResult, ProjectionTask, WalletPosition
@@ -417,11 +419,31 @@ class Triggers(Protocol):
         ...
 
 
+class BreakBook(Protocol):
+    """What is remembered of breaks from one check to the next."""
+
+    def compare(self, found: Iterable[Break], check: CheckMark) -> Remembered:
+        """What a check's findings are beside what is remembered. Writes nothing."""
+        ...
+
+    def record(self, found: Iterable[Break], check: CheckMark) -> None:
+        """Remember a check's findings, once its report is on disk."""
+        ...
+
+
 class Runs(Protocol):
     """The record of every sweep and check."""
 
     def start(self, run: RunRecord) -> None:
         """Record that a run began."""
+        ...
+
+    def beat(self, run_id: str) -> None:
+        """Give a sign of life of a run that goes on."""
+        ...
+
+    def end_silent(self) -> Sequence[RunRecord]:
+        """Mark those as interrupted that have no end and gave no sign of life for long; answers them."""
         ...
 
     def finish(self, run: RunRecord) -> None:

@@ -182,6 +182,9 @@ class ReportsSettings(Section):
     """IANA time zone of times shown to people; files for machines hold UTC."""
     json_breaks_max: Whole = Field(default=1000, ge=0, le=1_000_000)
     """Breaks listed in the JSON report, so that it stays readable; the other formats have all of them."""
+    keep: Whole = Field(default=400, ge=1, le=1_000_000)
+    """Reports kept, the newest, each with all of its files: a year of daily checks and some by hand, since auditors ask
+    for a year. latest.* always stay."""
 
 
 class LogSettings(Section):

@@ -3,9 +3,7 @@
 Safety never rests on it: keys and the ledger's lock make a second payment impossible. It spares two daemons from doing
 the same work, and its epoch keeps out one that slept through its own replacement (the *fence*).
 
-Times are written by the database too. SQLite keeps them as text in the one form that our own columns have
-(``YYYY-MM-DD HH:MM:SS.ffffff``, UTC), which sorts as time does; PostgreSQL asks ``clock_timestamp()``, since ``now()``
-stands still while a statement waits for a lock.
+Times are written by the database too (:mod:`reconciler.ledger.database_clock`).
 """
 
 from __future__ import annotations
@@ -14,20 +12,19 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from reconciler.errors import LeaseLost
+from reconciler.ledger.database_clock import NOW, database_now
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.schema import leases
 
 PAYING = "paying"
 """The lease of everything that pays, checks and tells from time to time: one daemon does all of it."""
 
-_SQLITE_NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'"
-_NOW = {"sqlite": _SQLITE_NOW, "postgresql": "clock_timestamp()"}
 _UNTIL = {
     "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now', '+' || :ttl_s || ' seconds') || '000'",
     "postgresql": "clock_timestamp() + make_interval(secs => CAST(:ttl_s AS double precision))",
@@ -46,6 +43,32 @@ RETURNING epoch
 """
 _RESIGN = "UPDATE leases SET expires_at = {long_past} WHERE name = :name AND holder = :holder AND epoch = :epoch"
 _FENCE = "SELECT 1 FROM leases WHERE name = :name AND holder = :holder AND epoch = :epoch{lock}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseStanding:
+    """Who has a lease, for people to read. ``expires_in_s``: by the database's clock; below zero nobody has it now."""
+
+    holder: str
+    epoch: int
+    expires_at: datetime
+    expires_in_s: float
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it had not expired."""
+        return self.expires_in_s > 0
+
+
+def lease_standing(connection: Connection, name: str) -> LeaseStanding | None:
+    """How a lease stands; None before it was first taken."""
+    row = connection.execute(sa.select(leases).where(leases.c.name == name)).one_or_none()
+    if row is None:
+        return None
+    expires_in_s = (row.expires_at - database_now(connection)).total_seconds()
+    return LeaseStanding(
+        holder=row.holder, epoch=row.epoch, expires_at=row.expires_at, expires_in_s=round(expires_in_s, 3)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +149,6 @@ class Lease:
         dialect = connection.dialect.name
         return sa.text(
             statement.format(
-                now=_NOW[dialect], until=_UNTIL[dialect], long_past=_LONG_PAST[dialect], lock=_LOCK[dialect]
+                now=NOW[dialect], until=_UNTIL[dialect], long_past=_LONG_PAST[dialect], lock=_LOCK[dialect]
             )
         )

@@ -373,9 +373,47 @@ runs = _table(
     _text("outcome", nullable=True),
     _text("counts", nullable=True),
     _text("error", nullable=True),
+    _time("alive_at", nullable=True),
     sa.Index("ix_runs_kind_started_at", "kind", "started_at"),
+    sa.Index(
+        "ix_runs_unfinished",
+        "started_at",
+        sqlite_where=sa.text("finished_at IS NULL"),
+        postgresql_where=sa.text("finished_at IS NULL"),
+    ),
 )
-"""Every sweep and check, also failed and interrupted ones (no ``finished_at``). ``counts`` is a JSON object."""
+"""Every sweep and check, also failed and interrupted ones. ``counts`` is a JSON object. ``alive_at`` is written by the
+database's clock every few seconds while the run goes on: an unfinished one that fell silent was interrupted."""
+
+breaks = _table(
+    "breaks",
+    _text("break_id", primary_key=True),
+    _text("kind"),
+    _text("reason"),
+    _text("severity"),
+    _text("participation_id"),
+    _text("campaign_id"),
+    _text("streamer_id"),
+    _text("payout_key"),
+    _text("currency"),
+    _whole("expected_minor", nullable=True),
+    _whole("actual_minor", nullable=True),
+    _text("detail"),
+    _whole("found_count"),
+    _text("fingerprint"),
+    _time("known_since"),
+    _time("first_seen"),
+    _time("last_seen"),
+    _text("last_report"),
+    _text("last_whole_report", nullable=True),
+    _whole("appearances_count"),
+    _time("cleared_at", nullable=True),
+    _text("cleared_by", nullable=True),
+    sa.CheckConstraint("(cleared_at IS NULL) = (cleared_by IS NULL)", name="cleared_by_someone"),
+    sa.Index("ix_breaks_cleared_by", "cleared_by"),
+    sa.Index("ix_breaks_campaign_id", "campaign_id"),
+)
+"""What checks remember of each break, by its identity. Who acknowledged or resolved it stands in ``decisions``."""
 
 JOURNAL_TABLES: tuple[sa.Table, ...] = (
     entries,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
+from reconciler.domain.break_memory import BreakStatus, Standing
 from reconciler.domain.breaks import ACTION, Break, Severity
 from reconciler.errors import InvariantBroken
 from reconciler.exit_codes import ExitCode
@@ -80,10 +81,29 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """A break with its history: when it was first seen."""
+    """A break with its history: when it was first seen, and whether a person knows of it."""
 
     found: Break
-    first_seen: datetime
+    standing: Standing
+
+    @property
+    def first_seen(self) -> datetime:
+        """When it last came up."""
+        return self.standing.first_seen
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it makes a check end with exit code 1: what a person acknowledged does not."""
+        return self.found.is_open and self.standing.status is not BreakStatus.ACKNOWLEDGED
+
+    @property
+    def status(self) -> str:
+        """``repaired``, ``acknowledged``, ``info`` or ``open``."""
+        if self.found.repaired:
+            return "repaired"
+        if self.standing.status is BreakStatus.ACKNOWLEDGED:
+            return BreakStatus.ACKNOWLEDGED.value
+        return BreakStatus.OPEN.value if self.found.is_open else "info"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +135,7 @@ class Report:
         """``halted``, ``breaks``, ``repaired`` or ``clean``."""
         if any(one.found.severity is Severity.CRITICAL for one in self.sightings):
             return "halted"
-        if any(one.found.is_open for one in self.sightings):
+        if any(one.is_open for one in self.sightings):
             return "breaks"
         return "repaired" if any(self.repairs.values()) else "clean"
 
@@ -171,11 +191,13 @@ class Report:
 
 
 def _break_row(sighting: Sighting, as_of: datetime) -> dict[str, Any]:
-    found = sighting.found
+    found, decision = sighting.found, sighting.standing.decision
     return {
+        "break_id": sighting.standing.break_id,
         "kind": found.kind.value,
         "reason": found.reason,
         "severity": found.severity.label,
+        "status": sighting.status,
         "participation_id": found.participation_id,
         "campaign_id": found.campaign_id,
         "streamer_id": found.streamer_id,
@@ -188,6 +210,9 @@ def _break_row(sighting: Sighting, as_of: datetime) -> dict[str, Any]:
         "age_s": round((as_of - sighting.first_seen).total_seconds()),
         "detail": found.detail,
         "action": "repaired" if found.repaired else ACTION[found.kind],
+        "acknowledged_by": decision.by if decision else "",
+        "acknowledged_reason": decision.reason if decision else "",
+        "note": sighting.standing.note,
     }
 
 

@@ -1,25 +1,30 @@
-"""Reports on disk: written beside their name and moved onto it, so that nobody ever reads half a report."""
+"""Reports on disk: which files a report has, and that all of them come together or not at all."""
 
 from __future__ import annotations
 
 import json
-import os
 import tempfile
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 import pandas as pd
+import structlog
 
 from reconciler.errors import UsageError
 from reconciler.reports.model import Report
-from reconciler.reports.tables import guarded, unguarded
+from reconciler.reports.publishing import publish
+from reconciler.reports.shelf import LATEST, ReportShelf
+from reconciler.reports.tables import guarded
+
+log = structlog.get_logger(__name__)
 
 BREAK_COLUMNS = (
+    "break_id",
     "kind",
     "reason",
     "severity",
+    "status",
     "participation_id",
     "campaign_id",
     "streamer_id",
@@ -32,24 +37,26 @@ BREAK_COLUMNS = (
     "age_s",
     "detail",
     "action",
+    "acknowledged_by",
+    "acknowledged_reason",
+    "note",
 )
 _AMOUNTS = ("expected_minor", "actual_minor", "delta_minor")
 
-BreakIdentity = tuple[str, str, str, str]
-"""(kind, reason, participation, campaign): what makes it the same break in two checks."""
+Rendition = Callable[[Report, BinaryIO], object]
+"""Writes a report in one format."""
 
 
 class ReportDirectory:
-    """Where reports lie: ``<report_id>.json``, ``<report_id>.csv``, and ``latest.*`` beside them."""
+    """Where reports lie: ``<report_id>.json``, ``<report_id>.csv``, …, and ``latest.*`` beside them."""
 
-    def __init__(self, directory: Path, *, json_breaks_max: int) -> None:
+    def __init__(self, directory: Path, *, json_breaks_max: int, keep: int) -> None:
         self._directory = directory
-        self._json_breaks_max = json_breaks_max
-
-    @property
-    def latest(self) -> Path:
-        """The newest report."""
-        return self._directory / "latest.json"
+        self._keep = keep
+        self._renditions: Mapping[str, Rendition] = {
+            ".json": lambda report, file: file.write(json_text(report, json_breaks_max).encode()),
+            ".csv": lambda report, file: _write_csv(break_frame(report), file),
+        }
 
     def require_writable(self) -> None:
         """Raises UsageError when no report could be written: better before a check than after it."""
@@ -61,35 +68,29 @@ class ReportDirectory:
             raise UsageError(f"reports.directory {self._directory} cannot be written to: {error.strerror}") from error
 
     def write(self, report: Report) -> Path:
-        """Write all files of a report; answers the JSON one. Raises UsageError; ``latest.*`` then stay as they were."""
-        document = json.dumps(report.as_json(self._json_breaks_max), indent=2, ensure_ascii=False) + "\n"
-        frame = break_frame(report)
-        path = self._directory / f"{report.report_id}.json"
+        """Write all files of a report; answers the JSON one. Raises UsageError; ``latest.*`` then stay as they were.
+
+        Then the oldest reports beyond ``reports.keep`` go.
+        """
+        writers = {
+            suffix: lambda file, render=render: render(report, file) for suffix, render in self._renditions.items()
+        }
+        # A check of one campaign says nothing of the others, so it does not stand for the newest whole one.
+        copies = [LATEST] if report.is_whole else []
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            _replace(path, lambda file: file.write(document))
-            _replace(path.with_suffix(".csv"), lambda file: _write_csv(frame, file))
-            # A check of one campaign says nothing of the others, so it does not stand for the newest whole one.
-            if report.is_whole:
-                _replace(self._directory / "latest.csv", lambda file: _write_csv(frame, file))
-                _replace(self.latest, lambda file: file.write(document))
+            publish(self._directory, report.report_id, writers, copies)
         except OSError as error:
             raise UsageError(f"the report cannot be written to {self._directory}: {error.strerror}") from error
-        return path
+        gone = ReportShelf(self._directory).prune(self._keep)
+        if gone:
+            log.info("removed old reports", action="reports_pruned", reports=len(gone), oldest=gone[-1])
+        return self._directory / f"{report.report_id}.json"
 
-    def first_seen(self) -> dict[BreakIdentity, datetime]:
-        """When each break of the newest report was first seen; nothing when there is no readable report."""
-        path = self._directory / "latest.csv"
-        if not path.exists():
-            return {}
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-        if not set(BREAK_COLUMNS) <= set(frame.columns):
-            return {}
-        columns = ["kind", "reason", "participation_id", "campaign_id", "first_seen"]
-        return {
-            (kind, reason, unguarded(participation), unguarded(campaign)): datetime.fromisoformat(seen)
-            for kind, reason, participation, campaign, seen in frame[columns].itertuples(index=False)
-        }
+
+def json_text(report: Report, breaks_max: int) -> str:
+    """The JSON document, with the first ``breaks_max`` breaks."""
+    return json.dumps(report.as_json(breaks_max), indent=2, ensure_ascii=False) + "\n"
 
 
 def break_frame(report: Report) -> pd.DataFrame:
@@ -105,23 +106,6 @@ def break_frame(report: Report) -> pd.DataFrame:
     return frame
 
 
-def _write_csv(frame: pd.DataFrame, file: TextIO) -> None:
+def _write_csv(frame: pd.DataFrame, file: BinaryIO) -> None:
     # With this line end, pandas quotes a lone carriage return too, which would otherwise begin a line of its own.
-    frame.to_csv(file, index=False, lineterminator="\r\n")
-
-
-def _replace(path: Path, write: Callable[[TextIO], object]) -> None:
-    """Write a file under a temporary name in the same directory, then move it onto ``path``."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp keeps others out; a report is for everyone who may enter the directory.
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    frame.to_csv(file, index=False, lineterminator="\r\n", encoding="utf-8")
