@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -79,12 +80,14 @@ def utc_text(time: datetime) -> str:
 def record(row: object, columns: Columns) -> Record:
     """A row for JSON: times as text in UTC, amounts as minor units and as decimal text."""
     found: Record = {}
+    # Asked once a row and not once a cell: a report lists every payout there ever was.
+    field_of = row.__getitem__ if isinstance(row, Mapping) else partial(getattr, row)
     for column in columns:
-        value = value_of(row, column.name)
+        value = field_of(column.name)
         if column.kind is Kind.AMOUNT:
             found[column.name] = value
             found[column.name.removesuffix("_minor")] = (
-                None if value is None else format_minor(value, value_of(row, "currency"))
+                None if value is None else format_minor(value, field_of("currency"))
             )
         elif column.kind is Kind.TIME:
             found[column.name] = None if value is None else utc_text(value)
@@ -192,8 +195,8 @@ def _with_times(rows: Sequence[object], columns: Columns) -> Iterator[Record]:
 
 
 def _cell(value: Any) -> str:
-    if value is None:
-        return ""
+    if not isinstance(value, str):
+        return "" if value is None else str(value)
     # A negative amount begins like a formula and is none.
-    is_harmless = not isinstance(value, str) or _NUMBER.fullmatch(value)
-    return str(value) if is_harmless else guarded(value)
+    is_formula = value.startswith(_FORMULA_STARTS) and not _NUMBER.fullmatch(value)
+    return guarded(value) if is_formula else value
