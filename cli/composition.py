@@ -28,6 +28,7 @@ from reconciler.ledger.escrows import Treasury
 from reconciler.ledger.journal import Fence, Journal, no_fence
 from reconciler.ledger.lookups import LedgerReader
 from reconciler.ledger.outbox import Outbox
+from reconciler.ledger.payout_list import PayoutFilter, payout_lines
 from reconciler.ledger.runs import RunLog, last_sequence, ledger_id
 from reconciler.ledger.verify import Verifier
 from reconciler.metrics import Metrics
@@ -140,7 +141,11 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
             policy=policy,
             guard=guard,
             recorder=recorder,
-            reports=ReportDirectory(settings.reports.directory, json_breaks_max=settings.reports.json_breaks_max),
+            reports=ReportDirectory(
+                settings.reports.directory,
+                json_breaks_max=settings.reports.json_breaks_max,
+                payouts=lambda: payout_lines(engine, PayoutFilter()),
+            ),
             config_fingerprint=settings.fingerprint(),
             page_size=settings.full_check.page_size,
             stopping=stopping,

@@ -34,6 +34,7 @@ BREAK_FILE_COLUMNS: Columns = (
     Column("action"),
     Column("acknowledged_by"),
     Column("acknowledged_reason"),
+    Column("note"),
 )
 """Of the Parquet file. An older report has no ``break_id``, and nobody acknowledged anything in it."""
 
@@ -74,6 +75,7 @@ _COMMANDS: dict[tuple[str, str], tuple[str, ...]] = {
     ("balance_differs", ""): ("ledger", "verify"),
     ("escrow_negative", ""): ("ledger", "verify"),
     ("chain_broken", ""): ("ledger", "verify"),
+    ("unexplained_difference", ""): ("ledger", "verify"),
     ("ledger_behind", ""): ("ledger", "recover", *_SIGNED),
 }
 """(kind, reason) → words of a command line; the reason "" serves all others. In braces: a field of the row."""

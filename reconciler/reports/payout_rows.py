@@ -1,4 +1,4 @@
-"""The columns of a payout, wherever payouts are listed: on a terminal, in CSV, JSON and Parquet, in a report's files."""
+"""The columns of a payout, wherever payouts are listed: on a terminal, in files, beside a report."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from enum import StrEnum
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from reconciler.domain.money import format_minor
 from reconciler.errors import UsageError
@@ -146,16 +146,42 @@ def write_json(
     out.write("\n  ]\n}\n" if separator.startswith(",") else "]\n}\n")
 
 
+def has_parquet() -> bool:
+    """Whether the package that writes Parquet is installed."""
+    return importlib.util.find_spec("pyarrow") is not None
+
+
 def require_parquet() -> None:
     """Raises UsageError when the package that writes Parquet is not installed."""
-    if importlib.util.find_spec("pyarrow") is None:
+    if not has_parquet():
         raise UsageError("parquet needs the package pyarrow, which is not installed: pip install pyarrow")
 
 
 def write_parquet(rows: Iterable[object], columns: Columns, path: Path) -> int:
-    """Write a Parquet file under a temporary name and move it onto ``path``; answers how many rows.
+    """A file, written under a temporary name and moved onto ``path``; answers how many rows. Raises UsageError."""
+    require_parquet()
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            count = stream_parquet(rows, columns, file)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return count
 
-    Text columns are strings, counts and minor units int64, times timestamps of milliseconds in UTC. Raises UsageError.
+
+def stream_parquet(rows: Iterable[object], columns: Columns, file: BinaryIO) -> int:
+    """Write rows as Parquet to an open file, a group at a time; answers how many.
+
+    Text columns are strings, counts and minor units int64, times timestamps of milliseconds in UTC. Raises UsageError
+    or OSError.
     """
     require_parquet()
     import pyarrow as pa  # noqa: PLC0415 - an optional package, of 170 MB, and for this alone
@@ -168,23 +194,10 @@ def write_parquet(rows: Iterable[object], columns: Columns, path: Path) -> int:
         if column.kind is Kind.AMOUNT:
             fields.append((column.name.removesuffix("_minor"), pa.string()))
     schema, count, waiting = pa.schema(fields), 0, iter(rows)
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
-        with pq.ParquetWriter(temporary, schema) as writer:
-            while chunk := list(islice(waiting, _ROWS_A_GROUP)):
-                writer.write_table(pa.Table.from_pylist(list(_with_times(chunk, columns)), schema=schema))
-                count += len(chunk)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with pq.ParquetWriter(file, schema) as writer:
+        while chunk := list(islice(waiting, _ROWS_A_GROUP)):
+            writer.write_table(pa.Table.from_pylist(list(_with_times(chunk, columns)), schema=schema))
+            count += len(chunk)
     return count
 
 

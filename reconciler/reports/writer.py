@@ -2,49 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 import pandas as pd
 
 from reconciler.errors import UsageError
 from reconciler.reports.model import Report
-from reconciler.reports.tables import guarded, unguarded
+from reconciler.reports.renditions import BREAK_COLUMNS, PayoutRows, renditions
+from reconciler.reports.tables import unguarded
 
-BREAK_COLUMNS = (
-    "kind",
-    "reason",
-    "severity",
-    "participation_id",
-    "campaign_id",
-    "streamer_id",
-    "payout_key",
-    "currency",
-    "expected_minor",
-    "actual_minor",
-    "delta_minor",
-    "first_seen",
-    "age_s",
-    "detail",
-    "action",
-)
-_AMOUNTS = ("expected_minor", "actual_minor", "delta_minor")
+_LATEST = (".csv", ".html", ".json")
 
 BreakIdentity = tuple[str, str, str, str]
 """(kind, reason, participation, campaign): what makes it the same break in two checks."""
 
 
 class ReportDirectory:
-    """Where reports lie: ``<report_id>.json``, ``<report_id>.csv``, and ``latest.*`` beside them."""
+    """Where reports lie: ``<report_id>.json``, ``.csv``, ``.html`` and the rest, and ``latest.*`` beside them."""
 
-    def __init__(self, directory: Path, *, json_breaks_max: int) -> None:
+    def __init__(self, directory: Path, *, json_breaks_max: int, payouts: PayoutRows | None = None) -> None:
         self._directory = directory
         self._json_breaks_max = json_breaks_max
+        self._payouts = payouts
 
     @property
     def latest(self) -> Path:
@@ -62,17 +48,16 @@ class ReportDirectory:
 
     def write(self, report: Report) -> Path:
         """Write all files of a report; answers the JSON one. Raises UsageError; ``latest.*`` then stay as they were."""
-        document = json.dumps(report.as_json(self._json_breaks_max), indent=2, ensure_ascii=False) + "\n"
-        frame = break_frame(report)
         path = self._directory / f"{report.report_id}.json"
+        chosen = renditions(report, json_breaks_max=self._json_breaks_max, payouts=self._payouts)
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            _replace(path, lambda file: file.write(document))
-            _replace(path.with_suffix(".csv"), lambda file: _write_csv(frame, file))
+            for suffix, render in chosen.items():
+                _replace(path.with_suffix(suffix), render)
             # A check of one campaign says nothing of the others, so it does not stand for the newest whole one.
             if report.is_whole:
-                _replace(self._directory / "latest.csv", lambda file: _write_csv(frame, file))
-                _replace(self.latest, lambda file: file.write(document))
+                for suffix in _LATEST:
+                    _replace(self._directory / f"latest{suffix}", partial(_copy, path.with_suffix(suffix)))
         except OSError as error:
             raise UsageError(f"the report cannot be written to {self._directory}: {error.strerror}") from error
         return path
@@ -92,30 +77,17 @@ class ReportDirectory:
         }
 
 
-def break_frame(report: Report) -> pd.DataFrame:
-    """One row a break, in the columns BREAK_COLUMNS: amounts as Int64, ``age_s`` as int64, the rest as text.
-
-    Text that a spreadsheet would run as a formula is preceded by an apostrophe: documents are edited by many.
-    """
-    frame = pd.DataFrame(report.break_rows(), columns=list(BREAK_COLUMNS))
-    for column in _AMOUNTS:
-        frame[column] = frame[column].astype("Int64")
-    for column in set(BREAK_COLUMNS) - set(_AMOUNTS) - {"age_s"}:
-        frame[column] = [guarded(value) for value in frame[column]]
-    return frame
+def _copy(source: Path, file: BinaryIO) -> None:
+    with source.open("rb") as original:
+        shutil.copyfileobj(original, file)
 
 
-def _write_csv(frame: pd.DataFrame, file: TextIO) -> None:
-    # With this line end, pandas quotes a lone carriage return too, which would otherwise begin a line of its own.
-    frame.to_csv(file, index=False, lineterminator="\r\n")
-
-
-def _replace(path: Path, write: Callable[[TextIO], object]) -> None:
+def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file under a temporary name in the same directory, then move it onto ``path``."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        with os.fdopen(descriptor, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())

@@ -239,7 +239,7 @@ def _row(chance: random.Random, kind: BreakKind, number: int) -> dict[str, Any]:
         status = "acknowledged"
     age_s = chance.choice([0, 3_700, 86_400, 4 * 86_400, 12 * 86_400, 45 * 86_400, 140 * 86_400])
     participation = _identity(chance)
-    is_campaign = kind in {BreakKind.STRANDED} or SEVERITY[kind].label == "critical"
+    is_campaign = kind is BreakKind.STRANDED or SEVERITY[kind].label == "critical"
     return {
         "break_id": f"b-{number:06x}",
         "kind": kind.value,
