@@ -33,6 +33,7 @@ from reconciler.ledger.escrows import Treasury
 from reconciler.ledger.journal import Fence, Journal, no_fence
 from reconciler.ledger.lookups import LedgerReader
 from reconciler.ledger.outbox import Outbox
+from reconciler.ledger.payout_list import PayoutFilter, payout_lines
 from reconciler.ledger.runs import RunLog, last_sequence, ledger_id
 from reconciler.ledger.stream_positions import StreamPositions
 from reconciler.ledger.verify import Verifier
@@ -157,7 +158,7 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
             policy=policy,
             guard=guard,
             recorder=recorder,
-            reports=report_directory_of(settings),
+            reports=report_directory_of(settings, engine),
             book=BreakBook(engine),
             config_fingerprint=settings.fingerprint(),
             page_size=settings.full_check.page_size,
@@ -186,10 +187,15 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
     )
 
 
-def report_directory_of(settings: Settings) -> ReportDirectory:
+def report_directory_of(settings: Settings, engine: Engine) -> ReportDirectory:
     """Where checks write their reports."""
     reports = settings.reports
-    return ReportDirectory(reports.directory, json_breaks_max=reports.json_breaks_max, keep=reports.keep)
+    return ReportDirectory(
+        reports.directory,
+        json_breaks_max=reports.json_breaks_max,
+        keep=reports.keep,
+        payouts=lambda: payout_lines(engine, PayoutFilter()),
+    )
 
 
 def policy_of(settings: Settings) -> Policy:

@@ -31,6 +31,7 @@ from reconciler.ledger.migrate import require_current
 from reconciler.ledger.payout_list import PayoutFilter, PayoutLine, Status, known_accounts, payout_lines, payouts_of
 from reconciler.ledger.reading import account_balances, journal_rows, trial_balance
 from reconciler.ledger.streamer_statement import streamer_statement
+from reconciler.reports.payout_rows import PAYOUT_COLUMNS
 from reconciler.reports.tables import (
     Column,
     Columns,
@@ -258,7 +259,7 @@ def list_(
 def _write_payouts(
     rows: Iterator[PayoutLine], chosen: PayoutFilter, form: str, output: Path | None, parts: Parts
 ) -> None:
-    columns = payout_view.LIST_COLUMNS
+    columns = PAYOUT_COLUMNS
     if form == "csv":
         write_csv(rows, columns, sys.stdout)
     elif form == "json":

@@ -14,8 +14,8 @@ Write = Callable[[BinaryIO], object]
 """Writes one file's content."""
 
 
-def publish(directory: Path, stem: str, writers: Mapping[str, Write], copies: Sequence[str]) -> None:
-    """Write ``<stem><suffix>`` for each suffix of ``writers``, and for each stem of ``copies`` the same again.
+def publish(directory: Path, stem: str, writers: Mapping[str, Write], copies: Mapping[str, Sequence[str]]) -> None:
+    """Write ``<stem><suffix>`` for each suffix of ``writers``; ``copies``: other stem → suffixes that it gets as well.
 
     Everything is on disk before the first name changes, so a disk that fills up leaves all old files as they were. The
     moves themselves take no room; a file system knows no way to do several of them at once, so they come last and
@@ -26,9 +26,10 @@ def publish(directory: Path, stem: str, writers: Mapping[str, Write], copies: Se
         for suffix, write in writers.items():
             moves.append((_temporary(directory, f"{stem}{suffix}", write, cleaning), directory / f"{stem}{suffix}"))
         originals = list(moves)
-        for copy in copies:
-            for suffix, (written, _) in zip(writers, originals, strict=True):
-                name = f"{copy}{suffix}"
+        written_as = {suffix: written for suffix, (written, _) in zip(writers, originals, strict=True)}
+        for copy, suffixes in copies.items():
+            for suffix in suffixes:
+                written, name = written_as[suffix], f"{copy}{suffix}"
                 moves.append((_temporary(directory, name, _copying(written), cleaning), directory / name))
         _move_whole(originals)
         for written, path in moves[len(originals) :]:
