@@ -20,6 +20,8 @@ from reconciler.domain.effects import BlockedEffect, ProjectionResult, Projectio
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_view import HoldWithdrawal, OpenHold, PayoutRequest
 from reconciler.domain.participation import MalformedParticipation, Participation
+from reconciler.domain.recording import Outcome as RecordingOutcome
+from reconciler.domain.recording import Report
 from reconciler.domain.settlement import PoolDue
 
 
@@ -405,6 +407,17 @@ class Triggers(Protocol):
 
     def campaign(self, campaign_id: DocumentId) -> None:
         """A campaign changed."""
+        ...
+
+
+class Recorder(Protocol):
+    """Where reports of impressions and clicks are counted."""
+
+    def record(self, reports: Sequence[Report]) -> Sequence[RecordingOutcome]:
+        """Record some reports together, each whole or not at all; an outcome for each, in their order.
+
+        Raises nothing: an outage is a refusal of each report it met. Not for two threads at once.
+        """
         ...
 
 
