@@ -22,6 +22,8 @@ from reconciler.domain.effects import BlockedEffect, ProjectionResult, Projectio
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_view import HoldWithdrawal, OpenHold, PayoutRequest
 from reconciler.domain.participation import MalformedParticipation, Participation
+from reconciler.domain.recording import Outcome as RecordingOutcome
+from reconciler.domain.recording import Report
 from reconciler.domain.settlement import PoolDue
 
 Moment = tuple[int, int]
@@ -428,6 +430,17 @@ class BreakBook(Protocol):
 
     def record(self, found: Iterable[Break], check: CheckMark) -> None:
         """Remember a check's findings, once its report is on disk."""
+        ...
+
+
+class Recorder(Protocol):
+    """Where reports of impressions and clicks are counted."""
+
+    def record(self, reports: Sequence[Report]) -> Sequence[RecordingOutcome]:
+        """Record some reports together, each whole or not at all; an outcome for each, in their order.
+
+        Raises nothing: an outage is a refusal of each report it met. Not for two threads at once.
+        """
         ...
 
 
