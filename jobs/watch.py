@@ -147,23 +147,27 @@ class Watch:
         return self._after(ends[0]) if ends else 0.0
 
     def _watch_once(self) -> StreamFailure | None:
-        opened = self._open()
-        if isinstance(opened, StreamFailure):
-            return self._ended_by(opened)
+        """Raises Outage and LeaseLost; the connection is let go of, whatever happens."""
+        try:
+            opened = self._open()
+            failure = opened if isinstance(opened, StreamFailure) else self._go_on(opened)
+        finally:
+            self._parts.source.close()
+        if failure is not None and failure.kind in (FailureKind.POSITION_LOST, FailureKind.COLLECTION_GONE):
+            # Still within the lease's term, so under its fence.
+            self._keeping.lose(failure.reason)
+            self._keeping.drop_now()
+        return failure
+
+    def _go_on(self, stream: OpenStream) -> StreamFailure | None:
         self._opened_s = self._parts.clock_s()
-        self._open_timeouts = 0
         self._report.opened(self._reopens_after)
         self._report.become(WatchState.STREAMING, "the stream is open")
         self._parts.sweep()
-        try:
-            failure = self._read_on(opened)
-            if failure is not None:
-                return self._ended_by(failure)
-            if not self._term.is_replaced():
-                self._keeping.tick(opened, at_once=True)
-            return None
-        finally:
-            opened.close()
+        failure = self._read_on(stream)
+        if failure is None and not self._term.is_replaced():
+            self._keeping.tick(stream, at_once=True)
+        return failure
 
     def _open(self) -> OpenStream | StreamFailure:
         if self._report.state in (WatchState.STOPPED, WatchState.STREAMING):
@@ -206,13 +210,6 @@ class Watch:
                     kind=FailureKind.POSITION_LOST, reason=RESET, detail="the position was reset by a person"
                 )
         return None
-
-    def _ended_by(self, failure: StreamFailure) -> StreamFailure:
-        """Within the lease's term: what is lost is dropped at once, under the fence."""
-        if failure.kind in (FailureKind.POSITION_LOST, FailureKind.COLLECTION_GONE):
-            self._keeping.lose(failure.reason)
-            self._keeping.drop_now()
-        return failure
 
     def _after(self, failure: StreamFailure) -> float:
         self._reopens_after = failure.reason

@@ -113,10 +113,6 @@ class OpenStream(Protocol):
         """Where the stream is now; it moves on also while nothing is told."""
         ...
 
-    def close(self) -> None:
-        """Let go of the server, without waiting for it."""
-        ...
-
 
 class ChangeSource(Protocol):
     """Where streams are opened."""
@@ -127,6 +123,10 @@ class ChangeSource(Protocol):
 
     def open(self, position: Position | None) -> OpenStream | StreamFailure:
         """A stream from a position on, or from now on; within a deadline."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the server and of the stream, without waiting for an answer."""
         ...
 
 

@@ -47,13 +47,15 @@ QUIET_AND_SMALL = (
 class MongodOptions:
     """What a test may want different.
 
-    `oplog_size_mb` None is MongoDB's own choice; `parameters` are `name=value` of --setParameter. With
+    `oplog_size_mb` None is MongoDB's own choice, and so is `checkpoint_interval_s` (a minute): an oplog is cut
+    only up to the last checkpoint. `parameters` are `name=value` of --setParameter. With
     `access_control` only users enter, and `ReplicaSet.uri` names one who may do everything.
     """
 
     nodes: int = 1
     standalone: bool = False
     oplog_size_mb: int | None = None
+    checkpoint_interval_s: int | None = None
     parameters: tuple[str, ...] = ()
     access_control: bool = False
 
@@ -256,6 +258,8 @@ class ReplicaSet:
             command.append(f"--keyFile={node.key_file}")
         if self.options.oplog_size_mb is not None:
             command.append(f"--oplogSize={self.options.oplog_size_mb}")
+        if self.options.checkpoint_interval_s is not None:
+            command.append(f"--syncdelay={self.options.checkpoint_interval_s}")
         node.process = spawn(command, log=node.log)
 
     def _initiate(self) -> None:

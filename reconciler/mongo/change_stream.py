@@ -66,7 +66,7 @@ class StreamLimits:
 
 
 class ChangeStreams:
-    """Opens the stream. One is open at a time; a failure or a close throws its connection away."""
+    """Opens the stream. One is open at a time; a failure to open it, or a close, throws its connection away."""
 
     def __init__(self, uri: str, database: str, mapping: MappingSettings, limits: StreamLimits) -> None:
         self._uri = uri
@@ -115,7 +115,7 @@ class ChangeStreams:
         except PyMongoError as error:
             self.close()
             return classify(error, has_token=token is not None)
-        return MongoStream(self, stream, self._collections)
+        return MongoStream(stream, self._collections)
 
     def close(self) -> None:
         """Throw the connection away. In a thread: the driver says goodbye first, and the server may be silent."""
@@ -154,10 +154,7 @@ class ChangeStreams:
 class MongoStream:
     """An open stream."""
 
-    def __init__(
-        self, source: ChangeStreams, stream: DatabaseChangeStream[Document], collections: dict[str, KeyKind]
-    ) -> None:
-        self._source = source
+    def __init__(self, stream: DatabaseChangeStream[Document], collections: dict[str, KeyKind]) -> None:
         self._stream = stream
         self._collections = collections
 
@@ -177,10 +174,6 @@ class MongoStream:
         """The token of the last batch, which the server moves on also while nothing is told."""
         token = self._stream.resume_token
         return None if token is None else Position(token=json_util.dumps(token), reached_at=time_of(token))
-
-    def close(self) -> None:
-        """Throw the stream away with its connection; nothing is said to the server, which may not answer."""
-        self._source.close()
 
     def _read_event(self, event: Document) -> Read:
         operation = event["operationType"]
