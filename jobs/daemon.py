@@ -32,11 +32,12 @@ WATCHDOG_INTERVAL_S = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A worker and what wakes it: an interval in seconds, or cron in UTC."""
+    """A worker and what wakes it: an interval in seconds, or cron in UTC; and what calls what it is subscribed with."""
 
     worker: WorkerSpec
     interval_s: float | None = None
     cron: str | None = None
+    subscribe: Callable[[Callable[[], None]], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,9 @@ class Daemon:
             )
             for job in jobs
         ]
+        for job, worker in zip(jobs, self._workers, strict=True):
+            if job.subscribe is not None:
+                job.subscribe(worker.wake)
         self._urgent = [worker for job, worker in zip(jobs, self._workers, strict=True) if job.cron is None]
         self._periodic = [
             Periodic(name=job.worker.name, wake=worker.wake, interval_s=job.interval_s, cron=job.cron)

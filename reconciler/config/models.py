@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from reconciler.config import checks
 from reconciler.config.mapping import MappingSettings
 from reconciler.config.section import CaseInsensitive, Seconds, Section, Whole
+from reconciler.config.webhooks import WebhookSettings
 from reconciler.redaction import redact
 
 CurrencyAmounts = Annotated[dict[str, str], BeforeValidator(checks.currency_amounts)]
@@ -186,6 +187,8 @@ class Settings(Section):
     """What has to be done from time to time."""
     reports: ReportsSettings = Field(default_factory=ReportsSettings)
     """What people read afterwards."""
+    webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
+    """Who is told of payments and the like, signed by the Standard Webhooks scheme."""
     log: LogSettings = Field(default_factory=LogSettings)
     """What goes to stderr."""
 
@@ -197,6 +200,7 @@ class Settings(Section):
         plain = self.model_dump(mode="json")
         plain["mongodb"]["uri"] = redact(self.mongodb.uri.get_secret_value())
         plain["ledger"]["url"] = redact(self.ledger.url.get_secret_value())
+        plain["webhooks"]["endpoints"] = self.webhooks.masked_endpoints()
         return plain
 
     def fingerprint(self) -> str:

@@ -8,7 +8,9 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from reconciler.clock import utc_now
 from reconciler.ledger.engine import reading, writing
+from reconciler.ledger.events import EventLog
 from reconciler.ledger.schema import chain_head, ledger_identity, runs
 from reconciler.ports import RunRecord
 
@@ -16,8 +18,9 @@ from reconciler.ports import RunRecord
 class RunLog:
     """Writes runs beside the ledger. A run without an end was interrupted."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, events: EventLog | None = None) -> None:
         self._engine = engine
+        self._events = events or EventLog(engine, clock=utc_now, subscriptions={})
 
     def start(self, run: RunRecord) -> None:
         """Record that a run began."""
@@ -39,6 +42,7 @@ class RunLog:
                     error=run.error,
                 )
             )
+            self._events.run_ended(connection, run)
 
     def prune(self, before: datetime) -> int:
         """Forget sweeps that ended before a time; checks are kept. Answers how many went."""
