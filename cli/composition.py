@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from cli.watching import LiveParts, live_parts
+from jobs.delivering import Bell
 from jobs.full_check import FullCheck
 from jobs.hints import Hints
 from jobs.housekeeping import Housekeeping
 from jobs.measuring import Measuring
 from jobs.projecting import Projector
 from jobs.refunds import Refunds
+from jobs.releasing import KeyReleases
 from jobs.running import RunRecorder
 from jobs.settlement import Settler
 from jobs.sweep import Sweep, SweepLimits
@@ -25,11 +27,14 @@ from reconciler.domain.batch import PostingRules
 from reconciler.domain.campaign import CampaignDefaults
 from reconciler.domain.decision import Policy, Rule, Scope
 from reconciler.domain.earnings import Overdelivery
+from reconciler.domain.events import EventType
 from reconciler.domain.money import parse_amount_minor
 from reconciler.ledger.break_book import BreakBook
+from reconciler.ledger.deliveries import Deliveries
 from reconciler.ledger.desk import Desk
 from reconciler.ledger.engine import Engine, open_engine
 from reconciler.ledger.escrows import Treasury
+from reconciler.ledger.events import EventLog
 from reconciler.ledger.journal import Fence, Journal, no_fence
 from reconciler.ledger.lookups import LedgerReader
 from reconciler.ledger.outbox import Outbox
@@ -74,6 +79,8 @@ class Parts:
     measuring: Measuring
     live: LiveParts
     positions: StreamPositions
+    deliveries: Deliveries
+    bell: Bell
 
     @property
     def triggers(self) -> Hints:
@@ -107,12 +114,21 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
     journal = Journal(engine, clock=clock, rules=posting_rules_of(settings), fence=fence)
     guard = LedgerState(connection, mapping, identity=lambda: ledger_id(engine), sequence=lambda: last_sequence(engine))
     treasury = Treasury(engine, journal, clock=clock)
-    outbox = Outbox(engine, clock=clock, blocked_retry=timedelta(seconds=settings.projection.blocked_retry_s))
+    events = EventLog(engine, clock=clock, subscriptions=subscriptions_of(settings))
+    bell = Bell()
+    outbox = Outbox(
+        engine, clock=clock, blocked_retry=timedelta(seconds=settings.projection.blocked_retry_s), events=events
+    )
     projection = Projection(connection, mapping, default_currency=payout.default_currency)
     projector = Projector(
-        outbox=outbox, projection=projection, ledger=ledger, guard=guard, chunk_size=settings.projection.batch_size
+        outbox=outbox,
+        projection=projection,
+        ledger=ledger,
+        guard=guard,
+        chunk_size=settings.projection.batch_size,
+        recorded=bell.ring,
     )
-    runs = RunLog(engine)
+    runs = RunLog(engine, events=events)
     recorder = RunRecorder(runs=runs, clock=clock)
     stopping = threading.Event()
     status, metrics = StatusBoard(), Metrics()
@@ -175,7 +191,7 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
                 grace=timedelta(days=payout.refund_grace_days),
             ),
             projector=projector,
-            gkeys=projection,
+            gkeys=KeyReleases(keys=projection, events=events),
             runs=runs,
             clock=clock,
         ),
@@ -184,6 +200,8 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
         measuring=measuring,
         live=live_parts(settings, settler, measuring, stopping),
         positions=StreamPositions(engine, clock=clock, fence=fence),
+        deliveries=Deliveries(engine, clock=clock, fence=fence),
+        bell=bell,
     )
 
 
@@ -196,6 +214,11 @@ def report_directory_of(settings: Settings, engine: Engine) -> ReportDirectory:
         keep=reports.keep,
         payouts=lambda: payout_lines(engine, PayoutFilter()),
     )
+
+
+def subscriptions_of(settings: Settings) -> dict[str, frozenset[EventType]]:
+    """Endpoint → the types of events that it wants."""
+    return {endpoint.name: frozenset(endpoint.events) for endpoint in settings.webhooks.endpoints}
 
 
 def policy_of(settings: Settings) -> Policy:

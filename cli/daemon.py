@@ -18,6 +18,7 @@ from cli.commands import keep_halt, prepare
 from cli.composition import Parts, parts_of
 from cli.failing import UNEXPECTED
 from cli.watching import listen, watch_thread
+from cli.webhooks import delivery_jobs, require_sending
 from jobs.daemon import Daemon, DaemonEnd, Job, stop_on_signals
 from jobs.full_check import CheckOptions, Stopped
 from jobs.halting import Halt
@@ -34,6 +35,7 @@ log = structlog.get_logger(__name__)
 
 def run_daemon(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT. A database that is away at the start is waited for like one that goes away later."""
+    require_sending(settings)
     with lease_of(settings) as lease, parts_of(settings, fence=lease.fence) as parts:
         stop_on_signals(parts.stopping, end_at_once)
         if not _prepared(parts):
@@ -112,6 +114,7 @@ def jobs_of(parts: Parts, halt: Halt) -> list[Job]:
             worker=WorkerSpec(name="housekeeping", step=housekeeping, deadline_s=settings.sweep.deadline_s),
             interval_s=settings.housekeeping.interval_s,
         ),
+        *delivery_jobs(parts),
     ]
 
 

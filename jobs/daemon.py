@@ -34,11 +34,15 @@ LOOK_EVERY_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A worker and what wakes it: an interval in seconds, cron in UTC, or neither: whoever has work for it."""
+    """A worker and what wakes it: an interval in seconds, cron in UTC, or neither: whoever has work for it.
+
+    ``subscribe`` is called with what wakes the worker.
+    """
 
     worker: WorkerSpec
     interval_s: float | None = None
     cron: str | None = None
+    subscribe: Callable[[Callable[[], None]], None] | None = None
 
 
 class Companion(Protocol):
@@ -93,6 +97,9 @@ class Daemon:
         ]
         self._jobs = list(zip(jobs, self._workers, strict=True))
         self._companions: Sequence[Companion] = ()
+        for job, worker in self._jobs:
+            if job.subscribe is not None:
+                job.subscribe(worker.wake)
 
     def waker(self, name: str) -> Callable[[], None]:
         """What wakes the worker of a name."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -16,13 +16,17 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Projector:
-    """``chunk_size``: payouts a bulk write. Raises Outage; what was not recorded is done again later."""
+    """``chunk_size``: payouts a bulk write. Raises Outage; what was not recorded is done again later.
+
+    ``recorded`` is called when something was: there may be news for those who wait for events.
+    """
 
     outbox: Outbox
     projection: Projection
     ledger: LedgerReads
     guard: LedgerGuard
     chunk_size: int
+    recorded: Callable[[], None] = lambda: None
 
     def project(self, sequences: Sequence[int]) -> int:
         """Apply the effects of some entries that were just posted; answers how many are complete."""
@@ -73,8 +77,9 @@ class Projector:
         result = self.projection.apply(tasks)
         campaigns = sorted({task.campaign_id for task in tasks})
         # Before the outbox is told: a process that dies here does it all again, and nothing is forgotten.
-        self.projection.complete_campaigns(self.ledger.campaign_totals(campaigns))
-        self.outbox.settle(result)
+        completed = self.projection.complete_campaigns(self.ledger.campaign_totals(campaigns))
+        self.outbox.settle(replace(result, campaigns_completed=completed))
+        self.recorded()
         by_sequence = {task.sequence: task for task in tasks}
         for sequence, blocked in result.blocked.items():
             log.warning(

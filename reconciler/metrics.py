@@ -21,6 +21,7 @@ class Metrics:
         self._stream()
         self._queue()
         self._leading()
+        self._webhooks()
 
     def _sweeps(self) -> None:
         """``kind``: ``full`` (a sweep), ``live`` (a batch of the watch) or ``check``."""
@@ -116,3 +117,21 @@ class Metrics:
         self.leader = Gauge("payout_leader", "1 while this daemon leads.", registry=registry)
         self.lease_epoch = Gauge("payout_lease_epoch", "The epoch of the lease last seen.", registry=registry)
         self.build_info = Gauge("payout_build_info", "Always 1; what runs.", ["version", "python"], registry=registry)
+
+    def _webhooks(self) -> None:
+        registry = self.registry
+        self.webhook_deliveries = Counter(
+            "payout_webhook_deliveries_total",
+            "Attempts to deliver an event, by what became of them.",
+            ["endpoint", "outcome"],
+            registry=registry,
+        )
+        self.webhook_oldest_pending_age = Gauge(
+            "payout_webhook_oldest_pending_age_seconds",
+            "Age of the oldest event that an endpoint has not taken; 0 when there is none.",
+            ["endpoint"],
+            registry=registry,
+        )
+        self.webhook_dead = Gauge(
+            "payout_webhook_dead_letters", "Events that were given up.", ["endpoint"], registry=registry
+        )

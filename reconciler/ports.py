@@ -211,6 +211,52 @@ class RunRecord:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueDelivery:
+    """An event that can be sent to an endpoint now; ``payload`` is the body, ``attempts`` how many there were."""
+
+    event_id: str
+    endpoint: str
+    subject: str
+    type: str
+    payload: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What became of sending an event to an endpoint; ``status`` is that of the delivery now."""
+
+    event_id: str
+    endpoint: str
+    status: str
+    attempts: int
+    outcome: str
+    status_code: int | None
+    not_before: datetime
+    """When the next attempt is due, of a delivery that is pending."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointBacklog:
+    """How far an endpoint is behind."""
+
+    endpoint: str
+    pending: int
+    dead: int
+    oldest_pending_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestedKey:
+    """A G-key in cool-off of which the end has come."""
+
+    key_id: DocumentId
+    streamer_id: str
+    category: str
+    rested_until: datetime
+
+
 class Facts(Protocol):
     """MongoDB's documents that decisions read."""
 

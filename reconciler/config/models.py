@@ -13,6 +13,7 @@ from reconciler.config import checks
 from reconciler.config.api import ApiSettings
 from reconciler.config.mapping import MappingSettings
 from reconciler.config.section import CaseInsensitive, Seconds, Section, Whole
+from reconciler.config.webhooks import WebhookSettings
 from reconciler.redaction import redact
 
 CurrencyAmounts = Annotated[dict[str, str], BeforeValidator(checks.currency_amounts)]
@@ -226,6 +227,8 @@ class Settings(Section):
     """What people read afterwards."""
     api: ApiSettings = Field(default_factory=ApiSettings)
     """The API, inside the daemon."""
+    webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
+    """Who is told of payments and the like, signed by the Standard Webhooks scheme."""
     log: LogSettings = Field(default_factory=LogSettings)
     """What goes to stderr."""
 
@@ -237,6 +240,7 @@ class Settings(Section):
         plain = self.model_dump(mode="json")
         plain["mongodb"]["uri"] = redact(self.mongodb.uri.get_secret_value())
         plain["ledger"]["url"] = redact(self.ledger.url.get_secret_value())
+        plain["webhooks"]["endpoints"] = self.webhooks.masked_endpoints()
         return plain
 
     def fingerprint(self) -> str:

@@ -10,8 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from reconciler.clock import utc_now
 from reconciler.ledger.database_clock import before, now_sql
 from reconciler.ledger.engine import reading, writing
+from reconciler.ledger.events import EventLog
 from reconciler.ledger.schema import chain_head, ledger_identity, runs
 from reconciler.ports import RunRecord
 
@@ -27,8 +29,9 @@ _INTERRUPTED_BECAUSE = "its process ended, or its machine, before the run did; n
 class RunLog:
     """Writes runs beside the ledger. One without an end goes on, or was interrupted."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, events: EventLog | None = None) -> None:
         self._engine = engine
+        self._events = events or EventLog(engine, clock=utc_now, subscriptions={})
 
     def start(self, run: RunRecord) -> None:
         """Record that a run began."""
@@ -86,6 +89,7 @@ class RunLog:
                     error=run.error,
                 )
             )
+            self._events.run_ended(connection, run)
 
     def prune(self, before: datetime) -> int:
         """Forget sweeps that ended before a time; checks are kept. Answers how many went."""

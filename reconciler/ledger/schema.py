@@ -415,6 +415,85 @@ breaks = _table(
 )
 """What checks remember of each break, by its identity. Who acknowledged or resolved it stands in ``decisions``."""
 
+events = _table(
+    "events",
+    _text("event_id", primary_key=True),
+    _whole("position"),
+    _text("type"),
+    _text("subject"),
+    _text("status"),
+    _text("payload", nullable=True),
+    _time("occurred_at"),
+    _time("recorded_at"),
+    sa.UniqueConstraint("position"),
+    sa.CheckConstraint("status IN ('expected', 'recorded', 'pruned')", name="status"),
+    sa.Index("ix_events_subject", "subject"),
+    sa.Index(
+        "ix_events_recorded",
+        "recorded_at",
+        sqlite_where=sa.text("status = 'recorded'"),
+        postgresql_where=sa.text("status = 'recorded'"),
+    ),
+    sa.Index(
+        "ix_events_expected",
+        "type",
+        sqlite_where=sa.text("status = 'expected'"),
+        postgresql_where=sa.text("status = 'expected'"),
+    ),
+)
+"""What other systems are told. *expected*: about to happen in MongoDB, and told to nobody before it is known to have.
+*pruned*: told long ago; the row stays without its payload, so that the same fact never makes a second event."""
+
+webhook_deliveries = _table(
+    "webhook_deliveries",
+    _text("event_id", primary_key=True),
+    _text("endpoint", primary_key=True),
+    _whole("position"),
+    _text("subject"),
+    _text("status"),
+    _whole("attempts"),
+    _text("outcome", nullable=True),
+    _whole("status_code", nullable=True),
+    _time("created_at"),
+    _time("not_before"),
+    _time("attempted_at", nullable=True),
+    _text("replayed_by", nullable=True),
+    sa.ForeignKeyConstraint(["event_id"], ["events.event_id"]),
+    sa.CheckConstraint("status IN ('pending', 'delivered', 'dead')", name="status"),
+    sa.Index("ix_webhook_deliveries_position", "position", "endpoint"),
+    sa.Index(
+        "ix_webhook_deliveries_due",
+        "endpoint",
+        "not_before",
+        sqlite_where=sa.text("status = 'pending'"),
+        postgresql_where=sa.text("status = 'pending'"),
+    ),
+    sa.Index(
+        "ix_webhook_deliveries_in_order",
+        "endpoint",
+        "subject",
+        "position",
+        sqlite_where=sa.text("status = 'pending'"),
+        postgresql_where=sa.text("status = 'pending'"),
+    ),
+    sa.Index(
+        "ix_webhook_deliveries_dead",
+        "position",
+        sqlite_where=sa.text("status = 'dead'"),
+        postgresql_where=sa.text("status = 'dead'"),
+    ),
+)
+"""One event on its way to one endpoint. Subject and position are the event's: they keep the order."""
+
+webhook_endpoints = _table(
+    "webhook_endpoints",
+    _text("endpoint", primary_key=True),
+    _text("url_hash"),
+    _time("disabled_at"),
+)
+"""Endpoints that answered 410 Gone, and under which URL (as SHA-256): nothing is sent there until a person, or
+another URL, says so."""
+
 JOURNAL_TABLES: tuple[sa.Table, ...] = (
     entries,
     postings,

@@ -26,7 +26,10 @@ class CampaignCompletion:
         self._participation_names = mapping.participations
 
     def complete(self, totals: Mapping[DocumentId, tuple[int, str]]) -> list[DocumentId]:
-        """Complete those campaigns that have no open participation; answers them (totals as in :class:`Projection`)."""
+        """Complete those campaigns that have no open participation; answers them (totals as in :class:`Projection`).
+
+        A campaign that was cancelled or rejected stays what it is, and is not among them.
+        """
         by_raw = {to_bson_id(campaign_id): campaign_id for campaign_id in totals}
         settled = [document["_id"] for document in self._campaigns.aggregate(self._settled_pipeline(list(by_raw)))]
         names = self._names
@@ -55,7 +58,7 @@ class CampaignCompletion:
             names.earnings_forfeited: {"$ne": True},
         }
         return [
-            {"$match": {"_id": {"$in": campaign_ids}}},
+            {"$match": {"_id": {"$in": campaign_ids}, self._names.status: {"$in": sorted(STATUSES_THAT_PAY)}}},
             {
                 "$lookup": {
                     "from": self._participations_name,
