@@ -108,12 +108,13 @@ class GroupCommit:
         outcomes: Sequence[Outcome] = [Refused(refusal=Refusal.OUTCOME_UNKNOWN)] * len(group)
         try:
             outcomes = self._recorder.record([one.report for one in group])
+            # After the commit, before the answer, and once a participation. A hint that is lost with the process costs
+            # one interval of the sweep.
+            hints = {one.participation_id for one in outcomes if isinstance(one, Recorded) and one.needs_check}
+            for participation_id in sorted(hints):
+                self._triggers.participation(participation_id)
         finally:
             _answer(group, outcomes)
-        # After the commit, and once a participation: a hint lost with the process costs one interval of the sweep.
-        hints = {one.participation_id for one in outcomes if isinstance(one, Recorded) and one.needs_check}
-        for participation_id in sorted(hints):
-            self._triggers.participation(participation_id)
         return True
 
     def _refuse_waiting(self) -> None:

@@ -19,6 +19,7 @@ from reconciler.domain.recording import Outcome, RecordingKind, Report
 from reconciler.mongo.connection import Connection
 from reconciler.mongo.recording import GroupRecorder
 
+PEER = "192.0.2.1"
 UNLIMITED = {"api.recording.token_per_s_max": 0, "api.recording.address_per_s_max": 0}
 
 
@@ -61,13 +62,13 @@ def alone(recorder: GroupRecorder, report: Report) -> Outcome:
 
 @asynccontextmanager
 async def served(
-    connection: Connection, triggers: HeardTriggers | None = None, *, peer: str = "192.0.2.1", **overrides: Any
+    connection: Connection, *, triggers: HeardTriggers | None = None, **overrides: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an application that has the two routes and nothing else."""
     recording = recording_of(recording_settings(**overrides), connection, triggers or HeardTriggers())
     app = FastAPI()
     app.include_router(recording_router(recording))
-    transport = httpx.ASGITransport(app=app, client=(peer, 5000))
+    transport = httpx.ASGITransport(app=app, client=(PEER, 5000))
     async with recording.running(), httpx.AsyncClient(transport=transport, base_url="http://recording") as client:
         yield client
 
@@ -75,13 +76,14 @@ async def served(
 def ask(
     connection: Connection,
     talk: Callable[[httpx.AsyncClient], Awaitable[None]],
+    *,
     triggers: HeardTriggers | None = None,
     **overrides: Any,
 ) -> None:
     """Let ``talk`` speak with a served application."""
 
     async def run() -> None:
-        async with served(connection, triggers, **overrides) as client:
+        async with served(connection, triggers=triggers, **overrides) as client:
             await talk(client)
 
     asyncio.run(run())
