@@ -144,7 +144,7 @@ def _expected_breaks(sample: Sample, parts: Parts) -> Iterable[tuple[str, str]]:
 def _say_next(settings: Settings, report: Report) -> None:
     reports = settings.reports.directory
     _say(
-        f"The report lies in {reports / 'latest.json'} and {reports / 'latest.csv'} ({report.report_id}).\n"
+        f"The report lies in {reports}: open {reports / 'latest.html'} in a browser ({report.report_id}).\n"
         "Next: read docs/operations.md, try `make live`, or point MONGODB_URI and LEDGER_URL at your own databases\n"
         "and run `.venv/bin/python run.py --once --dry-run`."
     )
