@@ -17,10 +17,12 @@ import structlog
 from cli.commands import keep_halt, prepare
 from cli.composition import Parts, parts_of
 from cli.failing import UNEXPECTED
+from cli.serving import check_requests_of, serving
 from jobs.daemon import Daemon, Job, stop_on_signals
-from jobs.full_check import CheckOptions, Stopped
+from jobs.full_check import CheckOptions, Progress
 from jobs.halting import Halt
 from jobs.leading import LeaseKeeper
+from jobs.requested_checks import POLL_S, RequestedChecks
 from jobs.worker import WorkerSpec
 from reconciler.config import Settings
 from reconciler.errors import Outage, ReconcilerError
@@ -39,9 +41,11 @@ def run_daemon(settings: Settings) -> int:
             _end_process(ExitCode.CLEAN)
         halt = Halt(parts.desk)
         keeper = LeaseKeeper(lease, ttl_s=settings.sweep.lease_ttl_s, stopping=parts.stopping)
-        end = Daemon(jobs_of(parts, halt), stopping=parts.stopping, halt=halt, clock=parts.clock, keeper=keeper).run()
+        daemon = Daemon(jobs_of(parts, halt), stopping=parts.stopping, halt=halt, clock=parts.clock, keeper=keeper)
+        with serving(parts, daemon, keeper) as served:
+            end = daemon.run()
         code = UNEXPECTED if end.by_defect else int(ExitCode.CLEAN)
-        if not end.in_time:
+        if not end.in_time or served.is_left_behind:
             _end_process(code)
     return code
 
@@ -65,14 +69,17 @@ def jobs_of(parts: Parts, halt: Halt) -> list[Job]:
     def sweep() -> None:
         if not halt.is_on():
             parts.sweep.step("sweep", dry_run=not settings.payout.enabled)
+            parts.status.record("sweep", last_finished_at=parts.clock())
 
-    def full_check() -> None:
-        dry_run = halt.is_on() or not settings.payout.enabled
-        try:
-            report, _ = parts.full_check.step(CheckOptions(trigger="full_check", dry_run=dry_run))
-            keep_halt(parts, report)
-        except Stopped:
-            log.info("the check was stopped before it was through", action="check_stopped")
+    def check(report_id: str, trigger: str, progress: Progress) -> str:
+        options = CheckOptions(
+            trigger=trigger, report_id=report_id, dry_run=halt.is_on() or not settings.payout.enabled
+        )
+        report, _ = parts.full_check.step(options, progress)
+        keep_halt(parts, report)
+        return report.verdict
+
+    checks = RequestedChecks(check_requests_of(parts), check, status=parts.status, clock=parts.clock)
 
     def housekeeping() -> None:
         parts.housekeeping.step(moves_money=settings.payout.enabled and not halt.is_on())
@@ -83,8 +90,12 @@ def jobs_of(parts: Parts, halt: Halt) -> list[Job]:
             interval_s=settings.sweep.interval_s,
         ),
         Job(
-            worker=WorkerSpec(name="full_check", step=full_check, deadline_s=6 * settings.sweep.deadline_s),
+            worker=WorkerSpec(name="full_check", step=checks.scheduled, deadline_s=6 * settings.sweep.deadline_s),
             cron=settings.full_check.cron,
+        ),
+        Job(
+            worker=WorkerSpec(name="requested_checks", step=checks.step, deadline_s=6 * settings.sweep.deadline_s),
+            interval_s=POLL_S,
         ),
         Job(
             worker=WorkerSpec(name="housekeeping", step=housekeeping, deadline_s=settings.sweep.deadline_s),

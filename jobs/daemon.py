@@ -18,6 +18,7 @@ from jobs.leading import LeaseKeeper
 from jobs.scheduler import Periodic, build_scheduler
 from jobs.worker import Worker, WorkerSpec
 from reconciler.clock import Clock
+from reconciler.status import Liveness
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +66,7 @@ class Daemon:
                 replace(job.worker, step=keeper.while_leading(job.worker.step)),
                 stopping=stopping,
                 on_broken=halt.begin,
-                on_death=self._end_by_defect,
+                on_death=self.end_by_defect,
             )
             for job in jobs
         ]
@@ -75,11 +76,22 @@ class Daemon:
             for job, worker in zip(jobs, self._workers, strict=True)
         ]
 
+    def waker(self, name: str) -> Callable[[], None]:
+        """What wakes the worker of a name."""
+        [wake] = [worker.wake for worker in self._workers if worker.spec.name == name]
+        return wake
+
+    def show_life(self, liveness: Liveness) -> None:
+        """Have every thread's life asked for where somebody looks."""
+        for worker in self._workers:
+            liveness.watch(worker.spec.name, worker.fault)
+        liveness.watch("lease", self._keeper.fault)
+
     def run(self) -> DaemonEnd:
         """Run until ``stopping`` is set, or until a worker ends by a defect."""
         for worker in self._workers:
             worker.start()
-        self._keeper.start(on_lead=self._take_over, on_death=self._end_by_defect)
+        self._keeper.start(on_lead=self._take_over, on_death=self.end_by_defect)
         watchdog = Periodic(name="watchdog", wake=self._watch_deadlines, interval_s=WATCHDOG_INTERVAL_S)
         scheduler = build_scheduler([*self._periodic, watchdog], self._clock)
         scheduler.start()
@@ -99,7 +111,8 @@ class Daemon:
         for worker in self._urgent:
             worker.wake()
 
-    def _end_by_defect(self) -> None:
+    def end_by_defect(self) -> None:
+        """End, because a thread did that must not: whoever supervises the process starts it again."""
         self._has_defect = True
         self._stopping.set()
 

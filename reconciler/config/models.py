@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from reconciler.config import checks
+from reconciler.config.api import ApiSettings
 from reconciler.config.mapping import MappingSettings
 from reconciler.config.section import CaseInsensitive, Seconds, Section, Whole
 from reconciler.redaction import redact
@@ -186,6 +187,8 @@ class Settings(Section):
     """What has to be done from time to time."""
     reports: ReportsSettings = Field(default_factory=ReportsSettings)
     """What people read afterwards."""
+    api: ApiSettings = Field(default_factory=ApiSettings)
+    """The API and the pages, inside the daemon."""
     log: LogSettings = Field(default_factory=LogSettings)
     """What goes to stderr."""
 
