@@ -17,12 +17,14 @@ import structlog
 from cli.commands import keep_halt, prepare
 from cli.composition import Parts, parts_of
 from cli.failing import UNEXPECTED
+from cli.serving import check_requests_of, serving
 from cli.watching import listen, watch_thread
 from cli.webhooks import delivery_jobs, require_sending
 from jobs.daemon import Daemon, DaemonEnd, Job, stop_on_signals
-from jobs.full_check import CheckOptions, Stopped
+from jobs.full_check import CheckOptions, Progress
 from jobs.halting import Halt
 from jobs.leading import LeaseKeeper
+from jobs.requested_checks import POLL_S, RequestedChecks
 from jobs.worker import WorkerSpec
 from reconciler.config import Settings
 from reconciler.errors import Outage, ReconcilerError
@@ -40,21 +42,23 @@ def run_daemon(settings: Settings) -> int:
         stop_on_signals(parts.stopping, end_at_once)
         if not _prepared(parts):
             _end_process(ExitCode.CLEAN)
-        end = run_until_stopped(parts, lease)
+        end, is_left_behind = run_until_stopped(parts, lease)
         code = UNEXPECTED if end.by_defect else int(ExitCode.CLEAN)
-        if not end.in_time:
+        if not end.in_time or is_left_behind:
             _end_process(code)
     return code
 
 
-def run_until_stopped(parts: Parts, lease: Lease) -> DaemonEnd:
-    """Run everything that the daemon does, until ``parts.stopping`` is set."""
+def run_until_stopped(parts: Parts, lease: Lease) -> tuple[DaemonEnd, bool]:
+    """Run everything that the daemon does, until ``parts.stopping`` is set; and whether a request was left behind."""
     halt = Halt(parts.desk)
     keeper = LeaseKeeper(lease, ttl_s=parts.settings.sweep.lease_ttl_s, stopping=parts.stopping)
     daemon = Daemon(jobs_of(parts, halt), stopping=parts.stopping, halt=halt, clock=parts.clock, keeper=keeper)
     listen(parts, keeper, daemon.waker("live"), daemon.waker("sweep"))
     watch = watch_thread(parts, parts.positions, keeper, daemon.waker("sweep"))
-    return daemon.run([] if watch is None else [watch])
+    with serving(parts, daemon, keeper) as served:
+        end = daemon.run([] if watch is None else [watch])
+    return end, served.is_left_behind
 
 
 @contextmanager
@@ -85,13 +89,15 @@ def jobs_of(parts: Parts, halt: Halt) -> list[Job]:
             # Nothing may be paid now. Whoever is due is found by the first sweep that may pay.
             parts.live.queue.clear()
 
-    def full_check() -> None:
-        dry_run = halt.is_on() or not settings.payout.enabled
-        try:
-            report, _ = parts.full_check.step(CheckOptions(trigger="full_check", dry_run=dry_run))
-            keep_halt(parts, report)
-        except Stopped:
-            log.info("the check was stopped before it was through", action="check_stopped")
+    def check(report_id: str, trigger: str, progress: Progress) -> str:
+        options = CheckOptions(
+            trigger=trigger, report_id=report_id, dry_run=halt.is_on() or not settings.payout.enabled
+        )
+        report, _ = parts.full_check.step(options, progress)
+        keep_halt(parts, report)
+        return report.verdict
+
+    checks = RequestedChecks(check_requests_of(parts), check, status=parts.status, clock=parts.clock)
 
     def housekeeping() -> None:
         parts.housekeeping.step(moves_money=settings.payout.enabled and not halt.is_on())
@@ -107,8 +113,12 @@ def jobs_of(parts: Parts, halt: Halt) -> list[Job]:
             )
         ),
         Job(
-            worker=WorkerSpec(name="full_check", step=full_check, deadline_s=6 * settings.sweep.deadline_s),
+            worker=WorkerSpec(name="full_check", step=checks.scheduled, deadline_s=6 * settings.sweep.deadline_s),
             cron=settings.full_check.cron,
+        ),
+        Job(
+            worker=WorkerSpec(name="requested_checks", step=checks.step, deadline_s=6 * settings.sweep.deadline_s),
+            interval_s=POLL_S,
         ),
         Job(
             worker=WorkerSpec(name="housekeeping", step=housekeeping, deadline_s=settings.sweep.deadline_s),

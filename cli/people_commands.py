@@ -18,6 +18,7 @@ from jobs.adopting import Adopting
 from jobs.recovering import Recovering
 from jobs.repaying import Repaying
 from reconciler.domain.ids import DocumentId
+from reconciler.domain.ledger_view import OpenHold
 from reconciler.domain.money import minor_digits, parse_amount_minor
 from reconciler.domain.parsing import Unreadable
 from reconciler.domain.plan import NewAdoption
@@ -95,6 +96,20 @@ def repay(session: Session, *, participation_id: str, by: str, reason: str, as_j
     return _answer(session, {"key": key, "result": "paid"}, as_json)
 
 
+def hold_row(hold: OpenHold) -> dict[str, Any]:
+    """A payout that waits, for JSON."""
+    return {
+        "participation_id": DocumentId.from_tagged(hold.participation_id).value,
+        "campaign_id": DocumentId.from_tagged(hold.campaign_id).value,
+        "streamer_id": hold.streamer_id,
+        "reason": hold.reason,
+        "amount_minor": hold.amount_minor,
+        "currency": hold.currency,
+        "since": hold.opened_at.isoformat(timespec="milliseconds"),
+        "approve_with": f"payout:{hold.participation_id}:1",
+    }
+
+
 @click.command(name="list")
 @as_json_option
 @click.pass_obj
@@ -102,19 +117,7 @@ def holds_list(session: Session, *, as_json: bool) -> ExitCode:
     """Payouts that wait: for budget, in the order in which they are retried, or for approval."""
     with parts_of(session.settings()) as parts:
         prepare(parts)
-        rows = [
-            {
-                "participation_id": DocumentId.from_tagged(hold.participation_id).value,
-                "campaign_id": DocumentId.from_tagged(hold.campaign_id).value,
-                "streamer_id": hold.streamer_id,
-                "reason": hold.reason,
-                "amount_minor": hold.amount_minor,
-                "currency": hold.currency,
-                "since": hold.opened_at.isoformat(timespec="milliseconds"),
-                "approve_with": f"payout:{hold.participation_id}:1",
-            }
-            for hold in parts.ledger.open_holds()
-        ]
+        rows = [hold_row(hold) for hold in parts.ledger.open_holds()]
     if as_json or session.as_json:
         print_json({"holds": rows})
     else:

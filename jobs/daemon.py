@@ -19,6 +19,7 @@ from jobs.leading import LeaseKeeper
 from jobs.scheduler import Periodic, build_scheduler
 from jobs.worker import Worker, WorkerSpec
 from reconciler.clock import Clock
+from reconciler.status import Liveness
 
 log = structlog.get_logger(__name__)
 
@@ -91,7 +92,7 @@ class Daemon:
                 replace(job.worker, step=keeper.while_leading(job.worker.step)),
                 stopping=stopping,
                 on_broken=halt.begin,
-                on_death=self._end_by_defect,
+                on_death=self.end_by_defect,
             )
             for job in jobs
         ]
@@ -106,6 +107,12 @@ class Daemon:
         [wake] = [worker.wake for worker in self._workers if worker.spec.name == name]
         return wake
 
+    def show_life(self, liveness: Liveness) -> None:
+        """Have every thread's life asked for where somebody looks."""
+        for worker in self._workers:
+            liveness.watch(worker.spec.name, worker.fault)
+        liveness.watch("lease", self._keeper.fault)
+
     def run(self, companions: Sequence[Companion] = ()) -> DaemonEnd:
         """Run until ``stopping`` is set, or until a worker ends by a defect."""
         self._companions = companions
@@ -113,7 +120,7 @@ class Daemon:
             worker.start()
         for companion in companions:
             companion.start()
-        self._keeper.start(on_lead=self._take_over, on_death=self._end_by_defect)
+        self._keeper.start(on_lead=self._take_over, on_death=self.end_by_defect)
         periodic = [
             Periodic(name=job.worker.name, wake=worker.wake, interval_s=job.interval_s, cron=job.cron)
             for job, worker in self._jobs
@@ -142,7 +149,8 @@ class Daemon:
         for companion in self._companions:
             companion.lead()
 
-    def _end_by_defect(self) -> None:
+    def end_by_defect(self) -> None:
+        """End, because a thread did that must not: whoever supervises the process starts it again."""
         self._has_defect = True
         self._stopping.set()
 

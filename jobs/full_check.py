@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import structlog
@@ -51,9 +53,17 @@ class Stopped(Interrupted):
     """The check was asked to end before it was through; nothing is reported."""
 
 
+def new_report_id(now: datetime) -> str:
+    """A report's identity: its time, so that names sort, and enough chance that two never meet."""
+    return f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckOptions:
-    """``campaign_id``: only this campaign (plain identity). ``trigger``: who asked, kept with what is repaired."""
+    """``campaign_id``: only this campaign (plain identity). ``trigger``: who asked, kept with what is repaired.
+
+    ``report_id``: the report's identity, where it was promised to somebody before.
+    """
 
     trigger: str
     dry_run: bool = False
@@ -61,6 +71,7 @@ class CheckOptions:
     remembers: bool = True
     """False: breaks are compared with those remembered, and not kept. A rehearsal that a person asked for; a check that
     repairs nothing because paying is off or halted does see what is there, and remembers it."""
+    report_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +216,7 @@ class FullCheck:
     def _report(self, run: RunInProgress, options: CheckOptions, total: _Tally, integrity: Integrity) -> Report:
         now = self.recorder.clock()
         mark = CheckMark(
-            report_id=f"{run.record.started_at:%Y%m%dT%H%M%SZ}-{run.run_id[:8]}",
+            report_id=options.report_id or new_report_id(run.record.started_at),
             at=run.record.started_at,
             is_whole=options.campaign_id is None,
         )

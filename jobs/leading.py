@@ -84,6 +84,10 @@ class LeaseKeeper:
         self.step()
         self._thread.start()
 
+    def fault(self) -> str | None:
+        """A probe of liveness."""
+        return None if self._thread.is_alive() else "its thread has ended"
+
     def stop(self, timeout_s: float) -> None:
         """Resign, so that another daemon need not wait. To be called when nothing works any more.
 

@@ -82,6 +82,14 @@ class Worker:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
+    def fault(self) -> str | None:
+        """A probe of liveness: whether the thread is gone, or its run takes longer than it may."""
+        if not self._thread.is_alive():
+            return "its thread has ended"
+        busy_since = self._busy_since
+        is_late = busy_since is not None and time.monotonic() - busy_since > self.spec.deadline_s
+        return "a run takes longer than it may" if is_late else None
+
     def watch_deadline(self) -> None:
         """Say once when a run takes longer than it may, on the monotonic clock: a clock step changes nothing."""
         busy_since = self._busy_since

@@ -44,3 +44,29 @@ class StatusBoard:
         for name, source in sources.items():
             sections.setdefault(name, {}).update(source())
         return sections
+
+
+Probe = Callable[[], str | None]
+"""Whether something lives: None, or what is wrong with it in a few words. Must not block, nor look at a database."""
+
+
+class Liveness:
+    """Whether this process works at all, by its threads alone.
+
+    A database that is away must not show here: whoever restarts a process for it turns an outage into two.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._probes: dict[str, Probe] = {}
+
+    def watch(self, name: str, probe: Probe) -> None:
+        """Have ``probe`` asked when somebody looks."""
+        with self._lock:
+            self._probes[name] = probe
+
+    def faults(self) -> dict[str, str | None]:
+        """What each probe answers, by name."""
+        with self._lock:
+            probes = dict(self._probes)
+        return {name: probe() for name, probe in probes.items()}

@@ -1,5 +1,5 @@
-"""The API: what the platform, its overlays and its operators ask of the daemon over HTTP.
+"""The API and the pages: HTTP in, one port asked, HTTP out. No driver and no SQL here.
 
-Charter: FastAPI only; no driver. MongoDB and SQL are reached through ``reconciler.ports``, and nothing here decides
-about a payment. No secret is in a page, a log line or an error.
+An extra (``pip install payout-reconciler[api]``): only ``cli.serving`` imports it, and only when it is switched on.
+Nothing here decides about a payment. No secret is in a page, a log line or an error.
 """

@@ -226,7 +226,7 @@ class Settings(Section):
     reports: ReportsSettings = Field(default_factory=ReportsSettings)
     """What people read afterwards."""
     api: ApiSettings = Field(default_factory=ApiSettings)
-    """The API, inside the daemon."""
+    """The API and the pages, inside the daemon."""
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     """Who is told of payments and the like, signed by the Standard Webhooks scheme."""
     log: LogSettings = Field(default_factory=LogSettings)

@@ -36,7 +36,8 @@ class Status(StrEnum):
 class PayoutFilter:
     """Which payouts: all that every field given agrees with. ``campaigns`` are tagged, ``streamer_id`` is plain.
 
-    ``newest`` takes only so many, the newest first; else the order is that of posting.
+    ``newest`` takes only so many, the newest first; else the order is that of posting. ``before``: only those posted
+    before that sequence, which is how a list is read on page by page.
     """
 
     period: Period = ALL_TIME
@@ -46,6 +47,7 @@ class PayoutFilter:
     trigger: str | None = None
     currency: str | None = None
     newest: int | None = None
+    before: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +149,8 @@ def _conditions(chosen: PayoutFilter) -> list[sa.ColumnElement[bool]]:
         conditions.append(payouts.c.created_at >= chosen.period.since)
     if chosen.period.until is not None:
         conditions.append(payouts.c.created_at < chosen.period.until)
+    if chosen.before is not None:
+        conditions.append(payouts.c.sequence < chosen.before)
     if chosen.streamer_id is not None:
         conditions.append(payouts.c.streamer_id == chosen.streamer_id)
     if chosen.trigger is not None:

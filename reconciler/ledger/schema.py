@@ -494,6 +494,26 @@ webhook_endpoints = _table(
 """Endpoints that answered 410 Gone, and under which URL (as SHA-256): nothing is sent there until a person, or
 another URL, says so."""
 
+check_requests = _table(
+    "check_requests",
+    _text("report_id", primary_key=True),
+    _whole("open_slot", nullable=True),
+    _text("requested_by"),
+    _time("requested_at"),
+    _time("started_at", nullable=True),
+    _time("finished_at", nullable=True),
+    _whole("attempts"),
+    _whole("done_count"),
+    _whole("expected_count"),
+    _text("outcome", nullable=True),
+    _text("error", nullable=True),
+    sa.UniqueConstraint("open_slot"),
+    sa.CheckConstraint("open_slot = 1", name="one_slot"),
+    sa.CheckConstraint("(open_slot IS NULL) = (finished_at IS NOT NULL)", name="open_until_finished"),
+    sa.Index("ix_check_requests_requested_at", "requested_at"),
+)
+"""Full checks that somebody or the calendar asked for: one at a time has the open slot, and the leader takes it."""
+
 JOURNAL_TABLES: tuple[sa.Table, ...] = (
     entries,
     postings,

@@ -1,0 +1,95 @@
+"""The application: every router, every layer, every refusal, around one :class:`ApiContext`."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+
+from reconciler.api import health, login
+from reconciler.api.auth import CSRF_HEADER, Door, NeedsLogin, Viewer
+from reconciler.api.context import ApiContext
+from reconciler.api.edge import Edge, EdgeLimits
+from reconciler.api.offload import Offload
+from reconciler.api.problems import ProblemDocument, install_problems
+from reconciler.api.rendering import STATIC
+from reconciler.api.services import Services
+
+VERSION = "1"
+"""Of the API: the number in its paths."""
+
+_DESCRIPTION = (
+    "Recording, monitoring and control of the payout reconciler. Routes below `/api/v1/campaigns` speak the "
+    "platform's camelCase, all others the snake_case of reports and of the command line. Amounts are whole minor "
+    "units of a currency. Errors are `application/problem+json` (RFC 9457)."
+)
+
+
+class _Application(FastAPI):
+    """FastAPI, whose schema knows the shape of our errors: it is no route's own model."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The schema, made once."""
+        if self.openapi_schema is None:
+            schemas = super().openapi().setdefault("components", {}).setdefault("schemas", {})
+            shape = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(shape.pop("$defs", {}))
+            schemas["ProblemDocument"] = shape
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+        return super().openapi()
+
+
+def create_app(context: ApiContext) -> FastAPI:
+    """The application over a context. Opens nothing; ``app.state.services.offload`` is closed by who serves it."""
+    settings = context.settings
+    offload = Offload(threads_max=settings.threads_max)
+    door = Door(settings.auth, offload)
+    app = _Application(
+        title="Payout reconciler",
+        version=VERSION,
+        description=_DESCRIPTION,
+        # The schema is for those who may read (below), and the usual page to show it loads scripts from elsewhere.
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.services = Services(context=context, offload=offload, door=door)
+    app.state.door = door
+    app.state.login_failures = login.FailureLimit()
+    install_problems(app)
+    app.add_exception_handler(NeedsLogin, _to_login)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", CSRF_HEADER, "X-Request-ID"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )
+    limits = EdgeLimits(
+        body_bytes_max=settings.body_bytes_max,
+        request_timeout_s=settings.request_timeout_s,
+        origins=frozenset(settings.cors_origins),
+        is_open=door.is_open,
+    )
+    app.add_middleware(Edge, limits=limits)
+    for router in (health.router, login.router, *context.routers):
+        app.include_router(router)
+    app.add_api_route("/api/v1/openapi.json", _schema, include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    return app
+
+
+async def _schema(request: Request, _caller: Viewer) -> dict[str, Any]:
+    schema: dict[str, Any] = request.app.openapi()
+    return schema
+
+
+async def _to_login(request: Request, _error: Exception) -> Response:
+    target = quote(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
+    return RedirectResponse(f"/login?next={target}" if request.method == "GET" else "/login", status_code=303)

@@ -1,0 +1,31 @@
+"""What a route works with, found at the application that serves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from reconciler.api.auth import Door
+from reconciler.api.context import ApiContext
+from reconciler.api.offload import Offload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The ports, the threads on which they may be asked, and the door."""
+
+    context: ApiContext
+    offload: Offload
+    door: Door
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that serves a request."""
+    services = request.app.state.services
+    assert isinstance(services, Services)
+    return services
+
+
+ServicesOf = Annotated[Services, Depends(services_of)]

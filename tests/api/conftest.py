@@ -1,0 +1,43 @@
+"""The API over one ledger on SQLite, unless a test wants it otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo.database import Database
+
+from cli.composition import Parts, parts_of
+from reconciler.config import load
+from reconciler.ledger.migrate import upgrade
+from reconciler.mongo.indexes import create_missing
+from tests.support.served import Served, served
+
+
+@pytest.fixture
+def api_parts(
+    mongo_uri: str, mongo_database: Database[dict[str, Any]], sqlite_url: str, tmp_path: Path
+) -> Iterator[Parts]:
+    settings = load(
+        None,
+        {},
+        {
+            "mongodb.uri": mongo_uri,
+            "mongodb.database": mongo_database.name,
+            "ledger.url": sqlite_url,
+            "reports.directory": str(tmp_path / "reports"),
+            "payout.approval_threshold": "JPY=1000",
+        },
+    )
+    with parts_of(settings) as parts:
+        upgrade(parts.engine)
+        create_missing(parts.connection, settings.mapping)
+        yield parts
+
+
+@pytest.fixture
+def api(api_parts: Parts) -> Iterator[Served]:
+    with served(api_parts) as one:
+        yield one

@@ -1,0 +1,63 @@
+"""Health: threads alone for /livez, everything for /readyz, and metrics that ask nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.composition import Parts
+from reconciler.ledger.engine import open_engine
+from tests.support.served import Served, served
+
+
+def test_livez_tells_which_thread_is_gone_and_asks_no_database(api: Served) -> None:
+    answer = api.client.get("/livez")
+    assert (answer.status_code, answer.text) == (200, "ok\n")
+
+    api.context.liveness.watch("sweep", lambda: None)
+    api.context.liveness.watch("watch", lambda: "its thread has ended")
+
+    answer = api.client.get("/livez?verbose")
+    assert answer.status_code == 503
+    assert answer.text == "[+]sweep ok\n[-]watch its thread has ended\nnot ok\n"
+
+
+def test_readyz_waits_for_the_first_sweep_and_names_a_stream_that_should_run(api: Served) -> None:
+    answer = api.client.get("/readyz")
+    assert answer.status_code == 503
+    assert "[-]first_sweep is not done yet" in answer.text
+
+    api.context.status.record("sweep", last_finished_at=api.context.clock())
+    assert api.client.get("/readyz").status_code == 200
+    assert "[+]ledger ok" in api.client.get("/readyz?verbose").text
+
+    api.context.status.record("stream", state="backing_off")
+    assert "[-]stream is backing_off" in api.client.get("/readyz").text
+    api.context.status.record("stream", state="degraded_polling")
+    assert api.client.get("/readyz").status_code == 200
+
+
+@pytest.fixture
+def unmigrated(api_parts: Parts, postgres_url: str) -> Iterator[Parts]:
+    engine = open_engine(postgres_url)
+    object.__setattr__(api_parts, "engine", engine)
+    yield api_parts
+    engine.dispose()
+
+
+def test_readyz_says_that_the_ledger_is_not_migrated(unmigrated: Parts) -> None:
+    unmigrated.status.record("sweep", last_finished_at=unmigrated.clock())
+    with served(unmigrated) as one:
+        answer = one.client.get("/readyz")
+        assert answer.status_code == 503
+        assert "[-]ledger is not at this program's revision" in answer.text
+        assert one.client.get("/livez").status_code == 200
+
+
+def test_metrics_render_what_was_counted(api: Served, tmp_path: Path) -> None:
+    api.context.metrics.sweeps.labels("full", "complete").inc()
+    answer = api.client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert 'payout_sweeps_total{kind="full",outcome="complete"} 1.0' in answer.text
