@@ -7,12 +7,14 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bson.objectid import ObjectId
 
 from cli.composition import Parts, parts_of
+from jobs.full_check import CheckOptions
 from jobs.releasing import KeyReleases
 from reconciler.config import Settings, load
 from reconciler.domain.events import EventType
@@ -143,6 +145,15 @@ def test_a_cancelled_campaign_is_not_told_as_completed(platform: Platform, setti
         assert complete(totals) == []
 
 
+def test_a_check_is_told_with_its_report(settings: Settings, parts: Parts, tmp_path: Path) -> None:
+    reports = {"reports.directory": str(tmp_path / "reports")}
+    with parts_of(load(None, {}, told_settings(settings) | reports)) as telling_parts:
+        report, _ = telling_parts.full_check.step(CheckOptions(trigger="test"))
+        [row] = rows_of(telling_parts.engine, schema.events)
+        data = json.loads(row["payload"])["data"]
+        assert (row["type"], data["report_id"], data["verdict"]) == ("check.finished", report.report_id, "clean")
+
+
 @pytest.fixture(scope="module")
 def sweeps() -> Iterator[DyingSweeps]:
     with DyingSweeps() as sweeps:
@@ -162,13 +173,16 @@ def told_settings(settings: Settings) -> dict[str, object]:
     }
 
 
-def test_death_at_every_boundary_of_a_sweep_neither_loses_nor_doubles(
+def test_death_where_the_ledger_or_a_campaign_is_written_neither_loses_nor_doubles(
     sweeps: DyingSweeps, platform: Platform, parts: Parts, settings: Settings
 ) -> None:
+    """The other boundaries of a sweep are those of tests/faults/test_crash_points.py: events add none."""
     paid = set(crowd(platform, 2))
-    boundaries = sweeps.run(told_settings(settings)).boundaries
+    crossed = enumerate(sweeps.run(told_settings(settings)).boundaries)
+    boundaries = [(index, name) for index, name in crossed if "a commit" in name or name == "after update campaigns"]
+    assert len(boundaries) == 11
     with telling(settings) as telling_parts:
-        for index, name in enumerate(boundaries):
+        for index, name in boundaries:
             paid |= set(crowd(platform, 2))
             assert sweeps.run(told_settings(settings), die_at=index).by_signal == signal.SIGKILL, name
             telling_parts.sweep.step("test")

@@ -30,7 +30,7 @@ def test_waits_double_up_to_the_longest_and_end(attempts: int, expected: timedel
     assert DEFAULT.wait(attempts, 0.0) == expected
 
 
-def test_all_waits_are_about_four_days() -> None:
+def test_all_waits_are_some_three_days() -> None:
     waits = [DEFAULT.wait(attempts, 0.0) or timedelta() for attempts in range(1, 21)]
     assert timedelta(days=3) < sum(waits, timedelta()) < timedelta(days=4)
 
