@@ -180,7 +180,7 @@ def test_death_where_the_ledger_or_a_campaign_is_written_neither_loses_nor_doubl
     paid = set(crowd(platform, 2))
     crossed = enumerate(sweeps.run(told_settings(settings)).boundaries)
     boundaries = [(index, name) for index, name in crossed if "a commit" in name or name == "after update campaigns"]
-    assert len(boundaries) == 11
+    assert len(boundaries) == 9
     with telling(settings) as telling_parts:
         for index, name in boundaries:
             paid |= set(crowd(platform, 2))
