@@ -211,6 +211,13 @@ def test_nobody_there_is_an_answer_too(ledger: Engine) -> None:
     assert desk.step() == {"unreachable": 1}
 
 
+@pytest.mark.parametrize("host", ["a" * 70, "a..b", "-", "127.0.0.1:1"])
+def test_a_host_that_cannot_be_reached_or_is_none_ends_nothing(ledger: Engine, host: str) -> None:
+    desk = Desk(ledger, [Target(name="odd", url=f"http://{host}/", secrets=(SECRET,))])
+    desk.tell("p1")
+    assert desk.step() == {"unreachable": 1}
+
+
 def test_who_hangs_or_trickles_is_given_up_in_time(ledger: Engine, receiver: Receiver) -> None:
     def trickle(handler: BaseHTTPRequestHandler, _received: Received) -> None:
         while not receiver.released.wait(0.05):
