@@ -115,7 +115,7 @@ class WebhookSettings(Section):
     timeout_s: Seconds = 10
     """Seconds within which an endpoint has to answer: receivers should keep the event, answer, and work afterwards."""
     attempts_max: Whole = Field(default=20, ge=1, le=1000)
-    """Attempts until a delivery is given up and kept as a dead letter: with the waits below, about four days, so that
+    """Attempts until a delivery is given up and kept as a dead letter: with the waits below, some three days, so that
     a receiver may be down over a long weekend."""
     retry_first_s: Seconds = 5
     """Seconds until the second attempt; each further wait is twice the one before, less up to a quarter by chance."""
