@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from reconciler.domain.campaign import CampaignTerms, MalformedCampaign, PaymentType
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.money import minor_per_major, round_half_up
+from reconciler.domain.money import minor_per_major
 from reconciler.domain.parsing import IMPRESSIONS_MAX, FieldProblem, Unreadable
 from reconciler.domain.participation import MalformedParticipation, Participation
 
@@ -178,7 +178,11 @@ def accrued_minor(terms: CampaignTerms, impressions: int) -> int:
     """
     if terms.payment_type is PaymentType.FIXED:
         return 0
-    return round_half_up(impressions * _impression_minor(terms))
+    # ⌊x + ½⌋ in whole numbers, which is round_half_up(impressions * _impression_minor(terms)): this runs for every
+    # report, and fractions would take a fifth of all the time that recording one takes.
+    numerator = impressions * terms.rate.numerator * minor_per_major(terms.currency)
+    denominator = terms.rate.denominator * 1000
+    return (2 * numerator + denominator) // (2 * denominator)
 
 
 def cost_minor(terms: CampaignTerms, before: int, after: int) -> int:

@@ -43,6 +43,7 @@ from reconciler.mongo.values import to_bson_id, to_document_money, to_plain, to_
 
 # Asked for beside the campaigns of a group, so that a group without any does the same work as one with some.
 _NO_CAMPAIGN = ObjectId("0" * 24)
+_NOTHING_READ = Unreadable("is missing")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,6 +52,7 @@ class _Member:
 
     document: Document
     subject: Subject
+    read: Counters
     counters: Counters
 
 
@@ -142,20 +144,16 @@ class RecordingGroup:
             token = document[names.browser_source_token]
             if not isinstance(token, str):
                 continue  # A list that holds the token is nobody's.
+            participation = parse_participation(to_record(document, self._participation_names))
+            counters = Counters(
+                impressions=parse_count(to_plain(document.get(names.impressions))),
+                clicks=parse_count(to_plain(document.get(names.clicks))),
+                estimate_problem=_estimate_problem(document.get(names.estimated_earnings)),
+                remaining_minor=_NOTHING_READ,
+            )
+            subject = Subject(participation=participation, campaign=None)
             members.setdefault(token, []).append(
-                _Member(
-                    document=document,
-                    subject=Subject(
-                        participation=parse_participation(to_record(document, self._participation_names)),
-                        campaign=None,
-                    ),
-                    counters=Counters(
-                        impressions=parse_count(to_plain(document.get(names.impressions))),
-                        clicks=parse_count(to_plain(document.get(names.clicks))),
-                        estimate_problem=_estimate_problem(document.get(names.estimated_earnings)),
-                        remaining_minor=Unreadable("is missing"),
-                    ),
-                )
+                _Member(document=document, subject=subject, read=counters, counters=counters)
             )
         return members
 
@@ -203,10 +201,10 @@ class RecordingGroup:
         """The fields of a participation that its reports changed, each in the type that it had."""
         names, document, counters = self._names, member.document, member.counters
         changes: Document = {}
-        for field, counted in ((names.impressions, counters.impressions), (names.clicks, counters.clicks)):
-            read = document.get(field)
-            if isinstance(counted, int) and counted != parse_count(to_plain(read)):
-                changes[field] = _count_like(read, counted)
+        if isinstance(counters.impressions, int) and counters.impressions != member.read.impressions:
+            changes[names.impressions] = _count_like(document.get(names.impressions), counters.impressions)
+        if isinstance(counters.clicks, int) and counters.clicks != member.read.clicks:
+            changes[names.clicks] = _count_like(document.get(names.clicks), counters.clicks)
         terms = member.subject.campaign
         if (
             names.impressions in changes

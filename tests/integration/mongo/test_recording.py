@@ -16,9 +16,10 @@ from reconciler.config.mapping import MappingSettings
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.parsing import FieldProblem
 from reconciler.domain.recording import Recorded, Refusal, Refused
-from reconciler.mongo.connection import Connection
+from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.indexes import create_missing, missing
 from reconciler.mongo.recording import GroupRecorder
+from tests.support.listening import listening_to
 from tests.support.platform import ABSENT, Platform
 from tests.support.recording import alone, clicks, impressions, make_recorder
 
@@ -370,6 +371,50 @@ def test_a_document_the_database_rejects_stops_itself_only(mongo_connection: Con
     assert outcomes[0] == Refused(refusal=Refusal.REJECTED)
     assert isinstance(outcomes[1], Recorded)
     assert platform.read("campaignparticipations", other)["impressions"] == 1
+
+
+def test_unknown_and_inactive_tokens_take_the_same_path(
+    mongo_connection: Connection, mongo_uri: str, platform: Platform
+) -> None:
+    """The same commands in the same order, so that no clock tells one from the other."""
+    _member(platform, platform.campaign(), status="paused")
+    with listening_to(mongo_connection, mongo_uri) as (connection, commands):
+        recorder = make_recorder(connection)
+        shapes = []
+        for token in (TOKEN, "nobody-has-this-token"):
+            commands.sent.clear()
+            assert isinstance(alone(recorder, impressions(token)), Refused)
+            shapes.append([next(iter(command.items())) for command in commands.sent])
+
+    assert shapes[0] == shapes[1] == [("find", "campaignparticipations"), ("find", "campaigns")]
+
+
+def test_a_group_is_one_read_and_one_write_of_each_collection(
+    mongo_connection: Connection, mongo_uri: str, platform: Platform
+) -> None:
+    campaign_id = platform.campaign()
+    tokens = [f"group-token-{number}" for number in range(9)]
+    for token in tokens:
+        _member(platform, campaign_id, token)
+    with listening_to(mongo_connection, mongo_uri) as (connection, commands):
+        make_recorder(connection).record([impressions(token, 1, f"key-{token}") for token in tokens * 3])
+
+    assert [next(iter(command.items())) for command in commands.sent] == [
+        ("find", "campaignparticipations"),
+        ("find", "campaigns"),
+        ("find", "reconciler_recordings"),
+        ("update", "campaignparticipations"),
+        ("update", "campaigns"),
+        ("insert", "reconciler_recordings"),
+    ]
+    assert len({command["txnNumber"] for command in commands.sent}) == 1
+
+
+def test_without_a_server_a_report_is_told_to_come_again() -> None:
+    connection = connect("mongodb://127.0.0.1:1/?replicaSet=nobody", "nowhere", wait_max_s=30)
+    recorder = make_recorder(connection, api__recording__deadline_s=0.2)
+    assert alone(recorder, impressions(TOKEN)) == Refused(refusal=Refusal.UNAVAILABLE)
+    connection.close()
 
 
 def test_tokens_are_found_by_an_index(mongo_connection: Connection, platform: Platform) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.domain.campaign import CampaignTerms, MalformedCampaign, PaymentType
+from reconciler.domain.earnings import Overdelivery, earnings
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.parsing import IMPRESSIONS_MAX, FieldProblem, Unreadable
 from reconciler.domain.participation import MalformedParticipation, Participation
@@ -91,6 +92,12 @@ def test_many_small_reports_cost_what_one_large_one_costs(terms: CampaignTerms, 
 
     assert sum(costs) == cost_minor(terms, start, passed[-1])
     assert all(cost >= 0 for cost in costs)
+
+
+@given(terms=cpm_terms, impressions=st.integers(0, IMPRESSIONS_MAX))
+def test_what_accrues_is_rounded_as_what_is_paid(terms: CampaignTerms, impressions: int) -> None:
+    paid = earnings(terms, impressions, Overdelivery.PAY)
+    assert accrued_minor(terms, impressions) == paid.gross_minor
 
 
 def test_a_fraction_of_a_minor_unit_is_neither_lost_nor_charged_twice() -> None:
