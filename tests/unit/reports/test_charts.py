@@ -55,6 +55,10 @@ def test_columns_stack_within_round_lines(series: list[list[int]], days: int) ->
     for day, column in enumerate(chart.columns):
         drawn = sum(one.size for one in column.segments)
         assert drawn == pytest.approx(100 * sum(one[day] for one in series) / (top or 1), abs=0.01)
+        ground = 100.0
+        for part in column.segments:
+            assert part.start + part.size == pytest.approx(ground, abs=0.01)
+            ground = part.start
         assert column.left >= 0
         assert column.left + column.width <= 100.01
     assert chart.days[-1].text == names[-1]
