@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser
 
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
 _ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -26,7 +28,9 @@ _ARGUMENTS = (
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """The system's Chromium: what playwright would download is another half of a gigabyte."""
+    path = next(filter(None, map(shutil.which, _NAMES)), None)
+    assert path is not None, f"no browser is installed: apt install chromium (looked for {', '.join(_NAMES)})"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(_ARGUMENTS))
+        browser = playwright.chromium.launch(executable_path=path, args=list(_ARGUMENTS))
         yield browser
         browser.close()
