@@ -25,7 +25,9 @@ _ARGUMENTS = (
 )
 
 
-@pytest.fixture(scope="session")
+# For this folder, and not for the session: while it runs, its event loop counts as running in this thread, and a test
+# elsewhere that starts its own would be refused.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """The system's Chromium: what playwright would download is another half of a gigabyte."""
     path = next(filter(None, map(shutil.which, _NAMES)), None)
