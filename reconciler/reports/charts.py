@@ -95,8 +95,11 @@ def waterfall(parts: Sequence[tuple[str, str, int]], whole: int) -> list[Bar]:
     return bars
 
 
-def column_chart(days: Sequence[str], series: Sequence[Sequence[int]]) -> ColumnChart:
-    """One list of amounts a series, one amount a day. What is below zero (more reversed than paid) is drawn as none."""
+def column_chart(days: Sequence[str], series: Sequence[Sequence[int]], tones: Sequence[str]) -> ColumnChart:
+    """One list of amounts and one tone a series, one amount a day.
+
+    What is below zero (more reversed than paid) is drawn as none.
+    """
     highest = max((sum(max(one[day], 0) for one in series) for day in range(len(days))), default=0)
     lines = _round_lines(highest)
     top = lines[-1] or 1
@@ -105,10 +108,10 @@ def column_chart(days: Sequence[str], series: Sequence[Sequence[int]]) -> Column
     columns = []
     for day in range(len(days)):
         below, segments = 0.0, []
-        for number, one in enumerate(series):
+        for tone, one in zip(tones, series, strict=True):
             size = 100 * max(one[day], 0) / top
             if size > 0:
-                segments.append(Segment(tone=f"series-{number + 1}", start=_near(100 - below - size), size=_near(size)))
+                segments.append(Segment(tone=tone, start=_near(100 - below - size), size=_near(size)))
             below += size
         left = slot * day + (slot - width) / 2
         columns.append(ColumnStack(number=day, left=_near(left), width=_near(width), segments=tuple(segments)))

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from reconciler.reports.charts import ColumnChart, column_chart, largest
+from reconciler.reports.charts import SERIES_MAX, ColumnChart, column_chart, largest
 
 _DAYS_MAX = 92
 """Columns of days that a chart holds; a longer time is told by months."""
@@ -33,11 +33,15 @@ class PaidDay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaidSeries:
-    """One currency. ``campaigns``: identity of each series in the chart's order; OTHERS stands for the rest."""
+    """One currency. ``campaigns``: identity of each series in the chart's order; OTHERS stands for the rest.
+
+    ``tones`` names their colours: that of OTHERS is the grey one, unless it stands for everybody.
+    """
 
     currency: str
     by_month: bool
     campaigns: tuple[str, ...]
+    tones: tuple[str, ...]
     campaign_minor: tuple[int, ...]
     chart: ColumnChart
     days: tuple[PaidDay, ...]
@@ -93,6 +97,10 @@ def _of_currency(currency: str, rows: Sequence[Mapping[str, Any]], first: date, 
         totals[str(row.get("campaign_id") or OTHERS)] += int(row["gross_minor"])
     named = largest(totals)
     campaigns = (*named, OTHERS) if len(named) < len(totals) else tuple(named)
+    tones = tuple(
+        f"series-{SERIES_MAX if campaign == OTHERS and named else number + 1}"
+        for number, campaign in enumerate(campaigns)
+    )
     cells: dict[tuple[str, str], int] = defaultdict(int)
     lines = {period: [0, 0, 0, 0, 0] for period in periods}
     for row in rows:
@@ -107,10 +115,12 @@ def _of_currency(currency: str, rows: Sequence[Mapping[str, Any]], first: date, 
         currency=currency,
         by_month=by_month,
         campaigns=campaigns,
+        tones=tones,
         campaign_minor=tuple(sum(cells[campaign, period] for period in periods) for campaign in campaigns),
         chart=column_chart(
             [_short(period) for period in periods],
             [[cells[campaign, period] for period in periods] for campaign in campaigns],
+            tones,
         ),
         days=told,
         total=_line("", [sum(lines[period][number] for period in periods) for number in range(5)]),

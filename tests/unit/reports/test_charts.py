@@ -47,7 +47,7 @@ def test_columns_stack_within_round_lines(series: list[list[int]], days: int) ->
     series = [(one * days)[:days] for one in series]
     names = [str(day) for day in range(days)]
 
-    chart = column_chart(names, series)
+    chart = column_chart(names, series, ["series-1"] * len(series))
 
     top = chart.amounts[-1][1]
     assert top >= max(sum(one[day] for one in series) for day in range(days))
@@ -55,6 +55,10 @@ def test_columns_stack_within_round_lines(series: list[list[int]], days: int) ->
     for day, column in enumerate(chart.columns):
         drawn = sum(one.size for one in column.segments)
         assert drawn == pytest.approx(100 * sum(one[day] for one in series) / (top or 1), abs=0.01)
+        ground = 100.0
+        for part in column.segments:
+            assert part.start + part.size == pytest.approx(ground, abs=0.01)
+            ground = part.start
         assert column.left >= 0
         assert column.left + column.width <= 100.01
     assert chart.days[-1].text == names[-1]
@@ -62,7 +66,9 @@ def test_columns_stack_within_round_lines(series: list[list[int]], days: int) ->
 
 
 def test_lines_are_round_amounts() -> None:
-    lines = [[line for _, line in column_chart(["x"], [[highest]]).amounts] for highest in (0, 3, 37_000, 110)]
+    lines = [
+        [line for _, line in column_chart(["x"], [[highest]], ["series-1"]).amounts] for highest in (0, 3, 37_000, 110)
+    ]
 
     assert lines == [[0], [0, 1, 2, 3], [0, 10_000, 20_000, 30_000, 40_000], [0, 50, 100, 150]]
 
@@ -89,6 +95,8 @@ def test_days_without_a_payment_are_days_too() -> None:
         ("2026-02-27", 5), ("2026-02-28", 0), ("2026-03-01", 0), ("2026-03-02", 7)
     ]  # fmt: skip
     assert (one.campaigns, one.campaign_minor) == (("a", OTHERS), (5, 7))
+    assert one.tones == ("series-1", "series-6")
+    assert paid_series([paid("2026-02-27", "", 5)])[0].tones == ("series-1",)
     assert (one.total.payouts, one.total.gross_minor, one.total.reversed_minor) == (2, 12, 2)
 
 

@@ -124,9 +124,10 @@ def test_each_break_stands_in_the_table_of_its_standing() -> None:
     begins = [words.index(title) for title in ("Open breaks 33", "Acknowledged 2", "Repaired by this check 5")]
 
     assert begins == sorted(begins)
+    ends = [*begins[1:], len(words)]
     for row in report.rows:
-        start = begins[["open", "acknowledged", "repaired"].index(row["status"])]
-        assert row["participation_id"] or row["campaign_id"] in words[start:]
+        number = ["open", "acknowledged", "repaired"].index(row["status"])
+        assert (row["participation_id"] or row["campaign_id"]) in words[begins[number] : ends[number]]
     assert "Acknowledged by Asha Rao : the brand confirmed the cut, ticket 4121" in words[begins[1] : begins[2]]
 
 
