@@ -9,7 +9,15 @@ from typing import Any
 
 import click
 
-from cli import commands, demo_command, explain_command, people_commands, reading_commands, verify_commands
+from cli import (
+    commands,
+    demo_command,
+    explain_command,
+    people_commands,
+    reading_commands,
+    stream_commands,
+    verify_commands,
+)
 from cli.daemon import run_daemon
 from cli.failing import exit_code_of
 from cli.session import Session
@@ -117,6 +125,11 @@ def holds() -> None:
 
 
 @app.group()
+def stream() -> None:
+    """The stream of MongoDB's changes."""
+
+
+@app.group()
 def ledger() -> None:
     """Read, prove and correct the ledger."""
 
@@ -133,6 +146,7 @@ _MEMBERS: tuple[tuple[click.Group, tuple[click.Command, ...]], ...] = (
         ),
     ),
     (holds, (people_commands.holds_list,)),
+    (stream, stream_commands.STREAM_COMMANDS),
     (app, (explain_command.explain_command, *people_commands.TOP_COMMANDS)),
 )
 for group, group_members in _MEMBERS:
