@@ -15,6 +15,7 @@ from cli import (
     explain_command,
     people_commands,
     reading_commands,
+    stream_commands,
     verify_commands,
     webhook_commands,
 )
@@ -125,6 +126,11 @@ def holds() -> None:
 
 
 @app.group()
+def stream() -> None:
+    """The stream of MongoDB's changes."""
+
+
+@app.group()
 def ledger() -> None:
     """Read, prove and correct the ledger."""
 
@@ -141,6 +147,7 @@ _MEMBERS: tuple[tuple[click.Group, tuple[click.Command, ...]], ...] = (
         ),
     ),
     (holds, (people_commands.holds_list,)),
+    (stream, stream_commands.STREAM_COMMANDS),
     (app, (explain_command.explain_command, *people_commands.TOP_COMMANDS, webhook_commands.webhooks)),
 )
 for group, group_members in _MEMBERS:

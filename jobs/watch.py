@@ -50,7 +50,7 @@ HOW_TO_GET_THE_PRIVILEGE = (
 HOW_TO_BE_UNDERSTOOD = (
     "MongoDB does not take what the watch asks of it. Is the server older than 4.2? The watch looks again by itself."
 )
-_REMEDIES = {
+REMEDIES = {
     FailureKind.UNSUPPORTED: HOW_TO_GET_A_REPLICA_SET,
     FailureKind.FORBIDDEN: HOW_TO_GET_THE_PRIVILEGE,
     FailureKind.REFUSED: HOW_TO_BE_UNDERSTOOD,
@@ -216,8 +216,8 @@ class Watch:
         if self._opened_s is not None and self._parts.clock_s() - self._opened_s >= self._parts.pace.healthy_s:
             self._failures = self._losses = 0
         why = f"{failure.reason}: {failure.detail}"
-        if failure.kind in _REMEDIES:
-            self._report.become(WatchState.DEGRADED_POLLING, why, how=_REMEDIES[failure.kind])
+        if failure.kind in REMEDIES:
+            self._report.become(WatchState.DEGRADED_POLLING, why, how=REMEDIES[failure.kind])
             return self._wait_for(self._parts.pace.recheck_s)
         if failure.kind is not FailureKind.TRANSIENT:
             self._losses += 1

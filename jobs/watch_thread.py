@@ -29,7 +29,6 @@ class _Attempt:
     def __init__(self, make: Callable[[Term], Watch], stopping: threading.Event) -> None:
         self.given_up = threading.Event()
         self.woken = threading.Event()
-        self.began_s = time.monotonic()
         self._stopping = stopping
         self._watch = make(self)
         self.thread = threading.Thread(target=self._loop, name="watch", daemon=True)
@@ -51,16 +50,26 @@ class _Attempt:
 class WatchThread:
     """Runs beside the daemon's workers. ``make`` makes a watch that asks whether it is over."""
 
-    def __init__(self, make: Callable[[Term], Watch], report: WatchReport, *, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        make: Callable[[Term], Watch],
+        report: WatchReport,
+        *,
+        stopping: threading.Event,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._make = make
         self._report = report
         self._stopping = stopping
+        self._clock_s = clock_s
+        self._began_s = 0.0
         self._attempt: _Attempt | None = None
         self._restarts = 0
         self._again_s = 0.0
 
     def start(self) -> None:
         """Begin to watch, as soon as this daemon leads."""
+        self._began_s = self._clock_s()
         self._attempt = _Attempt(self._make, self._stopping)
         self._attempt.thread.start()
 
@@ -76,13 +85,13 @@ class WatchThread:
             return
         is_alive = attempt.thread.is_alive()
         if is_alive and not self._report.is_overdue():
-            if time.monotonic() - attempt.began_s > SOUND_AFTER_S:
+            if self._clock_s() - self._began_s > SOUND_AFTER_S:
                 self._restarts = 0
             return
-        if time.monotonic() < self._again_s:
+        if self._clock_s() < self._again_s:
             return
         self._restarts += 1
-        self._again_s = time.monotonic() + RESTARTS.delay_s(self._restarts)
+        self._again_s = self._clock_s() + RESTARTS.delay_s(self._restarts)
         attempt.given_up.set()
         log.error(
             "the thread of the watch is replaced",

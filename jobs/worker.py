@@ -50,8 +50,10 @@ class Worker:
         stopping: threading.Event,
         on_broken: Callable[[InvariantBroken], None],
         on_death: Callable[[], None],
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spec = spec
+        self._clock_s = clock_s
         self._stopping = stopping
         self._on_broken = on_broken
         self._on_death = on_death
@@ -61,7 +63,7 @@ class Worker:
         self._failures = 0
         self._said_stuck = False
         self._said_overdue = False
-        self._began_s = time.monotonic()
+        self._began_s = clock_s()
 
     def start(self) -> None:
         """Begin to wait for wake-ups."""
@@ -93,7 +95,7 @@ class Worker:
     def watch_deadline(self) -> None:
         """Say once when a run takes longer than it may, on the monotonic clock: a clock step changes nothing."""
         busy_since = self._busy_since
-        busy_s = 0.0 if busy_since is None else time.monotonic() - busy_since
+        busy_s = 0.0 if busy_since is None else self._clock_s() - busy_since
         if busy_s > self.spec.deadline_s and not self._said_stuck:
             log.error(
                 "a run takes longer than it may", action="worker_stuck", worker=self.spec.name, busy_s=round(busy_s)
@@ -105,7 +107,7 @@ class Worker:
 
         A clock that is put back, or a scheduler that hangs, would otherwise stop the sweeps without a word.
         """
-        idle_s = 0.0 if self._busy_since is not None else time.monotonic() - self._began_s
+        idle_s = 0.0 if self._busy_since is not None else self._clock_s() - self._began_s
         is_overdue = idle_s > OVERDUE_INTERVALS * interval_s + OVERDUE_SLACK_S and not self._failures
         if is_overdue:
             if not self._said_overdue:
@@ -121,7 +123,7 @@ class Worker:
 
     def run_once(self) -> float | None:
         """One run; answers in how many seconds it has to be tried again, or None when it is done."""
-        self._busy_since = self._began_s = time.monotonic()
+        self._busy_since = self._began_s = self._clock_s()
         try:
             self.spec.step()
         except Outage as outage:

@@ -86,9 +86,8 @@ class ChangeStreams:
         """
         client = self._connected()
         try:
-            with pymongo.timeout(self._limits.open_max_s):
-                hello = client.admin.command("hello")
-                identities = self._collection_identities(client)
+            hello = client.admin.command("hello")
+            identities = self._collection_identities(client)
         except PyMongoError as error:
             self.close()
             return classify(error, has_token=False)
@@ -101,6 +100,7 @@ class ChangeStreams:
         token = None if position is None else json_util.loads(position.token)
         database = self._connected().get_database(self._database_name, read_preference=ReadPreference.PRIMARY)
         try:
+            # The server gives up too then: looking for the position may mean to read a whole oplog.
             with pymongo.timeout(self._limits.open_max_s):
                 stream = database.watch(
                     self._pipeline,

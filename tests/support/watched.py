@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -67,7 +68,7 @@ class Watched:
     @property
     def stream(self) -> Mapping[str, Any]:
         """The status board's section of the stream."""
-        return self.parts.status.snapshot()["stream"]
+        return defaultdict(lambda: None, self.parts.status.snapshot().get("stream", {}))
 
     def wait_streaming(self) -> None:
         """Until it watches, and the sweeps that its start asked for are done."""
