@@ -9,7 +9,17 @@ from typing import Any
 
 import click
 
-from cli import commands, demo_command, explain_command, people_commands, reading_commands, verify_commands
+from cli import (
+    break_commands,
+    commands,
+    demo_command,
+    explain_command,
+    people_commands,
+    reading_commands,
+    report_commands,
+    status_command,
+    verify_commands,
+)
 from cli.daemon import run_daemon
 from cli.failing import exit_code_of
 from cli.session import Session
@@ -112,6 +122,16 @@ def payouts() -> None:
 
 
 @app.group()
+def breaks() -> None:
+    """What checks found, and what people say about it."""
+
+
+@app.group()
+def report() -> None:
+    """Reports of earlier checks."""
+
+
+@app.group()
 def holds() -> None:
     """Payouts that wait."""
 
@@ -121,7 +141,7 @@ def ledger() -> None:
     """Read, prove and correct the ledger."""
 
 
-_MEMBERS: tuple[tuple[click.Group, tuple[click.Command, ...]], ...] = (
+_MEMBERS: tuple[tuple[click.Group, Sequence[click.Command]], ...] = (
     (payouts, (*reading_commands.PAYOUT_COMMANDS, *people_commands.PAYOUT_COMMANDS)),
     (
         ledger,
@@ -133,7 +153,9 @@ _MEMBERS: tuple[tuple[click.Group, tuple[click.Command, ...]], ...] = (
         ),
     ),
     (holds, (people_commands.holds_list,)),
-    (app, (explain_command.explain_command, *people_commands.TOP_COMMANDS)),
+    (breaks, break_commands.BREAK_COMMANDS),
+    (report, report_commands.REPORT_COMMANDS),
+    (app, (explain_command.explain_command, status_command.status, *people_commands.TOP_COMMANDS)),
 )
 for group, group_members in _MEMBERS:
     for member in group_members:

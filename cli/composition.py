@@ -62,6 +62,7 @@ class Parts:
     desk: Desk
     sweep: Sweep
     full_check: FullCheck
+    breaks: BreakBook
     housekeeping: Housekeeping
     status: StatusBoard
     metrics: Metrics
@@ -99,6 +100,7 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
         outbox=outbox, projection=projection, ledger=ledger, guard=guard, chunk_size=settings.projection.batch_size
     )
     runs = RunLog(engine)
+    book = BreakBook(engine)
     recorder = RunRecorder(runs=runs, clock=clock)
     stopping = threading.Event()
     return Parts(
@@ -142,11 +144,12 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
             guard=guard,
             recorder=recorder,
             reports=report_directory_of(settings),
-            book=BreakBook(engine),
+            book=book,
             config_fingerprint=settings.fingerprint(),
             page_size=settings.full_check.page_size,
             stopping=stopping,
         ),
+        breaks=book,
         housekeeping=Housekeeping(
             releases=treasury,
             refunds=Refunds(

@@ -43,6 +43,9 @@ BREAK_COLUMNS = (
 )
 _AMOUNTS = ("expected_minor", "actual_minor", "delta_minor")
 
+_LATEST = (".json", ".csv", ".html")
+"""Of these the newest report has a copy under a name that stays; whole lists of payouts are large."""
+
 Rendition = Callable[[Report, BinaryIO], object]
 """Writes a report in one format."""
 
@@ -76,7 +79,7 @@ class ReportDirectory:
             suffix: lambda file, render=render: render(report, file) for suffix, render in self._renditions.items()
         }
         # A check of one campaign says nothing of the others, so it does not stand for the newest whole one.
-        copies = [LATEST] if report.is_whole else []
+        copies = {f"{LATEST}{suffix}": suffix for suffix in writers if suffix in _LATEST} if report.is_whole else {}
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             publish(self._directory, report.report_id, writers, copies)
