@@ -10,11 +10,14 @@ from typing import Any
 import click
 
 from cli import (
+    break_commands,
     commands,
     demo_command,
     explain_command,
     people_commands,
     reading_commands,
+    report_commands,
+    status_command,
     stream_commands,
     verify_commands,
     webhook_commands,
@@ -121,6 +124,16 @@ def payouts() -> None:
 
 
 @app.group()
+def breaks() -> None:
+    """What checks found, and what people say about it."""
+
+
+@app.group()
+def report() -> None:
+    """Reports of earlier checks."""
+
+
+@app.group()
 def holds() -> None:
     """Payouts that wait."""
 
@@ -135,7 +148,7 @@ def ledger() -> None:
     """Read, prove and correct the ledger."""
 
 
-_MEMBERS: tuple[tuple[click.Group, tuple[click.Command, ...]], ...] = (
+_MEMBERS: tuple[tuple[click.Group, Sequence[click.Command]], ...] = (
     (payouts, (*reading_commands.PAYOUT_COMMANDS, *people_commands.PAYOUT_COMMANDS)),
     (
         ledger,
@@ -148,7 +161,17 @@ _MEMBERS: tuple[tuple[click.Group, tuple[click.Command, ...]], ...] = (
     ),
     (holds, (people_commands.holds_list,)),
     (stream, stream_commands.STREAM_COMMANDS),
-    (app, (explain_command.explain_command, *people_commands.TOP_COMMANDS, webhook_commands.webhooks)),
+    (breaks, break_commands.BREAK_COMMANDS),
+    (report, report_commands.REPORT_COMMANDS),
+    (
+        app,
+        (
+            explain_command.explain_command,
+            status_command.status,
+            *people_commands.TOP_COMMANDS,
+            webhook_commands.webhooks,
+        ),
+    ),
 )
 for group, group_members in _MEMBERS:
     for member in group_members:

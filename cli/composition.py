@@ -73,6 +73,7 @@ class Parts:
     desk: Desk
     sweep: Sweep
     full_check: FullCheck
+    breaks: BreakBook
     housekeeping: Housekeeping
     status: StatusBoard
     metrics: Metrics
@@ -129,6 +130,7 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
         recorded=bell.ring,
     )
     runs = RunLog(engine, events=events)
+    book = BreakBook(engine)
     recorder = RunRecorder(runs=runs, clock=clock)
     stopping = threading.Event()
     status, metrics = StatusBoard(), Metrics()
@@ -175,11 +177,12 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
             guard=guard,
             recorder=recorder,
             reports=report_directory_of(settings, engine),
-            book=BreakBook(engine),
+            book=book,
             config_fingerprint=settings.fingerprint(),
             page_size=settings.full_check.page_size,
             stopping=stopping,
         ),
+        breaks=book,
         housekeeping=Housekeeping(
             releases=treasury,
             refunds=Refunds(

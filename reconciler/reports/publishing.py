@@ -14,25 +14,24 @@ Write = Callable[[BinaryIO], object]
 """Writes one file's content."""
 
 
-def publish(directory: Path, stem: str, writers: Mapping[str, Write], copies: Mapping[str, Sequence[str]]) -> None:
-    """Write ``<stem><suffix>`` for each suffix of ``writers``; ``copies``: other stem → suffixes that it gets as well.
+def publish(directory: Path, stem: str, writers: Mapping[str, Write], copies: Mapping[str, str]) -> None:
+    """Write ``<stem><suffix>`` for each suffix of ``writers``. ``copies``: further name → of which suffix it is a copy.
 
     Everything is on disk before the first name changes, so a disk that fills up leaves all old files as they were. The
     moves themselves take no room; a file system knows no way to do several of them at once, so they come last and
     together, ``stem`` before its copies. Raises OSError, and leaves no temporary file then, and no part of ``stem``.
     """
     with ExitStack() as cleaning:
-        moves: list[tuple[Path, Path]] = []
+        originals: dict[str, tuple[Path, Path]] = {}
         for suffix, write in writers.items():
-            moves.append((_temporary(directory, f"{stem}{suffix}", write, cleaning), directory / f"{stem}{suffix}"))
-        originals = list(moves)
-        written_as = {suffix: written for suffix, (written, _) in zip(writers, originals, strict=True)}
-        for copy, suffixes in copies.items():
-            for suffix in suffixes:
-                written, name = written_as[suffix], f"{copy}{suffix}"
-                moves.append((_temporary(directory, name, _copying(written), cleaning), directory / name))
-        _move_whole(originals)
-        for written, path in moves[len(originals) :]:
+            name = f"{stem}{suffix}"
+            originals[suffix] = (_temporary(directory, name, write, cleaning), directory / name)
+        further = [
+            (_temporary(directory, name, _copying(originals[suffix][0]), cleaning), directory / name)
+            for name, suffix in copies.items()
+        ]
+        _move_whole(list(originals.values()))
+        for written, path in further:
             written.replace(path)
     _sync(directory)
 

@@ -41,14 +41,17 @@ class ReportShelf:
     def reports(self) -> dict[str, tuple[str, ...]]:
         """Report id → the suffixes of its files, the newest report first. Raises UsageError.
 
-        An id begins with the time, so the order of text is that of time.
+        An id begins with the time, so the order of text is that of time; within one second that of writing is.
         """
         found: dict[str, list[str]] = defaultdict(list)
+        written: dict[str, float] = defaultdict(float)
         for name in self._names():
             matched = _FILE.fullmatch(name)
             if matched:
                 found[matched[1]].append(matched[2])
-        return {report_id: tuple(sorted(found[report_id])) for report_id in sorted(found, reverse=True)}
+                written[matched[1]] = max(written[matched[1]], self._written_at(name))
+        newest_first = sorted(found, key=lambda one: (one.partition("-")[0], written[one]), reverse=True)
+        return {report_id: tuple(sorted(found[report_id])) for report_id in newest_first}
 
     def path(self, report_id: str, suffix: str) -> Path:
         """One file of a report, or of ``latest``; it may not exist. Raises UsageError on text that is no report's id.
@@ -91,7 +94,7 @@ class ReportShelf:
             if all(self._remove(f"{report_id}{suffix}") for suffix in in_order):
                 gone.append(report_id)
         for name in self._names():
-            if _TEMPORARY.fullmatch(name) and self._age_s(name) > _LEFT_BEHIND_S:
+            if _TEMPORARY.fullmatch(name) and time.time() - self._written_at(name) > _LEFT_BEHIND_S:
                 self._remove(name)
         return gone
 
@@ -117,8 +120,9 @@ class ReportShelf:
             return False
         return True
 
-    def _age_s(self, name: str) -> float:
+    def _written_at(self, name: str) -> float:
+        """Seconds since the epoch; of a file that has gone meanwhile, now: nobody has to remove it."""
         try:
-            return time.time() - (self._directory / name).stat().st_mtime
+            return (self._directory / name).stat().st_mtime
         except OSError:
-            return 0.0
+            return time.time()

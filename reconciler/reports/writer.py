@@ -44,7 +44,7 @@ class ReportDirectory:
         """
         writers = renditions(report, json_breaks_max=self._json_breaks_max, payouts=self._payouts)
         # A check of one campaign says nothing of the others, so it does not stand for the newest whole one.
-        copies = {LATEST: _OF_LATEST} if report.is_whole else {}
+        copies = {f"{LATEST}{suffix}": suffix for suffix in _OF_LATEST} if report.is_whole else {}
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             publish(self._directory, report.report_id, writers, copies)
