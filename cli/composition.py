@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from cli.check_parts import Shared, full_check_of
 from jobs.full_check import FullCheck
 from jobs.housekeeping import Housekeeping
 from jobs.projecting import Projector
@@ -29,13 +30,11 @@ from reconciler.ledger.journal import Fence, Journal, no_fence
 from reconciler.ledger.lookups import LedgerReader
 from reconciler.ledger.outbox import Outbox
 from reconciler.ledger.runs import RunLog, last_sequence, ledger_id
-from reconciler.ledger.verify import Verifier
 from reconciler.metrics import Metrics
 from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.facts import FactsReader
 from reconciler.mongo.ledger_state import LedgerState
 from reconciler.mongo.projection import Projection
-from reconciler.reports.writer import ReportDirectory
 from reconciler.status import StatusBoard
 
 
@@ -100,6 +99,7 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
     runs = RunLog(engine)
     recorder = RunRecorder(runs=runs, clock=clock)
     stopping = threading.Event()
+    status = StatusBoard()
     return Parts(
         settings=settings,
         clock=clock,
@@ -129,21 +129,23 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
             limits=SweepLimits(page_size=settings.sweep.page_size, deadline_s=settings.sweep.deadline_s),
             stopping=stopping,
         ),
-        full_check=FullCheck(
-            facts=facts,
-            ledger=ledger,
-            journal=journal,
-            outbox=outbox,
-            projection=projection,
-            projector=projector,
-            verifier=Verifier(engine),
-            policy=policy,
-            guard=guard,
-            recorder=recorder,
-            reports=ReportDirectory(settings.reports.directory, json_breaks_max=settings.reports.json_breaks_max),
-            config_fingerprint=settings.fingerprint(),
-            page_size=settings.full_check.page_size,
-            stopping=stopping,
+        full_check=full_check_of(
+            settings,
+            connection=connection,
+            engine=engine,
+            shared=Shared(
+                facts=facts,
+                ledger=ledger,
+                journal=journal,
+                outbox=outbox,
+                projection=projection,
+                projector=projector,
+                policy=policy,
+                guard=guard,
+                recorder=recorder,
+                status=status,
+                stopping=stopping,
+            ),
         ),
         housekeeping=Housekeeping(
             releases=treasury,
@@ -160,7 +162,7 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
             runs=runs,
             clock=clock,
         ),
-        status=StatusBoard(),
+        status=status,
         metrics=Metrics(),
     )
 
