@@ -286,10 +286,11 @@ class PageChecker:
         in_order: set[int] = set()
         if stale and not self.dry_run:
             self.outbox.again(list(stale))
-            checked.projected += self.projector.project(list(stale))
+            self.projector.project(list(stale))
             told_again = self.outbox.told(ids)
             still_stale = dict(self.projection.find_stale(told_again))
             in_order = {task.sequence for task in told_again} - still_stale.keys()
+            checked.projected += len(stale.keys() & in_order)
         by_sequence = {task.sequence: task for task in tasks}
         for sequence, what in stale.items():
             checked.breaks.append(
