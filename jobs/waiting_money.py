@@ -40,7 +40,7 @@ class MoneyInWaiting:
 
     def waiting(self, tally: Tally, now: datetime, campaign_id: str | None) -> tuple[Waiting, list[Break]]:
         """What accrued, what is held and what is stranded; the breaks name the last."""
-        terms, counters = self._campaigns(tally)
+        terms, titles, paid = self._campaigns(tally)
         accrued, breaks = [], list[Break]()
         totals: dict[str, Counter[str]] = {}
         for tagged, minor in tally.accrued_minor.most_common():
@@ -50,7 +50,7 @@ class MoneyInWaiting:
             accrued.append(
                 {
                     "campaign_id": campaign.campaign_id.value,
-                    "title": counters.get(tagged, ""),
+                    "title": titles.get(tagged, ""),
                     "currency": campaign.currency,
                     "participations": tally.accrued_count[tagged],
                     "accrued_minor": minor,
@@ -60,7 +60,7 @@ class MoneyInWaiting:
             found = stranded(
                 campaign,
                 accrued_minor=minor,
-                paid_minor=self.ledger.gross_paid_minor(campaign.campaign_id),
+                paid_minor=paid.get(tagged, 0),
                 policy=self.policy,
                 now=now,
             )
@@ -90,16 +90,19 @@ class MoneyInWaiting:
             breaks,
         )
 
-    def _campaigns(self, tally: Tally) -> tuple[dict[str, CampaignTerms], dict[str, str]]:
+    def _campaigns(self, tally: Tally) -> tuple[dict[str, CampaignTerms], dict[str, str], dict[str, int]]:
+        """Terms, titles and gross payments of the campaigns in which something accrued, by tagged identity."""
         terms: dict[str, CampaignTerms] = {}
         titles: dict[str, str] = {}
+        paid: dict[str, int] = {}
         wanted = sorted(tally.accrued_minor)
         for start in range(0, len(wanted), _CAMPAIGNS_A_PAGE):
             ids = [DocumentId.from_tagged(one) for one in wanted[start : start + _CAMPAIGNS_A_PAGE]]
             found = self.facts.campaigns(ids)
             terms |= {key: one for key, one in found.items() if isinstance(one, CampaignTerms)}
             titles |= {key: one.title for key, one in self.scan.counters(ids, {}).items()}
-        return terms, titles
+            paid |= self.reads.gross_paid(ids)
+        return terms, titles, paid
 
     def paid_by_day(self, now: datetime, campaign_id: str | None) -> list[Row]:
         """The last days in the reports' time zone; campaigns beyond the largest summed up under no identity."""

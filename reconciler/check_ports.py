@@ -280,6 +280,10 @@ class CheckReads(Protocol):
         """Funded campaigns by tagged identity, from ``after`` on."""
         ...
 
+    def gross_paid(self, campaign_ids: Sequence[DocumentId]) -> Mapping[str, int]:
+        """Campaign (tagged) → what was paid of it, fees included and reversals taken off, in minor units."""
+        ...
+
     def told_totals(self, campaign_ids: Sequence[DocumentId]) -> Mapping[DocumentId, tuple[int, str]]:
         """Campaign → net amount paid and currency, of those whose payouts were all told to MongoDB."""
         ...

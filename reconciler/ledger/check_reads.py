@@ -232,6 +232,14 @@ class CheckReads:
             for row in rows
         ]
 
+    def gross_paid(self, campaign_ids: Sequence[DocumentId]) -> dict[str, int]:
+        """Campaign (tagged) → what was paid of it, fees included and reversals taken off, in minor units."""
+        with reading(self._engine) as connection:
+            paid: dict[str, int] = {}
+            for (campaign, _), minor in _paid_of(connection, [one.tagged for one in campaign_ids]).items():
+                paid[campaign] = paid.get(campaign, 0) + minor
+            return paid
+
     def told_totals(self, campaign_ids: Sequence[DocumentId]) -> dict[DocumentId, tuple[int, str]]:
         """Campaign → net amount paid and currency, of those with no payout that MongoDB is still to be told of."""
         with reading(self._engine) as connection:
