@@ -15,7 +15,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from reconciler.domain.break_identity import break_id
 from reconciler.domain.break_memory import (
     ACKNOWLEDGE,
     RESOLVE,
@@ -148,7 +147,7 @@ def subject_of(identity: str) -> str:
 
 
 def _remembered(connection: Connection, found: Sequence[Break], check: CheckMark) -> Remembered:
-    identities = sorted({break_id(one) for one in found})
+    identities = sorted({one.break_id for one in found})
     is_concerned = _NOT_GONE | bulk.among(connection, breaks.c.break_id, identities)
     records = _records(connection, sa.select(breaks).where(is_concerned))
     return remember(found, {one.break_id: one for one in records}, last_decisions(connection), check)
