@@ -28,6 +28,7 @@ from reconciler.domain.batch import PostingRules
 from reconciler.domain.campaign import CampaignDefaults
 from reconciler.domain.decision import Policy, Rule, Scope
 from reconciler.domain.earnings import Overdelivery
+from reconciler.domain.events import EventType
 from reconciler.domain.money import parse_amount_minor
 from reconciler.ledger.break_book import BreakBook
 from reconciler.ledger.deliveries import Deliveries
