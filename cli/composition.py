@@ -32,7 +32,7 @@ from reconciler.ledger.escrows import Treasury
 from reconciler.ledger.journal import Fence, Journal, no_fence
 from reconciler.ledger.lookups import LedgerReader
 from reconciler.ledger.outbox import Outbox
-from reconciler.ledger.runs import RunLog, last_sequence, ledger_id
+from reconciler.ledger.runs import RunLog, ledger_position
 from reconciler.ledger.stream_positions import StreamPositions
 from reconciler.ledger.verify import Verifier
 from reconciler.metrics import Metrics
@@ -103,7 +103,7 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
     facts = FactsReader(connection, mapping, defaults, clock=clock)
     ledger = LedgerReader(engine)
     journal = Journal(engine, clock=clock, rules=posting_rules_of(settings), fence=fence)
-    guard = LedgerState(connection, mapping, identity=lambda: ledger_id(engine), sequence=lambda: last_sequence(engine))
+    guard = LedgerState(connection, mapping, position=lambda: ledger_position(engine))
     treasury = Treasury(engine, journal, clock=clock)
     outbox = Outbox(engine, clock=clock, blocked_retry=timedelta(seconds=settings.projection.blocked_retry_s))
     projection = Projection(connection, mapping, default_currency=payout.default_currency)

@@ -10,7 +10,16 @@ from sqlalchemy.engine import Engine
 
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.schema import chain_head, ledger_identity, runs
-from reconciler.ports import RunRecord
+from reconciler.ledger.together import Together
+from reconciler.ports import LedgerPosition, RunRecord
+
+_POSITION = Together(
+    lambda _: {
+        "position": sa.select(ledger_identity.c.ledger_id, chain_head.c.sequence).join_from(
+            ledger_identity, chain_head, sa.true()
+        )
+    }
+)
 
 
 class RunLog:
@@ -70,15 +79,8 @@ class RunLog:
         )
 
 
-def last_sequence(engine: Engine) -> int:
-    """The last entry's sequence; 0 in an empty ledger."""
+def ledger_position(engine: Engine) -> LedgerPosition:
+    """Which ledger this is, and how far it is."""
     with reading(engine) as connection:
-        found: int = connection.execute(sa.select(chain_head.c.sequence)).scalar_one()
-    return found
-
-
-def ledger_id(engine: Engine) -> str:
-    """The identity drawn when the ledger was created."""
-    with reading(engine) as connection:
-        found: str = connection.execute(sa.select(ledger_identity.c.ledger_id)).scalar_one()
-    return found
+        [row] = _POSITION.ask(connection, {})["position"]
+    return LedgerPosition(ledger_id=row.ledger_id, sequence=row.sequence)
