@@ -20,10 +20,14 @@ class LatestReportHistory:
         """Compare what was found with the newest report; ``is_whole`` makes no difference to it."""
         del is_whole
         before = self._reports.first_seen()
-        ids = {one.break_id for one in found}
+        identities = {_identity(one) for one in found}
         return Recognised(
-            seen={one: Seen(first_seen=before.get(one, now)) for one in ids},
-            new=len(ids - before.keys()),
-            carried=len(ids & before.keys()),
-            cleared=len(before.keys() - ids),
+            seen={one.break_id: Seen(first_seen=before.get(_identity(one), now)) for one in found},
+            new=len(identities - before.keys()),
+            carried=len(identities & before.keys()),
+            cleared=len(before.keys() - identities),
         )
+
+
+def _identity(found: Break) -> tuple[str, str, str, str]:
+    return found.kind.value, found.reason, found.participation_id, found.campaign_id

@@ -14,7 +14,7 @@ import pandas as pd
 
 from reconciler.errors import UsageError
 from reconciler.reports.model import Report
-from reconciler.reports.tables import guarded
+from reconciler.reports.tables import guarded, unguarded
 
 BREAK_COLUMNS = (
     "kind",
@@ -38,6 +38,9 @@ BREAK_COLUMNS = (
     "acknowledged_reason",
 )
 _AMOUNTS = ("expected_minor", "actual_minor", "delta_minor")
+
+BreakIdentity = tuple[str, str, str, str]
+"""(kind, reason, participation, campaign): what makes it the same break in two checks."""
 
 
 class ReportDirectory:
@@ -78,17 +81,18 @@ class ReportDirectory:
             raise UsageError(f"the report cannot be written to {self._directory}: {error.strerror}") from error
         return path
 
-    def first_seen(self) -> dict[str, datetime]:
-        """Break id → when a break of the newest report was first seen; nothing when there is no readable report."""
+    def first_seen(self) -> dict[BreakIdentity, datetime]:
+        """When each break of the newest report was first seen; nothing when there is no readable report."""
         path = self._directory / "latest.csv"
         if not path.exists():
             return {}
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
         if not set(BREAK_COLUMNS) <= set(frame.columns):
             return {}
+        columns = ["kind", "reason", "participation_id", "campaign_id", "first_seen"]
         return {
-            break_id: datetime.fromisoformat(seen)
-            for break_id, seen in frame[["break_id", "first_seen"]].itertuples(index=False)
+            (kind, reason, unguarded(participation), unguarded(campaign)): datetime.fromisoformat(seen)
+            for kind, reason, participation, campaign, seen in frame[columns].itertuples(index=False)
         }
 
 
