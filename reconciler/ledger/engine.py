@@ -14,7 +14,17 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from reconciler.errors import InvariantBroken, Outage
 
-__all__ = ["Engine", "masked_url", "open_engine", "reading", "rehearsing", "rows_as_dicts", "translated", "writing"]
+__all__ = [
+    "Engine",
+    "asking",
+    "masked_url",
+    "open_engine",
+    "reading",
+    "rehearsing",
+    "rows_as_dicts",
+    "translated",
+    "writing",
+]
 
 BUSY_TIMEOUT_MS = 15_000
 """How long a SQLite writer waits for another one; a batch takes milliseconds."""
@@ -32,6 +42,8 @@ def open_engine(url: str) -> Engine:
     return sa.create_engine(
         parsed.set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,
+        # The same few connections again and again: their statements are prepared already.
+        pool_use_lifo=True,
         pool_size=5,
         max_overflow=10,
         isolation_level="READ COMMITTED",
@@ -94,6 +106,17 @@ def reading(engine: Engine) -> Iterator[Connection]:
             connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         with connection.begin():
             yield connection
+
+
+@contextmanager
+def asking(engine: Engine) -> Iterator[Connection]:
+    """For one statement, which is a snapshot by itself: PostgreSQL is spared the transaction around it."""
+    if engine.dialect.name != "postgresql":
+        with reading(engine) as connection:
+            yield connection
+        return
+    with translated(), engine.connect() as connection:
+        yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from reconciler.ledger.engine import reading, writing
+from reconciler.ledger.engine import asking, reading, writing
 from reconciler.ledger.schema import chain_head, ledger_identity, runs
 from reconciler.ledger.together import Together
 from reconciler.ports import LedgerPosition, RunRecord
@@ -81,6 +81,6 @@ class RunLog:
 
 def ledger_position(engine: Engine) -> LedgerPosition:
     """Which ledger this is, and how far it is."""
-    with reading(engine) as connection:
+    with asking(engine) as connection:
         [row] = _POSITION.ask(connection, {})["position"]
     return LedgerPosition(ledger_id=row.ledger_id, sequence=row.sequence)
