@@ -277,7 +277,9 @@ class _Work:
                 check.status.record(SECTION, done=total.scanned, expected=max(expected, total.scanned))
         total.add(partitions.check_text_identities(scope))
         last = partitions.check_waiting(total.waiting, self._stamp)
-        self.waiting, total.waiting = last.waiting, {}
+        # A check of one campaign says nothing of who waits in the others.
+        others = scope.earlier if options.campaign_id is not None else {}
+        self.waiting, total.waiting = {**others, **last.waiting}, {}
         total.add(last)
 
     def _go_on_from(self, done: list[DonePartition]) -> tuple[int, DocumentId | None]:
