@@ -348,6 +348,8 @@ class _Work:
     def _freeze_pools(self, freezer: PoolFreezer) -> list[Break]:
         """Freeze what is due as a whole; the breaks say which campaigns cannot be settled, and why."""
         waiting: list[tuple[CampaignTerms, PoolNotDue]] = []
+        if not self._check.policy.has_pools:
+            return []
         for page in self._check.facts.paying_campaigns():
             terms = [campaign for campaign in page if isinstance(campaign, CampaignTerms)]
             waiting += freezer.freeze_due(terms, self._stamp).waiting
