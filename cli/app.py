@@ -9,7 +9,15 @@ from typing import Any
 
 import click
 
-from cli import commands, demo_command, explain_command, people_commands, reading_commands, verify_commands
+from cli import (
+    api_commands,
+    commands,
+    demo_command,
+    explain_command,
+    people_commands,
+    reading_commands,
+    verify_commands,
+)
 from cli.daemon import run_daemon
 from cli.failing import exit_code_of
 from cli.session import Session
@@ -133,7 +141,7 @@ _MEMBERS: tuple[tuple[click.Group, tuple[click.Command, ...]], ...] = (
         ),
     ),
     (holds, (people_commands.holds_list,)),
-    (app, (explain_command.explain_command, *people_commands.TOP_COMMANDS)),
+    (app, (explain_command.explain_command, *people_commands.TOP_COMMANDS, api_commands.apikey)),
 )
 for group, group_members in _MEMBERS:
     for member in group_members:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from cli.composition import Parts, parts_of
 from jobs.daemon import Daemon
 from jobs.full_check import new_report_id
 from jobs.leading import LeaseKeeper
+from reconciler import VERSION
 from reconciler.errors import ConfigError
 from reconciler.ledger.check_requests import CheckRequests
 from reconciler.status import Liveness
@@ -67,6 +69,7 @@ def app_of(own: Parts, parts: Parts, daemon: Daemon, keeper: LeaseKeeper, livene
     from reconciler.api.context import ApiContext  # noqa: PLC0415
 
     settings = parts.settings
+    parts.metrics.build_info.labels(version=VERSION, python=platform.python_version()).set(1)
     wake_sweep, wake_housekeeping = daemon.waker("sweep"), daemon.waker("housekeeping")
 
     def wake_payers() -> None:
