@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cli import payout_view
+from cli.break_commands import COLUMNS, break_row
 from cli.commands import halting
 from cli.composition import Parts
 from cli.explain_command import document, tell
@@ -21,12 +23,15 @@ from cli.identities import identities_of, streamer_forms, tagged_forms
 from cli.people_commands import hold_row
 from jobs.settlement import facts_of
 from reconciler.api.context import CheckTicket, Document, PayoutQuery
+from reconciler.domain.break_memory import BreakStatus
 from reconciler.domain.campaign import CampaignTerms
 from reconciler.domain.decision import Due, decide
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.money import format_minor
 from reconciler.domain.participation import Participation
 from reconciler.errors import UsageError
+from reconciler.ledger.break_book import BreakFilter
+from reconciler.ledger.break_desk import BreakDesk
 from reconciler.ledger.check_requests import CheckRequest, CheckRequests
 from reconciler.ledger.desk import Signature
 from reconciler.ledger.engine import reading
@@ -36,6 +41,7 @@ from reconciler.ledger.migrate import require_current
 from reconciler.ledger.payout_list import PayoutFilter, Status, payout_lines, payouts_of
 from reconciler.ledger.reading import Period
 from reconciler.ports import FactsPage, Triggers
+from reconciler.reports.payout_rows import PAYOUT_COLUMNS
 from reconciler.reports.tables import record, utc_text
 
 _REPORT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
@@ -68,7 +74,7 @@ class LedgerBooks:
         except UsageError:
             return []
         lines = payout_lines(self.parts.engine, chosen)
-        return [record(line, payout_view.LIST_COLUMNS) for line in lines]
+        return [record(line, PAYOUT_COLUMNS) for line in lines]
 
     def payout(self, key: str) -> list[Document]:
         """All about the payouts that a key or a participation's identity names."""
@@ -137,11 +143,10 @@ class LedgerBooks:
 
 @dataclass(frozen=True, slots=True)
 class CampaignFacts:
-    """Campaigns as MongoDB and the ledger have them. ``triggers`` None: the next sweep finds it anyway."""
+    """Campaigns as MongoDB and the ledger have them. ``triggers`` take hints while this daemon leads."""
 
     parts: Parts
-    triggers: Triggers | None
-    wake_sweep: Callable[[], None]
+    triggers: Triggers
 
     def completion(self, campaign_id: str) -> Document | None:
         """How far a campaign is; by one snapshot of its participations."""
@@ -176,10 +181,7 @@ class CampaignFacts:
         identity = self._known(campaign_id)
         if identity is None:
             return False
-        if self.triggers is not None:
-            self.triggers.campaign(identity)
-        else:
-            self.wake_sweep()
+        self.triggers.campaign(identity)
         return True
 
     def _known(self, text: str) -> DocumentId | None:
@@ -251,6 +253,25 @@ class PeopleDesk:
             result = decide_now()
         self.wake()
         return result
+
+
+@dataclass(frozen=True, slots=True)
+class BreakFile:
+    """Breaks that checks found and that are not gone, and what people say of them."""
+
+    parts: Parts
+
+    def open_breaks(self, limit: int) -> list[Document]:
+        """Open breaks, the gravest and oldest first."""
+        lines = self.parts.breaks.lines(BreakFilter(status=BreakStatus.OPEN))
+        now = self.parts.clock()
+        return [record(break_row(line, now), COLUMNS) for line in lines[:limit]]
+
+    def acknowledge(self, break_id: str, by: str, reason: str) -> str:
+        """Say that a break is known. No money moves, so MongoDB may be away."""
+        desk = BreakDesk(self.parts.journal, run_id=str(uuid.uuid4()))
+        desk.acknowledge([break_id], Signature(by=by, reason=reason))
+        return "acknowledged"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,17 @@ import click
 
 from cli import (
     api_commands,
+    break_commands,
     commands,
     demo_command,
     explain_command,
     people_commands,
     reading_commands,
+    report_commands,
+    status_command,
+    stream_commands,
     verify_commands,
+    webhook_commands,
 )
 from cli.daemon import run_daemon
 from cli.failing import exit_code_of
@@ -120,8 +125,23 @@ def payouts() -> None:
 
 
 @app.group()
+def breaks() -> None:
+    """What checks found, and what people say about it."""
+
+
+@app.group()
+def report() -> None:
+    """Reports of earlier checks."""
+
+
+@app.group()
 def holds() -> None:
     """Payouts that wait."""
+
+
+@app.group()
+def stream() -> None:
+    """The stream of MongoDB's changes."""
 
 
 @app.group()
@@ -129,7 +149,7 @@ def ledger() -> None:
     """Read, prove and correct the ledger."""
 
 
-_MEMBERS: tuple[tuple[click.Group, tuple[click.Command, ...]], ...] = (
+_MEMBERS: tuple[tuple[click.Group, Sequence[click.Command]], ...] = (
     (payouts, (*reading_commands.PAYOUT_COMMANDS, *people_commands.PAYOUT_COMMANDS)),
     (
         ledger,
@@ -141,7 +161,19 @@ _MEMBERS: tuple[tuple[click.Group, tuple[click.Command, ...]], ...] = (
         ),
     ),
     (holds, (people_commands.holds_list,)),
-    (app, (explain_command.explain_command, *people_commands.TOP_COMMANDS, api_commands.apikey)),
+    (stream, stream_commands.STREAM_COMMANDS),
+    (breaks, break_commands.BREAK_COMMANDS),
+    (report, report_commands.REPORT_COMMANDS),
+    (
+        app,
+        (
+            explain_command.explain_command,
+            status_command.status,
+            *people_commands.TOP_COMMANDS,
+            webhook_commands.webhooks,
+            api_commands.apikey,
+        ),
+    ),
 )
 for group, group_members in _MEMBERS:
     for member in group_members:

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 import yaml
 
-from cli import render
+from cli import render, report_view
 from cli.composition import Parts, parts_of
 from cli.session import Session
 from cli.waiting import wait_for_ledger
@@ -50,6 +50,7 @@ def check(session: Session, settings: Settings, *, dry_run: bool, campaign_id: s
             trigger="full_check",
             dry_run=dry_run or is_halted or not settings.payout.enabled,
             campaign_id=campaign_id,
+            remembers=not dry_run,
         )
         with halting(parts), render.progress("Checking participations") as progress:
             report, path = parts.full_check.step(options, progress)
@@ -57,7 +58,7 @@ def check(session: Session, settings: Settings, *, dry_run: bool, campaign_id: s
     if session.as_json:
         print_json(report.as_json(settings.reports.json_breaks_max))
     else:
-        render.report(report, path)
+        report_view.show_report(report.as_json(len(report.sightings)), path)
     return ExitCode.HALTED if is_halted else report.exit_code
 
 

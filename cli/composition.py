@@ -9,11 +9,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from cli.check_parts import Shared, full_check_of
+from cli.watching import LiveParts, live_parts
+from jobs.delivering import Bell
 from jobs.full_check import FullCheck
+from jobs.hints import Hints
 from jobs.housekeeping import Housekeeping
+from jobs.measuring import Measuring
 from jobs.projecting import Projector
 from jobs.refunds import Refunds
+from jobs.releasing import KeyReleases
 from jobs.running import RunRecorder
+from jobs.settlement import Settler
 from jobs.sweep import Sweep, SweepLimits
 from reconciler.clock import Clock, utc_now
 from reconciler.config import Settings
@@ -21,21 +28,24 @@ from reconciler.domain.batch import PostingRules
 from reconciler.domain.campaign import CampaignDefaults
 from reconciler.domain.decision import Policy, Rule, Scope
 from reconciler.domain.earnings import Overdelivery
+from reconciler.domain.events import EventType
 from reconciler.domain.money import parse_amount_minor
+from reconciler.ledger.break_book import BreakBook
+from reconciler.ledger.deliveries import Deliveries
 from reconciler.ledger.desk import Desk
 from reconciler.ledger.engine import Engine, open_engine
 from reconciler.ledger.escrows import Treasury
+from reconciler.ledger.events import EventLog
 from reconciler.ledger.journal import Fence, Journal, no_fence
 from reconciler.ledger.lookups import LedgerReader
 from reconciler.ledger.outbox import Outbox
 from reconciler.ledger.runs import RunLog, last_sequence, ledger_id
-from reconciler.ledger.verify import Verifier
+from reconciler.ledger.stream_positions import StreamPositions
 from reconciler.metrics import Metrics
 from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.facts import FactsReader
 from reconciler.mongo.ledger_state import LedgerState
 from reconciler.mongo.projection import Projection
-from reconciler.reports.writer import ReportDirectory
 from reconciler.status import StatusBoard
 
 
@@ -61,9 +71,20 @@ class Parts:
     desk: Desk
     sweep: Sweep
     full_check: FullCheck
+    breaks: BreakBook
     housekeeping: Housekeeping
     status: StatusBoard
     metrics: Metrics
+    measuring: Measuring
+    live: LiveParts
+    positions: StreamPositions
+    deliveries: Deliveries
+    bell: Bell
+
+    @property
+    def triggers(self) -> Hints:
+        """Where hints go that something may be due."""
+        return self.live.triggers
 
 
 @contextmanager
@@ -92,14 +113,27 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
     journal = Journal(engine, clock=clock, rules=posting_rules_of(settings), fence=fence)
     guard = LedgerState(connection, mapping, identity=lambda: ledger_id(engine), sequence=lambda: last_sequence(engine))
     treasury = Treasury(engine, journal, clock=clock)
-    outbox = Outbox(engine, clock=clock, blocked_retry=timedelta(seconds=settings.projection.blocked_retry_s))
+    events = EventLog(engine, clock=clock, subscriptions=subscriptions_of(settings))
+    bell = Bell()
+    outbox = Outbox(
+        engine, clock=clock, blocked_retry=timedelta(seconds=settings.projection.blocked_retry_s), events=events
+    )
     projection = Projection(connection, mapping, default_currency=payout.default_currency)
     projector = Projector(
-        outbox=outbox, projection=projection, ledger=ledger, guard=guard, chunk_size=settings.projection.batch_size
+        outbox=outbox,
+        projection=projection,
+        ledger=ledger,
+        guard=guard,
+        chunk_size=settings.projection.batch_size,
+        recorded=bell.ring,
     )
-    runs = RunLog(engine)
+    runs = RunLog(engine, events=events)
+    book = BreakBook(engine)
     recorder = RunRecorder(runs=runs, clock=clock)
     stopping = threading.Event()
+    status, metrics = StatusBoard(), Metrics()
+    measuring = Measuring(metrics=metrics, status=status, clock=clock)
+    settler = Settler(facts=facts, ledger=ledger, poster=journal, projector=projector, policy=policy, guard=guard)
     return Parts(
         settings=settings,
         clock=clock,
@@ -129,22 +163,26 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
             limits=SweepLimits(page_size=settings.sweep.page_size, deadline_s=settings.sweep.deadline_s),
             stopping=stopping,
         ),
-        full_check=FullCheck(
-            facts=facts,
-            ledger=ledger,
-            journal=journal,
-            outbox=outbox,
-            projection=projection,
-            projector=projector,
-            verifier=Verifier(engine),
-            policy=policy,
-            guard=guard,
-            recorder=recorder,
-            reports=ReportDirectory(settings.reports.directory, json_breaks_max=settings.reports.json_breaks_max),
-            config_fingerprint=settings.fingerprint(),
-            page_size=settings.full_check.page_size,
-            stopping=stopping,
+        full_check=full_check_of(
+            settings,
+            connection=connection,
+            engine=engine,
+            shared=Shared(
+                facts=facts,
+                ledger=ledger,
+                journal=journal,
+                outbox=outbox,
+                projection=projection,
+                projector=projector,
+                policy=policy,
+                guard=guard,
+                recorder=recorder,
+                status=status,
+                book=book,
+                stopping=stopping,
+            ),
         ),
+        breaks=book,
         housekeeping=Housekeeping(
             releases=treasury,
             refunds=Refunds(
@@ -156,13 +194,23 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
                 grace=timedelta(days=payout.refund_grace_days),
             ),
             projector=projector,
-            gkeys=projection,
+            gkeys=KeyReleases(keys=projection, events=events),
             runs=runs,
             clock=clock,
         ),
-        status=StatusBoard(),
-        metrics=Metrics(),
+        status=status,
+        metrics=metrics,
+        measuring=measuring,
+        live=live_parts(settings, settler, measuring, stopping),
+        positions=StreamPositions(engine, clock=clock, fence=fence),
+        deliveries=Deliveries(engine, clock=clock, fence=fence),
+        bell=bell,
     )
+
+
+def subscriptions_of(settings: Settings) -> dict[str, frozenset[EventType]]:
+    """Endpoint → the types of events that it wants."""
+    return {endpoint.name: frozenset(endpoint.events) for endpoint in settings.webhooks.endpoints}
 
 
 def policy_of(settings: Settings) -> Policy:

@@ -18,7 +18,9 @@ from cli.commands import keep_halt, prepare
 from cli.composition import Parts, parts_of
 from cli.failing import UNEXPECTED
 from cli.serving import check_requests_of, serving
-from jobs.daemon import Daemon, Job, stop_on_signals
+from cli.watching import listen, watch_thread
+from cli.webhooks import delivery_jobs, require_sending
+from jobs.daemon import Daemon, DaemonEnd, Job, stop_on_signals
 from jobs.full_check import CheckOptions, Progress
 from jobs.halting import Halt
 from jobs.leading import LeaseKeeper
@@ -35,23 +37,32 @@ log = structlog.get_logger(__name__)
 
 def run_daemon(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT. A database that is away at the start is waited for like one that goes away later."""
-    with _lease_of(settings) as lease, parts_of(settings, fence=lease.fence) as parts:
+    require_sending(settings)
+    with lease_of(settings) as lease, parts_of(settings, fence=lease.fence) as parts:
         stop_on_signals(parts.stopping, end_at_once)
         if not _prepared(parts):
             _end_process(ExitCode.CLEAN)
-        halt = Halt(parts.desk)
-        keeper = LeaseKeeper(lease, ttl_s=settings.sweep.lease_ttl_s, stopping=parts.stopping)
-        daemon = Daemon(jobs_of(parts, halt), stopping=parts.stopping, halt=halt, clock=parts.clock, keeper=keeper)
-        with serving(parts, daemon, keeper) as served:
-            end = daemon.run()
+        end, is_left_behind = run_until_stopped(parts, lease)
         code = UNEXPECTED if end.by_defect else int(ExitCode.CLEAN)
-        if not end.in_time or served.is_left_behind:
+        if not end.in_time or is_left_behind:
             _end_process(code)
     return code
 
 
+def run_until_stopped(parts: Parts, lease: Lease) -> tuple[DaemonEnd, bool]:
+    """Run everything that the daemon does, until ``parts.stopping`` is set; and whether a request was left behind."""
+    halt = Halt(parts.desk)
+    keeper = LeaseKeeper(lease, ttl_s=parts.settings.sweep.lease_ttl_s, stopping=parts.stopping)
+    daemon = Daemon(jobs_of(parts, halt), stopping=parts.stopping, halt=halt, clock=parts.clock, keeper=keeper)
+    listen(parts, keeper, daemon.waker("live"), daemon.waker("sweep"))
+    watch = watch_thread(parts, parts.positions, keeper, daemon.waker("sweep"))
+    with serving(parts, daemon, keeper) as served:
+        end = daemon.run([] if watch is None else [watch])
+    return end, served.is_left_behind
+
+
 @contextmanager
-def _lease_of(settings: Settings) -> Iterator[Lease]:
+def lease_of(settings: Settings) -> Iterator[Lease]:
     """The lease on paying, with connections of its own: a renewal must not queue behind the workers."""
     engine = open_engine(settings.ledger.url.get_secret_value())
     # The host and process for people who look; the rest, because both may come again.
@@ -68,18 +79,24 @@ def jobs_of(parts: Parts, halt: Halt) -> list[Job]:
 
     def sweep() -> None:
         if not halt.is_on():
-            parts.sweep.step("sweep", dry_run=not settings.payout.enabled)
-            parts.status.record("sweep", last_finished_at=parts.clock())
+            with parts.measuring.sweep() as done:
+                done.append(parts.sweep.step("sweep", dry_run=not settings.payout.enabled))
 
-    def check(report_id: str, trigger: str, progress: Progress) -> str:
-        options = CheckOptions(
-            trigger=trigger, report_id=report_id, dry_run=halt.is_on() or not settings.payout.enabled
-        )
+    def live() -> None:
+        if settings.payout.enabled and not halt.is_on():
+            parts.live.settler.run()
+        else:
+            # Nothing may be paid now. Whoever is due is found by the first sweep that may pay.
+            parts.live.queue.clear()
+
+    def check(report_id: str, progress: Progress) -> str:
+        dry_run = halt.is_on() or not settings.payout.enabled
+        options = CheckOptions(trigger="full_check", report_id=report_id, dry_run=dry_run)
         report, _ = parts.full_check.step(options, progress)
         keep_halt(parts, report)
         return report.verdict
 
-    checks = RequestedChecks(check_requests_of(parts), check, status=parts.status, clock=parts.clock)
+    checks = RequestedChecks(check_requests_of(parts), check)
 
     def housekeeping() -> None:
         parts.housekeeping.step(moves_money=settings.payout.enabled and not halt.is_on())
@@ -88,6 +105,11 @@ def jobs_of(parts: Parts, halt: Halt) -> list[Job]:
         Job(
             worker=WorkerSpec(name="sweep", step=sweep, deadline_s=settings.sweep.deadline_s),
             interval_s=settings.sweep.interval_s,
+        ),
+        Job(
+            worker=WorkerSpec(
+                name="live", step=live, deadline_s=settings.sweep.deadline_s, again_in_s=parts.live.queue.next_in_s
+            )
         ),
         Job(
             worker=WorkerSpec(name="full_check", step=checks.scheduled, deadline_s=6 * settings.sweep.deadline_s),
@@ -101,6 +123,7 @@ def jobs_of(parts: Parts, halt: Halt) -> list[Job]:
             worker=WorkerSpec(name="housekeeping", step=housekeeping, deadline_s=settings.sweep.deadline_s),
             interval_s=settings.housekeeping.interval_s,
         ),
+        *delivery_jobs(parts),
     ]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cli import render
+from cli import render, report_view
 from cli.commands import prepare
 from cli.composition import Parts, parts_of
 from cli.daemon import run_daemon
@@ -74,7 +74,7 @@ def _show(settings: Settings, sample: Sample, *, live: bool) -> ExitCode:
         second = _sweep(parts, "The second sweep finds nobody left to pay:")
         _say("The full check compares every participation with the ledger and with what MongoDB shows:")
         report, path = parts.full_check.step(CheckOptions(trigger="demo"))
-        render.report(report, path)
+        report_view.show_report(report.as_json(len(report.sightings)), path)
         wrong = [*_wrong_payments(first, second, sample), *_wrong_breaks(report, sample, parts)]
     _say_next(settings, report)
     if wrong:
@@ -151,7 +151,7 @@ def _expected_breaks(sample: Sample, parts: Parts) -> Iterable[tuple[str, str]]:
 def _say_next(settings: Settings, report: Report) -> None:
     reports = settings.reports.directory
     _say(
-        f"The report lies in {reports / 'latest.json'} and {reports / 'latest.csv'} ({report.report_id}).\n"
+        f"The report lies in {reports}: open {reports / 'latest.html'} in a browser ({report.report_id}).\n"
         "Next: read docs/operations.md, try `make live`, or point MONGODB_URI and LEDGER_URL at your own databases\n"
         "and run `.venv/bin/python run.py --once --dry-run`."
     )

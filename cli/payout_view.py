@@ -12,36 +12,9 @@ from reconciler.domain.money import format_minor
 from reconciler.domain.recomputation import FrozenPool, StoredPayout
 from reconciler.ledger.history import DecisionMade, EffectState, EntryPosted, HoldStep, ParticipationHistory
 from reconciler.ledger.payout_list import PayoutLine
+from reconciler.reports.payout_rows import PAYOUT_COLUMNS
 from reconciler.reports.tables import Column, Columns, Kind, record, utc_text
 
-LIST_COLUMNS: Columns = (
-    Column("created_at", Kind.TIME),
-    Column("status"),
-    Column("projection"),
-    Column("currency", shown=False),
-    Column("amount_minor", Kind.AMOUNT),
-    Column("fee_minor", Kind.AMOUNT),
-    Column("gross_minor", Kind.AMOUNT, shown=False),
-    Column("participation_id", Kind.IDENTITY),
-    Column("campaign_id", Kind.IDENTITY),
-    Column("streamer_id"),
-    Column("brand_id", Kind.IDENTITY, shown=False),
-    Column("impressions", Kind.COUNT),
-    Column("target", Kind.COUNT),
-    Column("rule", shown=False),
-    Column("trigger"),
-    Column("kind", shown=False),
-    Column("n", Kind.COUNT, shown=False),
-    Column("payout_key", shown=False),
-    Column("reverses", shown=False),
-    Column("settlement_key", shown=False),
-    Column("release_at", Kind.TIME, shown=False),
-    Column("released_at", Kind.TIME, shown=False),
-    Column("reversed_at", Kind.TIME, shown=False),
-    Column("told_at", Kind.TIME, shown=False),
-    Column("run_id", shown=False),
-    Column("sequence", Kind.COUNT, shown=False),
-)
 FACT_COLUMNS: Columns = (
     Column("payment_type"),
     Column("rate"),
@@ -60,7 +33,7 @@ def document(line: PayoutLine, history: ParticipationHistory) -> dict[str, Any]:
     stored = _stored(line, history)
     pool = (history.pools or {}).get(line.settlement_key or "")
     return {
-        **record(line, LIST_COLUMNS),
+        **record(line, PAYOUT_COLUMNS),
         **record(stored, FACT_COLUMNS),
         "entries": [entry_document(one) for one in _entries_of(line, history)],
         "settlement_line": None if pool is None else settlement_document(pool, line.participation_id),
@@ -71,7 +44,7 @@ def document(line: PayoutLine, history: ParticipationHistory) -> dict[str, Any]:
 
 def show(line: PayoutLine, history: ParticipationHistory, zone: ZoneInfo) -> None:
     """All about one payout for a person."""
-    rows = [*zip([one.heading for one in LIST_COLUMNS], texts_of(line, LIST_COLUMNS, zone), strict=True)]
+    rows = [*zip([one.heading for one in PAYOUT_COLUMNS], texts_of(line, PAYOUT_COLUMNS, zone), strict=True)]
     rows += zip(
         [one.heading for one in FACT_COLUMNS], texts_of(_stored(line, history), FACT_COLUMNS, zone), strict=True
     )

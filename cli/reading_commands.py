@@ -5,32 +5,30 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
-from zoneinfo import ZoneInfo
 
 import click
 
 from cli import payout_view, render, statement_view
+from cli.books import chosen_format, open_books, zone_of
 from cli.commands import print_json
-from cli.composition import Parts, parts_of
+from cli.composition import Parts
 from cli.identities import identities_of, streamer_forms, tagged_forms
 from cli.people_commands import as_json_option
 from cli.periods import DATE_HELP, moment, period_of
 from cli.session import Session
 from cli.tables import local_time, show_table
-from cli.waiting import wait_for_ledger
 from reconciler.domain import accounts
 from reconciler.domain.money import format_minor, minor_digits
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
 from reconciler.ledger.brand_statement import brand_statement
 from reconciler.ledger.history import participation_history
-from reconciler.ledger.migrate import require_current
 from reconciler.ledger.payout_list import PayoutFilter, PayoutLine, Status, known_accounts, payout_lines, payouts_of
 from reconciler.ledger.reading import account_balances, journal_rows, trial_balance
 from reconciler.ledger.streamer_statement import streamer_statement
+from reconciler.reports.payout_rows import PAYOUT_COLUMNS
 from reconciler.reports.tables import (
     Column,
     Columns,
@@ -103,14 +101,14 @@ def _format(*formats: str) -> Callable[[_Command], _Command]:
 @click.pass_obj
 def balances(session: Session, *, as_of: str | None, prefix: str, as_json: bool) -> ExitCode:
     """What each account holds."""
-    with _books(session) as parts:
+    with open_books(session) as parts:
         at = moment("--as-of", as_of, parts.settings)
         rows = account_balances(parts.engine, as_of=at, prefix=prefix)
         if as_json or session.as_json:
             head = {"as_of": None if at is None else utc_text(at)}
             write_json(rows, BALANCE_COLUMNS, sys.stdout, name="balances", head=head)
         else:
-            zone = _zone(parts)
+            zone = zone_of(parts.settings)
             show_table(rows, BALANCE_COLUMNS, zone, "Balances" + (f" as of {local_time(at, zone)}" if at else ""))
     return ExitCode.CLEAN
 
@@ -121,8 +119,8 @@ def balances(session: Session, *, as_of: str | None, prefix: str, as_json: bool)
 @click.pass_obj
 def trial(session: Session, *, as_of: str | None, as_json: bool) -> ExitCode:
     """All accounts by kind and currency; the sum of each currency must be zero (exit code 4 if it is not)."""
-    with _books(session) as parts:
-        at, zone = moment("--as-of", as_of, parts.settings), _zone(parts)
+    with open_books(session) as parts:
+        at, zone = moment("--as-of", as_of, parts.settings), zone_of(parts.settings)
         lines = trial_balance(parts.engine, as_of=at)
     sums: Counter[str] = Counter()
     for line in lines:
@@ -156,16 +154,16 @@ def trial(session: Session, *, as_of: str | None, as_json: bool) -> ExitCode:
 @click.pass_obj
 def statement(session: Session, *, streamer: str, since: str | None, until: str | None, form: str | None) -> ExitCode:
     """What STREAMER earned: opening, lines and closing by currency. Earnings, not withdrawals."""
-    with _books(session) as parts:
+    with open_books(session) as parts:
         period = period_of(parts.settings, since, until)
-        zone = _zone(parts)
+        zone = zone_of(parts.settings)
         for one in streamer_forms(streamer):
             found = streamer_statement(parts.engine, one, period)
             if found is not None:
                 break
         else:
             raise UsageError(f"the ledger has no earnings of a streamer {streamer!r}")
-    statement_view.show(found, period, _chosen(session, form), zone)
+    statement_view.show(found, period, chosen_format(session, form), zone)
     return ExitCode.CLEAN
 
 
@@ -175,9 +173,9 @@ def statement(session: Session, *, streamer: str, since: str | None, until: str 
 @click.pass_obj
 def brand(session: Session, *, brand_or_campaign: str, as_json: bool) -> ExitCode:
     """What became of a brand's money, campaign by campaign; or of one campaign's."""
-    with _books(session) as parts:
+    with open_books(session) as parts:
         found = brand_statement(parts.engine, tagged_forms(brand_or_campaign))
-        zone = _zone(parts)
+        zone = zone_of(parts.settings)
     if not found:
         raise UsageError(f"the ledger has no brand or campaign {brand_or_campaign!r}")
     statement_view.show_brand(found, zone, as_json=as_json or session.as_json)
@@ -190,10 +188,10 @@ def brand(session: Session, *, brand_or_campaign: str, as_json: bool) -> ExitCod
 @click.pass_obj
 def journal(session: Session, *, since: str | None, until: str | None, form: str | None) -> ExitCode:
     """The general ledger of a period: a row a leg of every entry, in the order of booking."""
-    with _books(session) as parts:
+    with open_books(session) as parts:
         period = period_of(parts.settings, since, until)
         rows = journal_rows(parts.engine, period)
-        if _chosen(session, form, "csv") == "json":
+        if chosen_format(session, form, "csv") == "json":
             write_json(rows, JOURNAL_COLUMNS, sys.stdout, name="journal", head=statement_view.bounds(period))
         else:
             write_csv(rows, JOURNAL_COLUMNS, sys.stdout)
@@ -234,14 +232,14 @@ def list_(
     output: Path | None,
 ) -> ExitCode:
     """Payouts and reversals: a row each, reversals with negative amounts, so that a plain sum is right."""
-    chosen_form = _chosen(session, form)
+    chosen_form = chosen_format(session, form)
     if (chosen_form == "parquet") != (output is not None):
         raise UsageError("--format parquet and --output FILE go together")
     if chosen_form == "parquet":
         require_parquet()
     if currency is not None and minor_digits(currency) is None:
         raise UsageError(f"{currency!r} is not a currency of ISO 4217")
-    with _books(session) as parts:
+    with open_books(session) as parts:
         chosen = PayoutFilter(
             period=period_of(parts.settings, since, until),
             campaigns=() if campaign is None else _known_campaigns(parts, campaign),
@@ -258,7 +256,7 @@ def list_(
 def _write_payouts(
     rows: Iterator[PayoutLine], chosen: PayoutFilter, form: str, output: Path | None, parts: Parts
 ) -> None:
-    columns = payout_view.LIST_COLUMNS
+    columns = PAYOUT_COLUMNS
     if form == "csv":
         write_csv(rows, columns, sys.stdout)
     elif form == "json":
@@ -266,7 +264,7 @@ def _write_payouts(
     elif output is not None:
         count = write_parquet(rows, columns, output)
         click.echo(f"Wrote {count} rows to {output}.", err=True)
-    elif show_table(rows, columns, _zone(parts), "Payouts, newest first") == chosen.newest:
+    elif show_table(rows, columns, zone_of(parts.settings), "Payouts, newest first") == chosen.newest:
         click.echo(f"These are the newest {chosen.newest}; --limit shows more, --format csv all.", err=True)
 
 
@@ -276,7 +274,7 @@ def _write_payouts(
 @click.pass_obj
 def show(session: Session, *, payout: str, as_json: bool) -> ExitCode:
     """All about PAYOUT: its key, or the participation it pays."""
-    with _books(session) as parts:
+    with open_books(session) as parts:
         lines = payouts_of(parts.engine, payout, tagged_forms(payout))
         if not lines:
             raise UsageError(f"the ledger has no payout {payout!r}")
@@ -284,7 +282,7 @@ def show(session: Session, *, payout: str, as_json: bool) -> ExitCode:
         if len(named) > 1:
             raise UsageError(f"{payout!r} may be {' or '.join(sorted(named))}: give it with its type")
         [identity] = [one for one in identities_of(lines[0].participation_id) if one.tagged in named]
-        history, zone = participation_history(parts.engine, identity), _zone(parts)
+        history, zone = participation_history(parts.engine, identity), zone_of(parts.settings)
     documents = [payout_view.document(line, history) for line in lines]
     if as_json or session.as_json:
         print_json({"payouts": documents})
@@ -292,25 +290,6 @@ def show(session: Session, *, payout: str, as_json: bool) -> ExitCode:
         for line in lines:
             payout_view.show(line, history, zone)
     return ExitCode.CLEAN
-
-
-@contextmanager
-def _books(session: Session) -> Iterator[Parts]:
-    """The parts, once the ledger is there and of this program's revision. MongoDB may be away."""
-    with parts_of(session.settings()) as parts:
-        wait_for_ledger(parts)
-        require_current(parts.engine)
-        yield parts
-
-
-def _zone(parts: Parts) -> ZoneInfo:
-    return ZoneInfo(parts.settings.reports.timezone)
-
-
-def _chosen(session: Session, form: str | None, default: str = "table") -> str:
-    if form is not None and session.as_json and form != "json":
-        raise UsageError(f"--json and --format {form} exclude each other")
-    return form or ("json" if session.as_json else default)
 
 
 def _known_campaigns(parts: Parts, text: str) -> list[str]:

@@ -64,9 +64,18 @@ def serving(parts: Parts, daemon: Daemon, keeper: LeaseKeeper) -> Iterator[Serve
 
 def app_of(own: Parts, parts: Parts, daemon: Daemon, keeper: LeaseKeeper, liveness: Liveness) -> FastAPI:
     """The application: databases through ``own``, what the daemon knows of itself from ``parts``."""
-    from cli.api_ports import CampaignFacts, CheckDesk, LedgerBooks, PeopleDesk, ReportFiles  # noqa: PLC0415
+    from cli.api_ports import (  # noqa: PLC0415
+        BreakFile,
+        CampaignFacts,
+        CheckDesk,
+        LedgerBooks,
+        PeopleDesk,
+        ReportFiles,
+    )
+    from cli.recording import recording_of  # noqa: PLC0415
     from reconciler.api.app import create_app  # noqa: PLC0415
     from reconciler.api.context import ApiContext  # noqa: PLC0415
+    from reconciler.api.recording_routes import recording_router  # noqa: PLC0415
 
     settings = parts.settings
     parts.metrics.build_info.labels(version=VERSION, python=platform.python_version()).set(1)
@@ -76,6 +85,7 @@ def app_of(own: Parts, parts: Parts, daemon: Daemon, keeper: LeaseKeeper, livene
         wake_sweep()
         wake_housekeeping()
 
+    recording = recording_of(settings, own.connection, parts.triggers)
     context = ApiContext(
         settings=settings.api,
         timezone=settings.reports.timezone,
@@ -86,10 +96,13 @@ def app_of(own: Parts, parts: Parts, daemon: Daemon, keeper: LeaseKeeper, livene
         liveness=liveness,
         metrics=parts.metrics,
         books=LedgerBooks(own),
-        campaigns=CampaignFacts(own, getattr(parts, "triggers", None), wake_sweep),
+        campaigns=CampaignFacts(own, parts.triggers),
         people=PeopleDesk(own, wake_payers),
         checks=CheckDesk(check_requests_of(own), daemon.waker("requested_checks")),
         reports=ReportFiles(settings.reports.directory),
+        breaks=BreakFile(own),
+        routers=(recording_router(recording),),
+        lifespans=(recording.running,),
         is_leader=lambda: keeper.is_leader,
     )
     return create_app(context)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import FrameType
+from typing import Protocol
 
 import structlog
 
@@ -28,21 +29,46 @@ STOP_WITHIN_S = 8.0
 RESIGN_WITHIN_S = 1.0
 """How long a renewal under way may take then. The lease expires by itself if it takes longer."""
 
-WATCHDOG_INTERVAL_S = 15.0
+LOOK_EVERY_S = 1.0
+"""How often the main thread looks after everything else, by the monotonic clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A worker and what wakes it: an interval in seconds, or cron in UTC."""
+    """A worker and what wakes it: an interval in seconds, cron in UTC, or neither: whoever has work for it.
+
+    ``subscribe`` is called with what wakes the worker.
+    """
 
     worker: WorkerSpec
     interval_s: float | None = None
     cron: str | None = None
+    subscribe: Callable[[Callable[[], None]], None] | None = None
+
+
+class Companion(Protocol):
+    """A thread that runs beside the workers and looks after its own failures."""
+
+    def start(self) -> None:
+        """Begin."""
+        ...
+
+    def lead(self) -> None:
+        """This daemon leads from now on."""
+        ...
+
+    def look_after(self) -> None:
+        """Called every second by the main thread; must not block."""
+        ...
+
+    def stop(self) -> bool:
+        """Wait a little for the end; ``stopping`` is set. False when it is left behind, which loses nothing."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonEnd:
-    """How the daemon ended: whether every worker did in time, and whether one of them had a defect."""
+    """How the daemon ended: whether every thread did in time, and whether a worker had a defect."""
 
     in_time: bool
     by_defect: bool
@@ -70,11 +96,11 @@ class Daemon:
             )
             for job in jobs
         ]
-        self._urgent = [worker for job, worker in zip(jobs, self._workers, strict=True) if job.cron is None]
-        self._periodic = [
-            Periodic(name=job.worker.name, wake=worker.wake, interval_s=job.interval_s, cron=job.cron)
-            for job, worker in zip(jobs, self._workers, strict=True)
-        ]
+        self._jobs = list(zip(jobs, self._workers, strict=True))
+        self._companions: Sequence[Companion] = ()
+        for job, worker in self._jobs:
+            if job.subscribe is not None:
+                job.subscribe(worker.wake)
 
     def waker(self, name: str) -> Callable[[], None]:
         """What wakes the worker of a name."""
@@ -87,38 +113,49 @@ class Daemon:
             liveness.watch(worker.spec.name, worker.fault)
         liveness.watch("lease", self._keeper.fault)
 
-    def run(self) -> DaemonEnd:
+    def run(self, companions: Sequence[Companion] = ()) -> DaemonEnd:
         """Run until ``stopping`` is set, or until a worker ends by a defect."""
+        self._companions = companions
         for worker in self._workers:
             worker.start()
+        for companion in companions:
+            companion.start()
         self._keeper.start(on_lead=self._take_over, on_death=self.end_by_defect)
-        watchdog = Periodic(name="watchdog", wake=self._watch_deadlines, interval_s=WATCHDOG_INTERVAL_S)
-        scheduler = build_scheduler([*self._periodic, watchdog], self._clock)
+        periodic = [
+            Periodic(name=job.worker.name, wake=worker.wake, interval_s=job.interval_s, cron=job.cron)
+            for job, worker in self._jobs
+            if job.interval_s is not None or job.cron is not None
+        ]
+        scheduler = build_scheduler(periodic, self._clock)
         scheduler.start()
-        log.info("the daemon is running", action="daemon_started", jobs=[job.name for job in self._periodic])
-        # A wait without end could not be interrupted by a signal on every platform.
-        while not self._stopping.wait(1.0):
-            pass
+        log.info("the daemon is running", action="daemon_started", jobs=[job.worker.name for job, _ in self._jobs])
+        # In the main thread, which goes by the monotonic clock: the scheduler itself is among what is looked after.
+        while not self._stopping.wait(LOOK_EVERY_S):
+            self._look_after()
         log.info("stopping", action="daemon_stopping")
         scheduler.shutdown(wait=False)
-        in_time = self._join()
-        if in_time:
+        until_s = time.monotonic() + STOP_WITHIN_S
+        left_behind = [companion for companion in self._companions if not companion.stop()]
+        have_ended = self._join(until_s)
+        if have_ended:
             self._keeper.stop(RESIGN_WITHIN_S)
-        return DaemonEnd(in_time=in_time, by_defect=self._has_defect)
+        return DaemonEnd(in_time=have_ended and not left_behind, by_defect=self._has_defect)
 
     def _take_over(self) -> None:
         """Whoever led before may have left work behind: look at once. What goes by the calendar waits for its hour."""
-        for worker in self._urgent:
-            worker.wake()
+        for job, worker in self._jobs:
+            if job.cron is None:
+                worker.wake()
+        for companion in self._companions:
+            companion.lead()
 
     def end_by_defect(self) -> None:
         """End, because a thread did that must not: whoever supervises the process starts it again."""
         self._has_defect = True
         self._stopping.set()
 
-    def _join(self) -> bool:
-        until = time.monotonic() + STOP_WITHIN_S
-        stuck = [w.spec.name for w in self._workers if not w.join(max(0.0, until - time.monotonic()))]
+    def _join(self, until_s: float) -> bool:
+        stuck = [w.spec.name for w in self._workers if not w.join(max(0.0, until_s - time.monotonic()))]
         if stuck:
             log.error("workers did not end in time and are abandoned", action="daemon_abandons", workers=stuck)
             faulthandler.dump_traceback(file=sys.stderr)
@@ -126,9 +163,13 @@ class Daemon:
             log.info("stopped", action="daemon_stopped")
         return not stuck
 
-    def _watch_deadlines(self) -> None:
-        for worker in self._workers:
+    def _look_after(self) -> None:
+        for job, worker in self._jobs:
             worker.watch_deadline()
+            if job.interval_s is not None:
+                worker.watch_beginnings(job.interval_s)
+        for companion in self._companions:
+            companion.look_after()
 
 
 def stop_on_signals(stopping: threading.Event, end_at_once: Callable[[int], None]) -> None:

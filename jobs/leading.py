@@ -73,6 +73,11 @@ class LeaseKeeper:
         until_s = self._leads_until_s
         return until_s is not None and self._clock_s() < until_s
 
+    @property
+    def epoch(self) -> int | None:
+        """The epoch of the lease when it was last taken or renewed; None while another has it."""
+        return self._epoch
+
     def start(self, *, on_lead: Callable[[], None], on_death: Callable[[], None]) -> None:
         """Try once at once, so that a daemon that is alone never stands by; then keep at it."""
         self._on_lead, self._on_death = on_lead, on_death

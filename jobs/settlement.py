@@ -18,7 +18,7 @@ from reconciler.domain.decision import Decision, Due, Facts, NotDue, Policy, Rea
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_view import HoldWithdrawal, PayoutRequest
 from reconciler.domain.participation import MalformedParticipation, Participation
-from reconciler.ports import BatchStamp, FactsPage, LedgerGuard, LedgerReads, Poster, PostingBatch, SettledFacts
+from reconciler.ports import BatchStamp, FactsPage, LedgerGuard, LedgerReads, Moment, Poster, PostingBatch, SettledFacts
 from reconciler.ports import Facts as FactsSource
 
 log = structlog.get_logger(__name__)
@@ -45,6 +45,12 @@ class Settlement:
     missing: list[DocumentId] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     """Tagged participation → what the ledger made of the decision to pay it."""
+    finished: list[DocumentId] = field(default_factory=list)
+    """Those that have a payout, of now or from before: whatever happens to their documents, nothing is due any more."""
+    campaigns: set[DocumentId] = field(default_factory=set)
+    """The campaigns they name."""
+    as_of: Moment | None = None
+    """The oldest snapshot that was read; None without snapshots."""
 
     def add(self, other: Settlement) -> None:
         """Count another page in. What it lists one by one is not carried on: a sweep may be long."""
@@ -85,12 +91,14 @@ class Settler:
         """One round; answers those whose facts had grown too old when the lock was there."""
         page = self.facts.read(participation_ids)
         readable = [one for one in page.participations if isinstance(one, Participation)]
+        settlement.as_of = page.as_of if settlement.as_of is None else min(settlement.as_of, page.as_of or (0, 0))
+        settlement.campaigns.update(one.campaign_id for one in readable)
         settlement.unreadable += [one for one in page.participations if isinstance(one, MalformedParticipation)]
         settlement.missing += page.missing
         known = self.ledger.settled_facts(
             [one.tagged for one in participation_ids], [(one.campaign_id.tagged, one.streamer_id) for one in readable]
         )
-        decisions = self._decide(page, readable, known)
+        decisions = self.decide(page, readable, known)
         due = [decision for decision in decisions if isinstance(decision, Due)]
         not_due = [decision for decision in decisions if isinstance(decision, NotDue)]
         requests = [PayoutRequest(due=one, facts_at=page.facts_at) for one in due]
@@ -114,7 +122,8 @@ class Settler:
             settlement.projected += self.projector.project(posted.payout_sequences)
         return again
 
-    def _decide(self, page: FactsPage, readable: Sequence[Participation], known: SettledFacts) -> list[Decision]:
+    def decide(self, page: FactsPage, readable: Sequence[Participation], known: SettledFacts) -> list[Decision]:
+        """Decide about participations of one page, with what the platform's statement lines say of those due."""
         facts = [facts_of(participation, page, known) for participation in readable]
         decisions = [decide(one, self.policy) for one in facts]
         # Only those otherwise due are looked up in the platform's statement lines: that query is the dearest.
@@ -133,6 +142,20 @@ class Settler:
             )
             for one in facts
         ]
+
+
+def say_paid(settlement: Settlement, stamp: BatchStamp, *, dry_run: bool) -> None:
+    """One line a page of payments."""
+    if settlement.paid:
+        log.info(
+            "paid participations",
+            action="payouts_posted",
+            run_id=stamp.run_id,
+            trigger=stamp.trigger,
+            paid=settlement.paid,
+            paid_minor=dict(settlement.paid_minor),
+            dry_run=dry_run,
+        )
 
 
 def retry_holds(settler: Settler, page_size: int, stamp: BatchStamp) -> int:
@@ -179,6 +202,8 @@ def _voids(not_due: Sequence[NotDue], known: SettledFacts) -> list[DocumentId]:
 
 def _count_not_due(settlement: Settlement, decision: NotDue) -> None:
     settlement.skipped[decision.reason.value] += 1
+    if decision.reason in (Reason.ALREADY_PAID, Reason.REVERSED):
+        settlement.finished.append(decision.participation.participation_id)
     if decision.reason not in (Reason.ALREADY_PAID, Reason.BELOW_TARGET):
         settlement.not_paid.append(decision)
 
@@ -190,6 +215,8 @@ def _count_outcome(settlement: Settlement, request: PayoutRequest, outcome: Outc
     participation = request.due.participation
     settlement.outcomes[participation.participation_id.tagged] = outcome
     settlement.due += 1
+    if outcome in (Outcome.NEW, Outcome.EXISTS):
+        settlement.finished.append(participation.participation_id)
     if outcome is Outcome.NEW:
         settlement.paid += 1
     elif outcome in (Outcome.OVER_BUDGET, Outcome.OVER_APPROVAL_THRESHOLD):

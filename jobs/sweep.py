@@ -14,7 +14,7 @@ import structlog
 from jobs.pools import PoolFreezer
 from jobs.projecting import Projector
 from jobs.running import RunRecorder
-from jobs.settlement import Settlement, Settler
+from jobs.settlement import Settlement, Settler, say_paid
 from reconciler.domain.campaign import CampaignTerms, MalformedCampaign
 from reconciler.domain.decision import Policy, Scope
 from reconciler.domain.ids import DocumentId
@@ -200,15 +200,7 @@ class _Pass:
                 detail=decision.detail or "; ".join(map(str, decision.problems)),
             )
         self._result.settlement.add(settlement)
-        if settlement.paid:
-            log.info(
-                "paid participations",
-                action="payouts_posted",
-                run_id=self._stamp.run_id,
-                paid=settlement.paid,
-                paid_minor=dict(settlement.paid_minor),
-                dry_run=self._result.dry_run,
-            )
+        say_paid(settlement, self._stamp, dry_run=self._result.dry_run)
 
     def _name_malformed(self, document: str, shown_id: str, problems: Sequence[object]) -> None:
         log.debug(

@@ -20,6 +20,10 @@ log = structlog.get_logger(__name__)
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 30.0
 
+OVERDUE_INTERVALS = 3
+OVERDUE_SLACK_S = 5.0
+"""A machine that was busy or asleep for a moment is no reason for an alarm."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
@@ -28,6 +32,8 @@ class WorkerSpec:
     name: str
     step: Callable[[], object]
     deadline_s: float
+    again_in_s: Callable[[], float | None] = lambda: None
+    """Asked after each good run: in how many seconds there is work again without anybody waking the worker."""
 
 
 class Worker:
@@ -44,8 +50,10 @@ class Worker:
         stopping: threading.Event,
         on_broken: Callable[[InvariantBroken], None],
         on_death: Callable[[], None],
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spec = spec
+        self._clock_s = clock_s
         self._stopping = stopping
         self._on_broken = on_broken
         self._on_death = on_death
@@ -54,6 +62,8 @@ class Worker:
         self._busy_since: float | None = None
         self._failures = 0
         self._said_stuck = False
+        self._said_overdue = False
+        self._began_s = clock_s()
 
     def start(self) -> None:
         """Begin to wait for wake-ups."""
@@ -85,16 +95,35 @@ class Worker:
     def watch_deadline(self) -> None:
         """Say once when a run takes longer than it may, on the monotonic clock: a clock step changes nothing."""
         busy_since = self._busy_since
-        busy_s = 0.0 if busy_since is None else time.monotonic() - busy_since
+        busy_s = 0.0 if busy_since is None else self._clock_s() - busy_since
         if busy_s > self.spec.deadline_s and not self._said_stuck:
             log.error(
                 "a run takes longer than it may", action="worker_stuck", worker=self.spec.name, busy_s=round(busy_s)
             )
         self._said_stuck = busy_s > self.spec.deadline_s
 
+    def watch_beginnings(self, interval_s: float) -> None:
+        """Say once when no run began for far too long, and begin one: the scheduler goes by the wall clock.
+
+        A clock that is put back, or a scheduler that hangs, would otherwise stop the sweeps without a word.
+        """
+        idle_s = 0.0 if self._busy_since is not None else self._clock_s() - self._began_s
+        is_overdue = idle_s > OVERDUE_INTERVALS * interval_s + OVERDUE_SLACK_S and not self._failures
+        if is_overdue:
+            if not self._said_overdue:
+                log.error(
+                    "no run began for far longer than its interval: was the clock put back? It is begun now",
+                    action="job_overdue",
+                    worker=self.spec.name,
+                    idle_s=round(idle_s),
+                    interval_s=interval_s,
+                )
+            self.wake()
+        self._said_overdue = is_overdue
+
     def run_once(self) -> float | None:
         """One run; answers in how many seconds it has to be tried again, or None when it is done."""
-        self._busy_since = time.monotonic()
+        self._busy_since = self._began_s = self._clock_s()
         try:
             self.spec.step()
         except Outage as outage:
@@ -116,7 +145,7 @@ class Worker:
         if self._failures:
             log.info("it works again", action="outage_over", worker=self.spec.name, failed_runs=self._failures)
         self._failures = 0
-        return None
+        return self.spec.again_in_s()
 
     def _wait_out(self, outage: Outage) -> float:
         if self._failures == 0:

@@ -30,13 +30,15 @@ class ReconcilerError(Exception):
 class Outage(ReconcilerError):
     """A database cannot be reached or does not answer in time. It may be back at the next try.
 
-    ``reason`` completes the sentence and may quote a driver's message: credentials are struck out of it.
+    ``reason`` completes the sentence and may quote a driver's message: credentials are struck out of it. ``is_answer``:
+    the database is there and has refused this very work. Then a part of it may be to blame, and the rest may do.
     """
 
-    def __init__(self, database: Database, reason: str) -> None:
+    def __init__(self, database: Database, reason: str, *, is_answer: bool = False) -> None:
         super().__init__(database, reason)
         self.database: Database = database
         self.reason = redact(reason)
+        self.is_answer = is_answer
 
     def __str__(self) -> str:
         name = "MongoDB" if self.database == "mongodb" else "The ledger's database"

@@ -21,6 +21,7 @@ class Metrics:
         self._stream()
         self._queue()
         self._leading()
+        self._webhooks()
 
     def _sweeps(self) -> None:
         """``kind``: ``full`` (a sweep), ``live`` (a batch of the watch) or ``check``."""
@@ -86,6 +87,11 @@ class Metrics:
         self.queue_depth = Gauge("payout_queue_depth", "Keys that wait.", registry=registry)
         self.queue_adds = Counter("payout_queue_adds_total", "Keys added.", registry=registry)
         self.queue_retries = Counter("payout_queue_retries_total", "Keys put back after a failure.", registry=registry)
+        self.queue_collapses = Counter(
+            "payout_queue_collapses_total",
+            "How often the queue was full and became one order to sweep everything.",
+            registry=registry,
+        )
         self.queue_duration = Histogram(
             "payout_queue_queue_duration_seconds", "How long keys wait.", registry=registry, buckets=_LATENCY_BUCKETS_S
         )
@@ -111,3 +117,21 @@ class Metrics:
         self.leader = Gauge("payout_leader", "1 while this daemon leads.", registry=registry)
         self.lease_epoch = Gauge("payout_lease_epoch", "The epoch of the lease last seen.", registry=registry)
         self.build_info = Gauge("payout_build_info", "Always 1; what runs.", ["version", "python"], registry=registry)
+
+    def _webhooks(self) -> None:
+        registry = self.registry
+        self.webhook_deliveries = Counter(
+            "payout_webhook_deliveries_total",
+            "Attempts to deliver an event, by what became of them.",
+            ["endpoint", "outcome"],
+            registry=registry,
+        )
+        self.webhook_oldest_pending_age = Gauge(
+            "payout_webhook_oldest_pending_age_seconds",
+            "Age of the oldest event that an endpoint has not taken; 0 when there is none.",
+            ["endpoint"],
+            registry=registry,
+        )
+        self.webhook_dead = Gauge(
+            "payout_webhook_dead_letters", "Events that were given up.", ["endpoint"], registry=registry
+        )

@@ -14,13 +14,20 @@ from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from reconciler.domain.batch import Outcome
+from reconciler.domain.break_memory import CheckMark, Remembered
+from reconciler.domain.breaks import Break
 from reconciler.domain.campaign import Campaign, CampaignTerms
 from reconciler.domain.decision import Policy, PoolStanding, Settled
 from reconciler.domain.effects import BlockedEffect, ProjectionResult, ProjectionTask, WalletPosition
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_view import HoldWithdrawal, OpenHold, PayoutRequest
 from reconciler.domain.participation import MalformedParticipation, Participation
+from reconciler.domain.recording import Outcome as RecordingOutcome
+from reconciler.domain.recording import Report
 from reconciler.domain.settlement import PoolDue
+
+Moment = tuple[int, int]
+"""A point in MongoDB's history: its cluster time as seconds since 1970 and a number within that second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +40,8 @@ class FactsPage:
     missing: Sequence[DocumentId]
     """Identities asked for that no document has."""
     facts_at: datetime
+    as_of: Moment | None = None
+    """What happened up to then is in it; None where MongoDB has no snapshots."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +211,52 @@ class RunRecord:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueDelivery:
+    """An event that can be sent to an endpoint now; ``payload`` is the body, ``attempts`` how many there were."""
+
+    event_id: str
+    endpoint: str
+    subject: str
+    type: str
+    payload: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What became of sending an event to an endpoint; ``status`` is that of the delivery now."""
+
+    event_id: str
+    endpoint: str
+    status: str
+    attempts: int
+    outcome: str
+    status_code: int | None
+    not_before: datetime
+    """When the next attempt is due, of a delivery that is pending."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointBacklog:
+    """How far an endpoint is behind."""
+
+    endpoint: str
+    pending: int
+    dead: int
+    oldest_pending_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestedKey:
+    """A G-key in cool-off of which the end has come."""
+
+    key_id: DocumentId
+    streamer_id: str
+    category: str
+    rested_until: datetime
+
+
 class Facts(Protocol):
     """MongoDB's documents that decisions read."""
 
@@ -241,6 +296,10 @@ class Facts(Protocol):
 
     def count(self) -> int:
         """About how many participations there are, for progress."""
+        ...
+
+    def catch_up(self, moment: Moment) -> None:
+        """Wait, for a bounded time, until later reads show what happened up to ``moment``."""
         ...
 
 
@@ -408,11 +467,42 @@ class Triggers(Protocol):
         ...
 
 
+class BreakBook(Protocol):
+    """What is remembered of breaks from one check to the next."""
+
+    def compare(self, found: Iterable[Break], check: CheckMark) -> Remembered:
+        """What a check's findings are beside what is remembered. Writes nothing."""
+        ...
+
+    def record(self, found: Iterable[Break], check: CheckMark) -> None:
+        """Remember a check's findings, once its report is on disk."""
+        ...
+
+
+class Recorder(Protocol):
+    """Where reports of impressions and clicks are counted."""
+
+    def record(self, reports: Sequence[Report]) -> Sequence[RecordingOutcome]:
+        """Record some reports together, each whole or not at all; an outcome for each, in their order.
+
+        Raises nothing: an outage is a refusal of each report it met. Not for two threads at once.
+        """
+        ...
+
+
 class Runs(Protocol):
     """The record of every sweep and check."""
 
     def start(self, run: RunRecord) -> None:
         """Record that a run began."""
+        ...
+
+    def beat(self, run_id: str) -> None:
+        """Give a sign of life of a run that goes on."""
+        ...
+
+    def end_silent(self) -> Sequence[RunRecord]:
+        """Mark those as interrupted that have no end and gave no sign of life for long; answers them."""
         ...
 
     def finish(self, run: RunRecord) -> None:

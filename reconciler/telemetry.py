@@ -29,7 +29,17 @@ __all__ = ["configure_logging", "redact"]
 
 # Their information level tells every job and statement, and pymongo's debug level prints whole commands, documents
 # included: no document is logged, so not even debug opens these.
-_QUIET_LIBRARIES = ("alembic", "apscheduler", "asyncio", "pymongo", "sqlalchemy", "urllib3", "uvicorn")
+_QUIET_LIBRARIES = (
+    "alembic",
+    "apscheduler",
+    "asyncio",
+    "httpcore",
+    "httpx",
+    "pymongo",
+    "sqlalchemy",
+    "urllib3",
+    "uvicorn",
+)
 
 _PLAIN = (int, float, bool, type(None))
 

@@ -4,6 +4,7 @@ Charter: :func:`load` reads one file and the mappings it is given, nothing else;
 name is looked up. What is invalid cannot be built. Credentials are ``SecretStr`` and never reach an error message.
 """
 
+from reconciler.config.api import ApiSettings
 from reconciler.config.load import load
 from reconciler.config.mapping import (
     CampaignFields,
@@ -27,8 +28,10 @@ from reconciler.config.models import (
     Settings,
     SweepSettings,
 )
+from reconciler.config.recording import RecordingSettings
 
 __all__ = [
+    "ApiSettings",
     "CampaignFields",
     "Collections",
     "CompletionSettings",
@@ -42,6 +45,7 @@ __all__ = [
     "ParticipationFields",
     "PayoutSettings",
     "ProjectionSettings",
+    "RecordingSettings",
     "ReportsSettings",
     "Settings",
     "SweepSettings",

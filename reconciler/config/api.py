@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
+from reconciler.config import checks
+from reconciler.config.recording import RecordingSettings
 from reconciler.config.section import Seconds, Section, Whole
 
 JWT_SECRET_BYTES_MIN = 32
@@ -67,15 +69,6 @@ def _origins(value: list[str]) -> list[str]:
         parts = urlsplit(one)
         if parts.scheme not in {"http", "https"} or not parts.netloc or one != f"{parts.scheme}://{parts.netloc}":
             raise ValueError("must list origins such as https://app.example.com, without a path and without *")
-    return value
-
-
-def _networks(value: str) -> str:
-    for part in filter(None, (piece.strip() for piece in value.split(","))):
-        try:
-            ipaddress.ip_network(part)
-        except ValueError:
-            raise ValueError("must be addresses or networks such as 10.0.0.0/8, 192.0.2.7") from None
     return value
 
 
@@ -142,7 +135,7 @@ class ApiSettings(Section):
     """The port; 0 takes a free one and logs it, for tests."""
     cors_origins: Annotated[list[str], BeforeValidator(_texts), AfterValidator(_origins)] = Field(default_factory=list)
     """Origins whose pages may call the API from a browser. Empty: browsers keep every other site away."""
-    trusted_proxies: Annotated[str, AfterValidator(_networks)] = ""
+    trusted_proxies: Annotated[str, AfterValidator(checks.networks)] = ""
     """Networks of the proxies whose X-Forwarded headers are believed, as 10.0.0.0/8, 192.0.2.7: behind one that speaks
     https, cookies are Secure and limits count the real caller. Empty: nobody's, since anybody can write them."""
     body_bytes_max: Whole = Field(default=65_536, ge=1_024, le=10_485_760)
@@ -153,6 +146,8 @@ class ApiSettings(Section):
     threads_max: Whole = Field(default=8, ge=1, le=64)
     """Threads that ask the databases for the API, with connections of their own: what bounds how much it can take from
     the sweep."""
+    recording: RecordingSettings = Field(default_factory=RecordingSettings)
+    """How impressions and clicks are taken in."""
     test_page: bool = False
     """Whether /test records impressions by hand. Off: it is for trying things out."""
     auth: ApiAuthSettings = Field(default_factory=ApiAuthSettings)

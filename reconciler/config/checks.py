@@ -7,6 +7,7 @@ import re
 import warnings
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from ipaddress import ip_network
 from zoneinfo import ZoneInfo, available_timezones
 
 from apscheduler.triggers.cron import CronTrigger
@@ -18,6 +19,7 @@ from sqlalchemy.exc import ArgumentError
 
 from reconciler.domain.money import format_minor, minor_digits, parse_amount_minor
 from reconciler.domain.parsing import Unreadable
+from reconciler.domain.recording import parse_milestones
 
 _SRV_SCHEME = "mongodb+srv://"
 _POSTGRESQL = "postgresql+psycopg"
@@ -170,3 +172,21 @@ def currency_amounts(value: object) -> dict[str, str]:
             raise ValueError(f"must give {name} an amount of whole minor units above zero")
         amounts[name] = format_minor(amount_minor, name)
     return amounts
+
+
+def milestones(value: str) -> str:
+    """Steps of milestones, as :func:`reconciler.domain.recording.parse_milestones` reads them."""
+    steps = parse_milestones(value)
+    if isinstance(steps, Unreadable):
+        raise ValueError(steps.why)
+    return value
+
+
+def networks(value: str) -> str:
+    """Addresses and networks of IPv4 or IPv6, with commas between."""
+    for part in filter(None, (piece.strip() for piece in value.split(","))):
+        try:
+            ip_network(part)
+        except ValueError:
+            raise ValueError("must be addresses or networks such as 10.0.0.0/8, 192.0.2.7") from None
+    return value

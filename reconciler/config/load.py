@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from reconciler.config.keys import KEYS, SECRET_KEYS, SECTIONS, members, nearest
+from reconciler.config.keys import HOLD_SECRETS, KEYS, SECRET_KEYS, SECTIONS, members, nearest
 from reconciler.config.models import Settings
 from reconciler.config.sources import Given, from_environment, from_file, from_flags
 from reconciler.errors import ConfigError
@@ -32,6 +32,12 @@ _REASONS = {
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le:.10g}",
     "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
+    "missing": "is missing",
+    "extra_forbidden": "is not a setting",
+    "list_type": "must be a list",
+    "model_type": "must be a section",
+    "too_short": "must not be empty",
     "value_error": "{error}",
 }
 
@@ -91,6 +97,9 @@ def _sentence(error: Any, given: Sequence[Given]) -> str:
     reason = _REASONS.get(error["type"], "must be valid").format(**context)
     wanted, _, hint = reason.partition("; ")
     exact = [one for one in given if one.key == key]
+    whole = [one for one in given if one.key in HOLD_SECRETS and key.startswith(f"{one.key}.")]
+    if whole:
+        return f"{key} {reason} (from {whole[-1].origin})."
     if not exact:
         # A rule about a whole section: every origin that had a part in it.
         origins = dict.fromkeys(one.origin.partition(" line ")[0] for one in given if one.key.startswith(f"{key}."))

@@ -54,6 +54,8 @@ class Collections(Section):
     """A streamer's category slots, locked while a campaign runs."""
     state: CollectionName = "reconciler_state"
     """Ours alone: how far projections went, so that a restored ledger is noticed."""
+    recordings: CollectionName = "reconciler_recordings"
+    """Ours alone: idempotency keys of the recording routes with their answers, until they expire."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

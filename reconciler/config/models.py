@@ -13,6 +13,7 @@ from reconciler.config import checks
 from reconciler.config.api import ApiSettings
 from reconciler.config.mapping import MappingSettings
 from reconciler.config.section import CaseInsensitive, Seconds, Section, Whole
+from reconciler.config.webhooks import WebhookSettings
 from reconciler.redaction import redact
 
 CurrencyAmounts = Annotated[dict[str, str], BeforeValidator(checks.currency_amounts)]
@@ -125,14 +126,52 @@ class SweepSettings(Section):
     times as often: longer than a pause of the machine or the network, shorter than what people would notice."""
 
 
+class WatchSettings(Section):
+    """The stream of MongoDB's changes: whoever becomes due is paid within milliseconds instead of at the next sweep."""
+
+    enabled: bool = True
+    """False: no stream; sweeps alone find what is due, and hints from the API are still looked at at once."""
+    retry_s: Seconds = 5
+    """Seconds after which an interrupted stream is opened again: about an election. Doubled up to retry_max_s."""
+    retry_max_s: Seconds = 60
+    """Seconds that a retry waits at most: no longer than a sweep, which looks at everything anyway."""
+    healthy_s: Seconds = 120
+    """Seconds after which a stream counts as sound, so that its next failure is retried after retry_s again."""
+    recheck_s: Seconds = 300
+    """Seconds between two looks whether a server without change streams, or a user who may not watch, has them now."""
+    campaign_interval_ms: Whole = Field(default=1000, ge=1, le=3_600_000)
+    """Milliseconds in which a campaign is looked at once, however many of its participations change: in scope campaign
+    each look reads all of them."""
+    batch_max: Whole = Field(default=500, ge=1, le=10_000)
+    """Participations settled at once while many change: enough for speed, few enough that none waits long."""
+    queue_max: Whole = Field(default=100_000, ge=1, le=10_000_000)
+    """Changed documents that wait, at some 500 bytes each; with one more, all of them become one sweep."""
+    await_s: Seconds = 1
+    """Seconds that MongoDB holds its answer while nothing happens: the stream's heartbeat."""
+    silence_max_s: Seconds = 10
+    """Seconds beyond await_s after which a silent connection counts as dead: more than a busy server's pause."""
+    open_max_s: Seconds = 20
+    """Seconds that opening may take: looking for the position in a long oplog is slower than a sweep."""
+    keep_s: Seconds = 5
+    """Seconds between two writes of the stream's position: a restart reads again at most that much."""
+    stall_s: Seconds = 60
+    """Seconds of silence after which the watch's thread is replaced: more than any of its waits."""
+
+
 class FullCheckSettings(Section):
     """The comparison of both databases, whole population."""
 
     cron: Annotated[str, AfterValidator(checks.cron)] = "30 3 * * *"
     """When it runs, in five cron fields, UTC, weekdays by name: by default 03:30, which is 09:00 in India, so that
     the report is there when people come to work."""
+    partition_size: Whole = Field(default=100_000, ge=1, le=1_000_000)
+    """Participations compared at once, as columns: bounds memory, at some 1.5 kB each."""
     page_size: Whole = Field(default=5000, ge=1, le=100_000)
-    """Documents read in one page: bounds memory."""
+    """Participations judged one by one that are read, repaired and paid together: bounds the time of one batch."""
+    resume_within_s: Seconds = 3600
+    """Seconds for which a check that was interrupted can be continued: what it found then is still worth telling."""
+    whole_chain_days: Whole = Field(default=7, ge=0, le=3650)
+    """Days after which a check walks the whole hash chain again, and not only what came since; 0: always."""
 
 
 class HousekeepingSettings(Section):
@@ -151,6 +190,9 @@ class ReportsSettings(Section):
     """IANA time zone of times shown to people; files for machines hold UTC."""
     json_breaks_max: Whole = Field(default=1000, ge=0, le=1_000_000)
     """Breaks listed in the JSON report, so that it stays readable; the other formats have all of them."""
+    keep: Whole = Field(default=400, ge=1, le=1_000_000)
+    """Reports kept, the newest, each with all of its files: a year of daily checks and some by hand, since auditors ask
+    for a year. latest.* always stay."""
 
 
 class LogSettings(Section):
@@ -181,6 +223,8 @@ class Settings(Section):
     """How the effects of a payment reach MongoDB."""
     sweep: SweepSettings = Field(default_factory=SweepSettings)
     """The search for all that is due."""
+    watch: WatchSettings = Field(default_factory=WatchSettings)
+    """The stream of MongoDB's changes: whoever becomes due is paid within milliseconds instead of at the next sweep."""
     full_check: FullCheckSettings = Field(default_factory=FullCheckSettings)
     """The comparison of both databases, whole population."""
     housekeeping: HousekeepingSettings = Field(default_factory=HousekeepingSettings)
@@ -189,6 +233,8 @@ class Settings(Section):
     """What people read afterwards."""
     api: ApiSettings = Field(default_factory=ApiSettings)
     """The API and the pages, inside the daemon."""
+    webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
+    """Who is told of payments and the like, signed by the Standard Webhooks scheme."""
     log: LogSettings = Field(default_factory=LogSettings)
     """What goes to stderr."""
 
@@ -200,6 +246,7 @@ class Settings(Section):
         plain = self.model_dump(mode="json")
         plain["mongodb"]["uri"] = redact(self.mongodb.uri.get_secret_value())
         plain["ledger"]["url"] = redact(self.ledger.url.get_secret_value())
+        plain["webhooks"]["endpoints"] = self.webhooks.masked_endpoints()
         return plain
 
     def fingerprint(self) -> str:

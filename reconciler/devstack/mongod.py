@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,6 +13,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from reconciler.devstack.binaries import find_mongod
+from reconciler.devstack.mongod_access import ADMIN, Access, credentials
 from reconciler.devstack.process import DevstackError, end, free_port, kill, last_lines, listens, spawn, wait_until
 
 if TYPE_CHECKING:
@@ -46,19 +47,25 @@ QUIET_AND_SMALL = (
 class MongodOptions:
     """What a test may want different.
 
-    `oplog_size_mb` None is MongoDB's own choice; `parameters` are `name=value` of --setParameter.
+    `oplog_size_mb` None is MongoDB's own choice, and so is `checkpoint_interval_s` (a minute): an oplog is cut
+    only up to the last checkpoint. `parameters` are `name=value` of --setParameter. With
+    `access_control` only users enter, and `ReplicaSet.uri` names one who may do everything.
     """
 
     nodes: int = 1
     standalone: bool = False
     oplog_size_mb: int | None = None
+    checkpoint_interval_s: int | None = None
     parameters: tuple[str, ...] = ()
+    access_control: bool = False
 
     def __post_init__(self) -> None:
         if self.nodes < 1:
             raise ValueError("a replica set has at least one node")
         if self.standalone and self.nodes != 1:
             raise ValueError("a standalone server is one node")
+        if self.standalone and self.access_control:
+            raise ValueError("a standalone server here lets everybody in: its nodes share no key")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,6 +75,7 @@ class Node:
     index: int
     folder: Path
     port: int
+    access: Access | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -81,6 +89,10 @@ class Node:
     @property
     def log(self) -> Path:
         return self.folder / "mongod.log"
+
+    @property
+    def key_file(self) -> Path:
+        return self.data / "members.key"
 
     @property
     def alive(self) -> bool:
@@ -109,16 +121,25 @@ class ReplicaSet:
     @property
     def uri(self) -> str:
         """What goes into MONGODB_URI; it names all nodes, also those that are down."""
+        access = self.nodes[0].access if self.nodes else None
+        return self._uri("" if access is None else credentials(ADMIN, access.admin_password))
+
+    def uri_as(self, user: str, password: str) -> str:
+        """The same for a user whom a test created, with just the privileges that it is about."""
+        return self._uri(credentials(user, password))
+
+    def _uri(self, before_hosts: str) -> str:
         hosts = ",".join(node.address for node in self.nodes)
         choice = "directConnection=true" if self.options.standalone else f"replicaSet={SET_NAME}"
-        return f"mongodb://{hosts}/?{choice}"
+        return f"mongodb://{before_hosts}{hosts}/?{choice}"
 
     def start(self) -> None:
         """Returns when there is a primary and every other node is a secondary."""
         if self.nodes:
             raise DevstackError("this replica set is running already")
+        access = Access() if self.options.access_control else None
         self.nodes = tuple(
-            Node(index=index, folder=self.folder / f"node{index}", port=free_port())
+            Node(index=index, folder=self.folder / f"node{index}", port=free_port(), access=access)
             for index in range(self.options.nodes)
         )
         with ExitStack() as on_failure:
@@ -182,6 +203,17 @@ class ReplicaSet:
             end(node.process, signal.SIGTERM)
         self._start_node(node, on_any_port=False)
 
+    def become_replica_set(self) -> None:
+        """Make a replica set of one of a standalone server, as an operator would.
+
+        Port and data stay, and a URI handed out before still leads there. Returns when it is primary.
+        """
+        if not self.options.standalone:
+            raise DevstackError("this server is a replica set already")
+        self.options = replace(self.options, standalone=False)
+        self.restart(0)
+        self._initiate()
+
     def freeze(self, index: int) -> None:
         """SIGSTOP one node: connections stay open and nothing answers, the worst kind of outage."""
         self._process(index).send_signal(signal.SIGSTOP)
@@ -221,8 +253,13 @@ class ReplicaSet:
         command += [f"--setParameter={parameter}" for parameter in self.options.parameters]
         if not self.options.standalone:
             command.append(f"--replSet={SET_NAME}")
+        if node.access is not None:
+            node.access.write_key(node.key_file)
+            command.append(f"--keyFile={node.key_file}")
         if self.options.oplog_size_mb is not None:
             command.append(f"--oplogSize={self.options.oplog_size_mb}")
+        if self.options.checkpoint_interval_s is not None:
+            command.append(f"--syncdelay={self.options.checkpoint_interval_s}")
         node.process = spawn(command, log=node.log)
 
     def _initiate(self) -> None:
@@ -237,6 +274,10 @@ class ReplicaSet:
         self.wait_for_primary()
         if not wait_until(lambda: all(_has_data(node) for node in self.nodes), timeout_s=PRIMARY_TIMEOUT_S):
             raise DevstackError(f"a node did not become secondary within {PRIMARY_TIMEOUT_S:g} s; {self._complaints()}")
+        primary = self.nodes[self.primary_index()]
+        if primary.access is not None:
+            with self._client(primary) as client:
+                primary.access.create_admin(client)
 
     def _primary_index(self) -> int | None:
         for node in self.nodes:
@@ -258,6 +299,7 @@ def _direct_client(node: Node, *, timeout_ms: int) -> MongoClient[dict[str, Any]
         serverSelectionTimeoutMS=timeout_ms,
         socketTimeoutMS=timeout_ms,
         connectTimeoutMS=timeout_ms,
+        **({} if node.access is None else node.access.as_member),
     )
 
 

@@ -3,9 +3,7 @@
 Safety never rests on it: keys and the ledger's lock make a second payment impossible. It spares two daemons from doing
 the same work, and its epoch keeps out one that slept through its own replacement (the *fence*).
 
-Times are written by the database too. SQLite keeps them as text in the one form that our own columns have
-(``YYYY-MM-DD HH:MM:SS.ffffff``, UTC), which sorts as time does; PostgreSQL asks ``clock_timestamp()``, since ``now()``
-stands still while a statement waits for a lock.
+Times are written by the database too (:mod:`reconciler.ledger.database_clock`).
 """
 
 from __future__ import annotations
@@ -14,25 +12,28 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from reconciler.errors import LeaseLost
+from reconciler.ledger.database_clock import NOW, database_now
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.schema import leases
 
 PAYING = "paying"
 """The lease of everything that pays, checks and tells from time to time: one daemon does all of it."""
 
-_SQLITE_NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'"
-_NOW = {"sqlite": _SQLITE_NOW, "postgresql": "clock_timestamp()"}
+CHECKING = "full_check"
+"""The lease of the full check, in whatever process it runs: never two at once."""
+
 _UNTIL = {
     "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now', '+' || :ttl_s || ' seconds') || '000'",
     "postgresql": "clock_timestamp() + make_interval(secs => CAST(:ttl_s AS double precision))",
 }
 _LONG_PAST = {"sqlite": "'1970-01-01 00:00:00.000000'", "postgresql": "to_timestamp(0)"}
+_HELD = "SELECT 1 FROM leases WHERE name = :name AND expires_at > {now}"
 _LOCK = {"sqlite": "", "postgresql": " FOR SHARE"}
 
 _ACQUIRE = """
@@ -46,6 +47,32 @@ RETURNING epoch
 """
 _RESIGN = "UPDATE leases SET expires_at = {long_past} WHERE name = :name AND holder = :holder AND epoch = :epoch"
 _FENCE = "SELECT 1 FROM leases WHERE name = :name AND holder = :holder AND epoch = :epoch{lock}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseStanding:
+    """Who has a lease, for people to read. ``expires_in_s``: by the database's clock; below zero nobody has it now."""
+
+    holder: str
+    epoch: int
+    expires_at: datetime
+    expires_in_s: float
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it had not expired."""
+        return self.expires_in_s > 0
+
+
+def lease_standing(connection: Connection, name: str) -> LeaseStanding | None:
+    """How a lease stands; None before it was first taken."""
+    row = connection.execute(sa.select(leases).where(leases.c.name == name)).one_or_none()
+    if row is None:
+        return None
+    expires_in_s = (row.expires_at - database_now(connection)).total_seconds()
+    return LeaseStanding(
+        holder=row.holder, epoch=row.epoch, expires_at=row.expires_at, expires_in_s=round(expires_in_s, 3)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +150,16 @@ class Lease:
 
     @staticmethod
     def _sql(connection: Connection, statement: str) -> sa.TextClause:
-        dialect = connection.dialect.name
-        return sa.text(
-            statement.format(
-                now=_NOW[dialect], until=_UNTIL[dialect], long_past=_LONG_PAST[dialect], lock=_LOCK[dialect]
-            )
-        )
+        return _in_dialect(connection, statement)
+
+
+def is_held(connection: Connection, name: str) -> bool:
+    """Whether anybody holds a lease at this moment."""
+    return connection.execute(_in_dialect(connection, _HELD), {"name": name}).one_or_none() is not None
+
+
+def _in_dialect(connection: Connection, statement: str) -> sa.TextClause:
+    dialect = connection.dialect.name
+    return sa.text(
+        statement.format(now=NOW[dialect], until=_UNTIL[dialect], long_past=_LONG_PAST[dialect], lock=_LOCK[dialect])
+    )

@@ -25,6 +25,7 @@ from reconciler.domain.ids import DocumentId
 from reconciler.errors import InvariantBroken
 from reconciler.ledger import bulk
 from reconciler.ledger.engine import reading, writing
+from reconciler.ledger.events import EventLog
 from reconciler.ledger.lookups import read_accounts
 from reconciler.ledger.rows import lock_head
 from reconciler.ledger.schema import entries, outbox, payouts, wallet_positions
@@ -40,9 +41,12 @@ class Outbox:
     or a projector and a poster deadlock on PostgreSQL, and of two acknowledgements the older could be the last.
     """
 
-    def __init__(self, engine: Engine, *, clock: Clock, blocked_retry: timedelta) -> None:
+    def __init__(
+        self, engine: Engine, *, clock: Clock, blocked_retry: timedelta, events: EventLog | None = None
+    ) -> None:
         self._engine = engine
         self._clock = clock
+        self._events = events or EventLog(engine, clock=clock, subscriptions={})
         self._blocked_retry = blocked_retry
 
     def ready(self, limit: int) -> list[ProjectionTask]:
@@ -123,6 +127,7 @@ class Outbox:
                 ("status", "effect", "reason", "not_before"),
             )
             _acknowledge_wallets(connection, result)
+            self._events.settled(connection, result)
 
     def lagging(self, limit: int) -> list[WalletPosition]:
         """Positions that changed without an entry MongoDB is told of, as by an adjustment, and were not shown yet."""

@@ -3,28 +3,78 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
+from reconciler.clock import utc_now
+from reconciler.ledger.database_clock import before, now_sql
 from reconciler.ledger.engine import reading, writing
+from reconciler.ledger.events import EventLog
 from reconciler.ledger.schema import chain_head, ledger_identity, runs
 from reconciler.ports import RunRecord
 
+SILENT_FOR = timedelta(minutes=2)
+"""After so long without a sign of life, on the database's clock, a run without an end was interrupted: eight signs of
+life, and longer than the longest wait for a lock."""
+
+INTERRUPTED = "interrupted"
+
+_INTERRUPTED_BECAUSE = "its process ended, or its machine, before the run did; nothing it had committed is lost"
+
 
 class RunLog:
-    """Writes runs beside the ledger. A run without an end was interrupted."""
+    """Writes runs beside the ledger. One without an end goes on, or was interrupted."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, events: EventLog | None = None) -> None:
         self._engine = engine
+        self._events = events or EventLog(engine, clock=utc_now, subscriptions={})
 
     def start(self, run: RunRecord) -> None:
         """Record that a run began."""
         with writing(self._engine) as connection:
             connection.execute(
-                sa.insert(runs).values(run_id=run.run_id, kind=run.kind, trigger=run.trigger, started_at=run.started_at)
+                sa.insert(runs).values(
+                    run_id=run.run_id,
+                    kind=run.kind,
+                    trigger=run.trigger,
+                    started_at=run.started_at,
+                    alive_at=now_sql(connection),
+                )
             )
+
+    def beat(self, run_id: str) -> None:
+        """Give a sign of life of a run that goes on, by the database's clock."""
+        with writing(self._engine) as connection:
+            connection.execute(sa.update(runs).where(runs.c.run_id == run_id).values(alive_at=now_sql(connection)))
+
+    def end_silent(self) -> list[RunRecord]:
+        """Mark those as interrupted that have no end and were silent for long; answers them.
+
+        A run elsewhere that goes on gives signs of life, whatever host it is on. Should it have been silent and alive
+        all the same (a machine that slept), it says itself how it ended: what it records stands over this mark.
+        """
+        with reading(self._engine) as connection:
+            silent = [_record(row) for row in connection.execute(sa.select(runs).where(_is_silent(connection)))]
+        if not silent:
+            return []
+        with writing(self._engine) as connection:
+            ended = connection.execute(
+                sa.update(runs)
+                .where(_is_silent(connection))
+                .values(
+                    # When it was last known to live, by whichever clock said so.
+                    finished_at=sa.func.coalesce(runs.c.alive_at, runs.c.started_at),
+                    outcome=INTERRUPTED,
+                    counts="{}",
+                    error=_INTERRUPTED_BECAUSE,
+                )
+                .returning(*runs.columns)
+            )
+            return [_record(row) for row in ended]
 
     def finish(self, run: RunRecord) -> None:
         """Record how it ended."""
@@ -39,6 +89,7 @@ class RunLog:
                     error=run.error,
                 )
             )
+            self._events.run_ended(connection, run)
 
     def prune(self, before: datetime) -> int:
         """Forget sweeps that ended before a time; checks are kept. Answers how many went."""
@@ -56,18 +107,37 @@ class RunLog:
         )
         with reading(self._engine) as connection:
             row = connection.execute(query).one_or_none()
-        if row is None:
-            return None
-        return RunRecord(
-            run_id=row.run_id,
-            kind=row.kind,
-            trigger=row.trigger,
-            started_at=row.started_at,
-            finished_at=row.finished_at,
-            outcome=row.outcome,
-            counts=json.loads(row.counts or "{}"),
-            error=row.error,
-        )
+        return None if row is None else _record(row)
+
+    def newest(self, kinds: tuple[str, ...], limit: int) -> list[RunRecord]:
+        """The newest runs of some kinds, newest first. Those that fell silent show as interrupted, marked or not."""
+        query = sa.select(runs).where(runs.c.kind.in_(kinds)).order_by(runs.c.started_at.desc(), runs.c.run_id)
+        with reading(self._engine) as connection:
+            silent = set(connection.execute(sa.select(runs.c.run_id).where(_is_silent(connection))).scalars())
+            found = [_record(row) for row in connection.execute(query.limit(limit))]
+        return [
+            replace(one, outcome=INTERRUPTED, error=_INTERRUPTED_BECAUSE) if one.run_id in silent else one
+            for one in found
+        ]
+
+
+def _is_silent(connection: Connection) -> sa.ColumnElement[bool]:
+    # A row of a program that gave no signs of life yet: its beginning has to do.
+    last_sign = sa.func.coalesce(runs.c.alive_at, runs.c.started_at)
+    return runs.c.finished_at.is_(None) & (last_sign < before(connection, SILENT_FOR))
+
+
+def _record(row: sa.Row[Any]) -> RunRecord:
+    return RunRecord(
+        run_id=row.run_id,
+        kind=row.kind,
+        trigger=row.trigger,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        outcome=row.outcome,
+        counts=json.loads(row.counts or "{}"),
+        error=row.error,
+    )
 
 
 def last_sequence(engine: Engine) -> int:

@@ -319,6 +319,18 @@ leases = _table(
 )
 """Whose loops run. The epoch only grows; a payout transaction of a daemon checks it."""
 
+stream_positions = _table(
+    "stream_positions",
+    _text("name", primary_key=True),
+    _whole("generation"),
+    _text("token", nullable=True),
+    _text("fingerprint", nullable=True),
+    _time("reached_at", nullable=True),
+    _time("changed_at"),
+    _text("dropped_because", nullable=True),
+)
+"""Where the watch stands in the stream of changes. The generation grows whenever the position is dropped."""
+
 wallet_positions = _table(
     "wallet_positions",
     _text("streamer_id", primary_key=True),
@@ -361,9 +373,126 @@ runs = _table(
     _text("outcome", nullable=True),
     _text("counts", nullable=True),
     _text("error", nullable=True),
+    _time("alive_at", nullable=True),
     sa.Index("ix_runs_kind_started_at", "kind", "started_at"),
+    sa.Index(
+        "ix_runs_unfinished",
+        "started_at",
+        sqlite_where=sa.text("finished_at IS NULL"),
+        postgresql_where=sa.text("finished_at IS NULL"),
+    ),
 )
-"""Every sweep and check, also failed and interrupted ones (no ``finished_at``). ``counts`` is a JSON object."""
+"""Every sweep and check, also failed and interrupted ones. ``counts`` is a JSON object. ``alive_at`` is written by the
+database's clock every few seconds while the run goes on: an unfinished one that fell silent was interrupted."""
+
+breaks = _table(
+    "breaks",
+    _text("break_id", primary_key=True),
+    _text("kind"),
+    _text("reason"),
+    _text("severity"),
+    _text("participation_id"),
+    _text("campaign_id"),
+    _text("streamer_id"),
+    _text("payout_key"),
+    _text("currency"),
+    _whole("expected_minor", nullable=True),
+    _whole("actual_minor", nullable=True),
+    _text("detail"),
+    _whole("found_count"),
+    _text("fingerprint"),
+    _time("known_since"),
+    _time("first_seen"),
+    _time("last_seen"),
+    _text("last_report"),
+    _text("last_whole_report", nullable=True),
+    _whole("appearances_count"),
+    _time("cleared_at", nullable=True),
+    _text("cleared_by", nullable=True),
+    sa.CheckConstraint("(cleared_at IS NULL) = (cleared_by IS NULL)", name="cleared_by_someone"),
+    sa.Index("ix_breaks_cleared_by", "cleared_by"),
+    sa.Index("ix_breaks_campaign_id", "campaign_id"),
+)
+"""What checks remember of each break, by its identity. Who acknowledged or resolved it stands in ``decisions``."""
+
+events = _table(
+    "events",
+    _text("event_id", primary_key=True),
+    _whole("position"),
+    _text("type"),
+    _text("subject"),
+    _text("status"),
+    _text("payload", nullable=True),
+    _time("occurred_at"),
+    _time("recorded_at"),
+    sa.UniqueConstraint("position"),
+    sa.CheckConstraint("status IN ('expected', 'recorded', 'pruned')", name="status"),
+    sa.Index("ix_events_subject", "subject"),
+    sa.Index(
+        "ix_events_recorded",
+        "recorded_at",
+        sqlite_where=sa.text("status = 'recorded'"),
+        postgresql_where=sa.text("status = 'recorded'"),
+    ),
+    sa.Index(
+        "ix_events_expected",
+        "type",
+        sqlite_where=sa.text("status = 'expected'"),
+        postgresql_where=sa.text("status = 'expected'"),
+    ),
+)
+"""What other systems are told. *expected*: about to happen in MongoDB, and told to nobody before it is known to have.
+*pruned*: told long ago; the row stays without its payload, so that the same fact never makes a second event."""
+
+webhook_deliveries = _table(
+    "webhook_deliveries",
+    _text("event_id", primary_key=True),
+    _text("endpoint", primary_key=True),
+    _whole("position"),
+    _text("subject"),
+    _text("status"),
+    _whole("attempts"),
+    _text("outcome", nullable=True),
+    _whole("status_code", nullable=True),
+    _time("created_at"),
+    _time("not_before"),
+    _time("attempted_at", nullable=True),
+    _text("replayed_by", nullable=True),
+    sa.ForeignKeyConstraint(["event_id"], ["events.event_id"]),
+    sa.CheckConstraint("status IN ('pending', 'delivered', 'dead')", name="status"),
+    sa.Index("ix_webhook_deliveries_position", "position", "endpoint"),
+    sa.Index(
+        "ix_webhook_deliveries_due",
+        "endpoint",
+        "not_before",
+        sqlite_where=sa.text("status = 'pending'"),
+        postgresql_where=sa.text("status = 'pending'"),
+    ),
+    sa.Index(
+        "ix_webhook_deliveries_in_order",
+        "endpoint",
+        "subject",
+        "position",
+        sqlite_where=sa.text("status = 'pending'"),
+        postgresql_where=sa.text("status = 'pending'"),
+    ),
+    sa.Index(
+        "ix_webhook_deliveries_dead",
+        "position",
+        sqlite_where=sa.text("status = 'dead'"),
+        postgresql_where=sa.text("status = 'dead'"),
+    ),
+)
+"""One event on its way to one endpoint. Subject and position are the event's: they keep the order."""
+
+webhook_endpoints = _table(
+    "webhook_endpoints",
+    _text("endpoint", primary_key=True),
+    _text("url_hash"),
+    _time("disabled_at"),
+)
+"""Endpoints that answered 410 Gone, and under which URL (as SHA-256): nothing is sent there until a person, or
+another URL, says so."""
 
 check_requests = _table(
     "check_requests",
@@ -384,6 +513,37 @@ check_requests = _table(
     sa.Index("ix_check_requests_requested_at", "requested_at"),
 )
 """Full checks that somebody or the calendar asked for: one at a time has the open slot, and the leader takes it."""
+
+check_partitions = _table(
+    "check_partitions",
+    _text("work_key", primary_key=True),
+    _whole("number", primary_key=True),
+    _text("up_to"),
+    _text("tally"),
+    _text("breaks"),
+    _time("kept_at"),
+)
+"""Partitions that the running full check is through with, so that a later one can go on after a crash."""
+
+check_waiting = _table(
+    "check_waiting",
+    _text("participation_id", primary_key=True),
+    _time("read_at"),
+)
+"""Who was due and unpaid when the last full check looked, and when that was read first."""
+
+chain_marks = _table(
+    "chain_marks",
+    _whole("id", primary_key=True),
+    _whole("batch"),
+    _whole("sequence"),
+    _text("hash"),
+    _whole("entries"),
+    _whole("payouts"),
+    _time("whole_at"),
+    sa.CheckConstraint("id = 1", name="single"),
+)
+"""How far full checks verified the chain, and when one last walked it from its beginning."""
 
 JOURNAL_TABLES: tuple[sa.Table, ...] = (
     entries,

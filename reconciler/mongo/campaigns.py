@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from pymongo import UpdateOne
 
@@ -26,9 +27,12 @@ class CampaignCompletion:
         self._participation_names = mapping.participations
 
     def complete(self, totals: Mapping[DocumentId, tuple[int, str]]) -> list[DocumentId]:
-        """Complete those campaigns that have no open participation; answers them (totals as in :class:`Projection`)."""
+        """Complete those campaigns that have no open participation; answers them (totals as in :class:`Projection`).
+
+        A campaign that was cancelled or rejected stays what it is, and is not among them.
+        """
         by_raw = {to_bson_id(campaign_id): campaign_id for campaign_id in totals}
-        settled = [document["_id"] for document in self._campaigns.aggregate(self._settled_pipeline(list(by_raw)))]
+        settled = self.settled(list(by_raw))
         names = self._names
         updates = []
         for raw in settled:
@@ -46,6 +50,10 @@ class CampaignCompletion:
             self._campaigns.bulk_write(updates, ordered=False)
         return [by_raw[raw] for raw in settled]
 
+    def settled(self, raw_ids: list[object]) -> list[Any]:
+        """Those of some campaigns (their ``_id``) without a participation that could still be paid."""
+        return [document["_id"] for document in self._campaigns.aggregate(self._settled_pipeline(raw_ids))]
+
     def _settled_pipeline(self, campaign_ids: list[object]) -> list[Document]:
         """Campaigns without any participation that could still be paid: one index seek each."""
         names = self._participation_names
@@ -55,7 +63,7 @@ class CampaignCompletion:
             names.earnings_forfeited: {"$ne": True},
         }
         return [
-            {"$match": {"_id": {"$in": campaign_ids}}},
+            {"$match": {"_id": {"$in": campaign_ids}, self._names.status: {"$in": sorted(STATUSES_THAT_PAY)}}},
             {
                 "$lookup": {
                     "from": self._participations_name,

@@ -11,7 +11,14 @@ from typing import Any
 from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import MongoClient, ReadPreference
 from pymongo.database import Database
-from pymongo.errors import ConfigurationError, ConnectionFailure, InvalidOperation, OperationFailure, PyMongoError
+from pymongo.errors import (
+    BulkWriteError,
+    ConfigurationError,
+    ConnectionFailure,
+    InvalidOperation,
+    OperationFailure,
+    PyMongoError,
+)
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -26,6 +33,8 @@ CLOSE_WITHIN_S = 1.0
 
 WRITE_TIMEOUT_MS = 60_000
 _UNAUTHORIZED = frozenset({13, 18})
+_OF_THE_MOMENT = frozenset({24, 43, 46, 50, 64, 72, 112, 202, 251, 262, 290, 292})
+"""Answers about time, locks and memory: another document in their place would have got the same."""
 
 # What cannot be represented must not stop a whole page from being read: a date beyond the year 9999 comes as a number
 # of milliseconds, and broken UTF-8 with replacement characters.
@@ -91,18 +100,28 @@ def translated() -> Iterator[None]:
     try:
         yield
     except ConnectionFailure as error:
-        raise Outage("mongodb", _first_line(error)) from error
+        raise Outage("mongodb", first_line(error)) from error
     except OperationFailure as error:
         if error.code in _UNAUTHORIZED:
-            raise UsageError(f"MongoDB refuses this user: {_first_line(error)}") from error
-        raise Outage("mongodb", _first_line(error)) from error
+            raise UsageError(f"MongoDB refuses this user: {first_line(error)}") from error
+        raise Outage("mongodb", first_line(error), is_answer=_blames_the_work(error)) from error
     except InvalidOperation as error:
-        raise Outage("mongodb", f"the connection was closed: {_first_line(error)}") from error
+        raise Outage("mongodb", f"the connection was closed: {first_line(error)}") from error
     except PyMongoError as error:
-        raise Outage("mongodb", _first_line(error)) from error
+        raise Outage("mongodb", first_line(error)) from error
 
 
-def _first_line(error: PyMongoError) -> str:
+def _blames_the_work(error: OperationFailure) -> bool:
+    """Whether the server has refused what was asked, and would refuse it again."""
+    codes = {error.code}
+    if isinstance(error, BulkWriteError):
+        codes = {one.get("code") for one in error.details.get("writeErrors", ())}
+        if not codes or error.details.get("writeConcernErrors"):
+            return False
+    return not (codes & _OF_THE_MOMENT or error.has_error_label("RetryableWriteError"))
+
+
+def first_line(error: PyMongoError) -> str:
     """The driver's message without the description of the topology and the full server answer behind it."""
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     return text.split(", full error:")[0].split(", Topology Description:")[0].split(" (configured timeouts:")[0]

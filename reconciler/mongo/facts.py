@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from bson.objectid import ObjectId
+from bson.timestamp import Timestamp
 from pymongo import ASCENDING
 from pymongo.client_session import ClientSession
 
@@ -30,10 +31,13 @@ from reconciler.mongo.connection import Connection, Document, is_standalone, tra
 from reconciler.mongo.indexes import due_fields, has_due_index
 from reconciler.mongo.names import FactNames
 from reconciler.mongo.values import to_bson_id, to_plain, to_record
-from reconciler.ports import FactsPage
+from reconciler.ports import FactsPage, Moment
 
 CAMPAIGNS_A_QUERY_MAX = 500
 """Clauses of one ``$or``: each is one index seek; more would make the statement itself large."""
+
+CATCH_UP_MAX_MS = 2_000
+"""Longer than a new primary needs to commit its first entry; whoever waits in vain tries again later."""
 
 
 class FactsReader:
@@ -111,8 +115,11 @@ class FactsReader:
             if session is None:
                 participations = self._unmoved(participations, campaigns)
         found = {document["_id"] for document in documents}
+        as_of = _snapshot_moment(session)
         missing = [one for one, raw in zip(participation_ids, wanted, strict=True) if raw not in found]
-        return FactsPage(participations=participations, campaigns=campaigns, missing=missing, facts_at=facts_at)
+        return FactsPage(
+            participations=participations, campaigns=campaigns, missing=missing, facts_at=facts_at, as_of=as_of
+        )
 
     def pages(self, page_size: int, campaign_id: str | None = None) -> Iterator[FactsPage]:
         """Every participation there is, or those of one campaign, in the order of ``_id``, with their campaigns.
@@ -188,6 +195,15 @@ class FactsReader:
         with translated():
             return self._participations.estimated_document_count()
 
+    def catch_up(self, moment: Moment) -> None:
+        """Wait until the primary has committed what happened up to ``moment``, for at most CATCH_UP_MAX_MS.
+
+        Right after an election the new primary may know less of what is committed than the old one had told.
+        """
+        with translated(), self._connection.client.start_session(causal_consistency=True) as session:
+            session.advance_operation_time(Timestamp(*moment))
+            self._campaigns.find_one({"_id": None}, {"_id": 1}, session=session, max_time_ms=CATCH_UP_MAX_MS)
+
     def credited_elsewhere(self, campaign_streamers: Iterable[tuple[DocumentId, str]]) -> set[tuple[str, str]]:
         """Which pairs of (campaign, streamer) have a statement line of earnings; as (tagged campaign, streamer).
 
@@ -213,7 +229,8 @@ class FactsReader:
         return [(field, ASCENDING) for field in due_fields(self._mapping)] if self._has_due_index else None
 
     def _snapshot(self) -> AbstractContextManager[ClientSession | None]:
-        if self._standalone is None:
+        # A standalone server is asked each time: it may be made a replica set while this runs, and has snapshots then.
+        if self._standalone is not False:
             self._standalone = is_standalone(self._connection)
         if self._standalone:
             return nullcontext()
@@ -250,6 +267,16 @@ class FactsReader:
         if isinstance(campaign_id, Unreadable):
             return None
         return parse_campaign(campaign_id, to_record(document, self._names.campaign), self._defaults)
+
+
+def _snapshot_moment(session: ClientSession | None) -> Moment | None:
+    """When the snapshot was taken that a session has read from.
+
+    pymongo 4.20 keeps it under a private name, so it is asked for softly: without it one only does not notice that a
+    read right after an election is older than the event that asked for it, and the next sweep sees what it missed.
+    """
+    time: Timestamp | None = getattr(session, "_snapshot_time", None)
+    return None if time is None else (time.time, time.inc)
 
 
 def _may_be_due(terms: CampaignTerms, row: Document, policy: Policy, now: datetime) -> bool:

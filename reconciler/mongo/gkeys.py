@@ -7,14 +7,16 @@ from datetime import datetime
 from typing import Any
 
 from bson.objectid import ObjectId
-from pymongo import UpdateMany
+from pymongo import UpdateMany, UpdateOne
 from pymongo.collection import Collection
 
 from reconciler.config.mapping import GKeyFields
 from reconciler.domain.campaign import COOLOFF_HOURS_MAX
 from reconciler.domain.effects import ProjectionTask
+from reconciler.domain.ids import DocumentId, parse_id
 from reconciler.mongo.connection import Document
-from reconciler.mongo.values import to_bson_id
+from reconciler.mongo.values import to_bson_id, to_plain
+from reconciler.ports import RestedKey
 
 _MS_PER_HOUR = 3_600_000
 
@@ -45,6 +47,65 @@ class GKeys:
             {"$set": {names.status: "available"}, "$unset": {names.cooloff_ends_at: ""}},
         )
         return result.modified_count
+
+    def rested(self, now: datetime, limit: int) -> list[RestedKey]:
+        """Keys in cool-off of which the end has come, the first ``limit`` that can be named."""
+        names = self._names
+        query = {names.status: "cooloff", names.cooloff_ends_at: {"$lte": now}}
+        shown = {names.user_id: 1, names.category: 1, names.cooloff_ends_at: 1}
+        found: list[RestedKey] = []
+        for document in self._collection.find(query, shown):
+            key = self._named(document)
+            if key is not None:
+                found.append(key)
+            if len(found) == limit:
+                break
+        return found
+
+    def release(self, keys: Sequence[RestedKey]) -> int:
+        """Make those keys available that still rest until the same moment; answers how many."""
+        names = self._names
+        available: Document = {"$set": {names.status: "available"}, "$unset": {names.cooloff_ends_at: ""}}
+        updates = [
+            UpdateOne(
+                {"_id": to_bson_id(key.key_id), names.status: "cooloff", names.cooloff_ends_at: key.rested_until},
+                available,
+            )
+            for key in keys
+        ]
+        return self._collection.bulk_write(updates, ordered=False).modified_count if updates else 0
+
+    def were_released(self, rests: Sequence[tuple[DocumentId, datetime]]) -> set[tuple[DocumentId, datetime]]:
+        """Which of some cool-offs (key, until when) are over, since their key was made available.
+
+        A key that rests again, or still, was released only if a campaign has used it since.
+        """
+        names = self._names
+        wanted = [to_bson_id(key) for key, _ in rests]
+        shown = {names.status: 1, names.last_used: 1}
+        documents = {document["_id"]: document for document in self._collection.find({"_id": {"$in": wanted}}, shown)}
+        released = set()
+        for rest, raw in zip(rests, wanted, strict=True):
+            document = documents.get(raw)
+            if document is None:
+                continue
+            last_used = document.get(names.last_used)
+            is_used_since = isinstance(last_used, datetime) and last_used > rest[1]
+            if document.get(names.status) != "cooloff" or is_used_since:
+                released.add(rest)
+        return released
+
+    def _named(self, document: Document) -> RestedKey | None:
+        names = self._names
+        key_id, rested_until = parse_id(to_plain(document["_id"])), document[names.cooloff_ends_at]
+        if not isinstance(key_id, DocumentId) or not isinstance(rested_until, datetime):
+            return None
+        return RestedKey(
+            key_id=key_id,
+            streamer_id=_text(document.get(names.user_id)),
+            category=_text(document.get(names.category)),
+            rested_until=rested_until,
+        )
 
     def _locked_by(self, task: ProjectionTask) -> Document:
         names = self._names
@@ -107,3 +168,9 @@ class GKeys:
             for key in self._collection.find(query, {names.user_id: 1, names.locked_with: 1})
         }
         return {task.sequence for task in tasks if (task.streamer_id, task.campaign_id.value) in left}
+
+
+def _text(value: object) -> str:
+    """Text or an identity as text; empty for what is neither: a category may be anything."""
+    plain = to_plain(value)
+    return str(plain) if isinstance(plain, str | DocumentId) else ""

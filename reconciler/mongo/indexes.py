@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import structlog
 from pymongo import ASCENDING, IndexModel
+from pymongo.errors import OperationFailure
 
 from reconciler.config.mapping import MappingSettings
 from reconciler.mongo.connection import Connection, translated
+
+log = structlog.get_logger(__name__)
+
+EXPIRY_FIELD = "expiresAt"
+"""In documents of our own that are not for ever."""
+
+_DUPLICATE_KEY = 11000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +26,10 @@ class Index:
     collection: str
     name: str
     fields: tuple[str, ...]
+    unique: bool = False
+    """Over documents in which the (one) field is text: others may lack it. Where two share a value, not unique."""
+    expires: bool = False
+    """Whether documents go once the time in the (one) field has passed."""
 
     def __str__(self) -> str:
         return f"{self.collection}({', '.join(self.fields)})"
@@ -51,13 +64,20 @@ def needed(mapping: MappingSettings) -> tuple[Index, ...]:
         Index(collection=collections.gkeys, name="reconciler_cooloffs", fields=(gkeys.status, gkeys.cooloff_ends_at)),
         Index(collection=collections.wallets, name="reconciler_wallets", fields=(mapping.wallets.user_id,)),
         Index(collection=collections.campaigns, name="reconciler_status", fields=(mapping.campaigns.status,)),
+        Index(
+            collection=collections.participations,
+            name="reconciler_token",
+            fields=(mapping.participations.browser_source_token,),
+            unique=True,
+        ),
+        Index(collection=collections.recordings, name="reconciler_expiry", fields=(EXPIRY_FIELD,), expires=True),
     )
 
 
 def missing(connection: Connection, mapping: MappingSettings) -> list[Index]:
     """Those that do not exist, under whatever name: the platform may have its own. Raises Outage."""
     with translated():
-        return [index for index in needed(mapping) if index.fields not in _present(connection, index.collection)]
+        return [index for index in needed(mapping) if not _is_present(connection, index)]
 
 
 def create_missing(connection: Connection, mapping: MappingSettings) -> list[Index]:
@@ -65,9 +85,43 @@ def create_missing(connection: Connection, mapping: MappingSettings) -> list[Ind
     absent = missing(connection, mapping)
     with translated():
         for index in absent:
-            model = IndexModel([(field, ASCENDING) for field in index.fields], name=index.name)
-            connection.database[index.collection].create_indexes([model])
+            _create(connection, index)
     return absent
+
+
+def _create(connection: Connection, index: Index) -> None:
+    keys = [(field, ASCENDING) for field in index.fields]
+    collection = connection.database[index.collection]
+    if index.unique:
+        only_text = {field: {"$type": "string"} for field in index.fields}
+        model = IndexModel(keys, name=index.name, unique=True, partialFilterExpression=only_text)
+        try:
+            collection.create_indexes([model])
+        except OperationFailure as error:
+            if error.code != _DUPLICATE_KEY:
+                raise
+            log.warning(
+                "several documents share a value that should be theirs alone; the index is not unique",
+                action="index_not_unique",
+                index=str(index),
+            )
+        else:
+            return
+    expiry = {"expireAfterSeconds": 0} if index.expires else {}
+    collection.create_indexes([IndexModel(keys, name=index.name, **expiry)])
+
+
+def _is_present(connection: Connection, index: Index) -> bool:
+    if not index.unique:
+        return index.fields in _present(connection, index.collection)
+    # Whoever asks for text is served by an index of texts, and the platform's own may leave out what lacks the field.
+    only_text = {field: {"$type": "string"} for field in index.fields}
+    return any(
+        [field for field, _ in found["key"]] == list(index.fields)
+        and found.get("partialFilterExpression", only_text) == only_text
+        and "collation" not in found
+        for found in connection.database[index.collection].index_information().values()
+    )
 
 
 def _present(connection: Connection, collection: str) -> set[tuple[str, ...]]:

@@ -29,6 +29,7 @@ from reconciler.mongo.gkeys import GKeys
 from reconciler.mongo.staleness import Staleness
 from reconciler.mongo.values import to_bson_id, to_document_money
 from reconciler.mongo.wallets import Credited, Wallets
+from reconciler.ports import RestedKey
 
 CREATED_BY = "payout-reconciler"
 _DESCRIPTIONS = {
@@ -70,6 +71,21 @@ class Projection:
         """Make keys available whose cool-off has ended; answers how many."""
         with translated():
             return self.gkeys.release_rested(now)
+
+    def rested(self, now: datetime, limit: int) -> list[RestedKey]:
+        """Keys in cool-off of which the end has come, as far as they can be named."""
+        with translated():
+            return self.gkeys.rested(now, limit)
+
+    def release(self, keys: Sequence[RestedKey]) -> int:
+        """Make those keys available that still rest until the same moment; answers how many."""
+        with translated():
+            return self.gkeys.release(keys)
+
+    def were_released(self, rests: Sequence[tuple[DocumentId, datetime]]) -> set[tuple[DocumentId, datetime]]:
+        """Which of some cool-offs (key, until when) are over, since their key was made available."""
+        with translated():
+            return self.gkeys.were_released(rests)
 
     def find_stale(self, tasks: Sequence[ProjectionTask]) -> Mapping[int, str]:
         """Which of some payouts, of which everything was told, are no longer shown as they were told."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
+from reconciler.domain.break_memory import BreakStatus, Standing
 from reconciler.domain.breaks import ACTION, Break, Severity
 from reconciler.errors import InvariantBroken
 from reconciler.exit_codes import ExitCode
@@ -31,21 +32,21 @@ class Completeness:
 
     def check(self) -> None:
         """Raises InvariantBroken when a participation was lost or counted twice."""
-        parts = sum(getattr(self, field.name) for field in fields(self)) - self.participations
+        parts = sum(getattr(self, one.name) for one in fields(self)) - self.participations
         if parts != self.participations:
             raise InvariantBroken("completeness", f"{self.participations} participations, but {parts} accounted for")
 
     def as_json(self) -> dict[str, int]:
         """By name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
     """Control totals of one currency, in minor units.
 
-    ``expected_minor``: payouts as posted and what is decided for the unpaid. The difference to what was paid is
-    explained by breaks and holds, or it is unexplained.
+    ``expected_minor``: what the stored facts of payouts give, and what is decided for the unpaid. The difference to the
+    sum of what was paid is explained by breaks (``explained_by``: kind → minor units), or it is unexplained.
     """
 
     currency: str
@@ -54,13 +55,23 @@ class Totals:
     held_minor: int
     reversed_minor: int
     refunded_minor: int
-    explained_minor: int
+    explained_by: Mapping[str, int]
     payouts_count: int
 
     @property
     def difference_minor(self) -> int:
         """Expected less paid."""
         return self.expected_minor - self.paid_minor
+
+    @property
+    def explained_minor(self) -> int:
+        """The part of the difference that breaks account for."""
+        return sum(self.explained_by.values())
+
+    @property
+    def unexplained_minor(self) -> int:
+        """The rest of it: anything but 0 is a break of its own."""
+        return self.difference_minor - self.explained_minor
 
     def as_json(self) -> dict[str, Any]:
         """By name, with what follows from the rest."""
@@ -73,17 +84,56 @@ class Totals:
             "refunded_minor": self.refunded_minor,
             "difference_minor": self.difference_minor,
             "explained_minor": self.explained_minor,
-            "unexplained_minor": self.difference_minor - self.explained_minor,
+            "explained_by": dict(sorted(self.explained_by.items())),
+            "unexplained_minor": self.unexplained_minor,
             "counts": {"payouts": self.payouts_count},
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """A break with its history: when it was first seen."""
+    """A break with its history: when it was first seen, and whether a person knows of it."""
 
     found: Break
-    first_seen: datetime
+    standing: Standing
+
+    @property
+    def first_seen(self) -> datetime:
+        """When it last came up."""
+        return self.standing.first_seen
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it makes a check end with exit code 1: what a person acknowledged does not."""
+        return self.found.is_open and self.standing.status is not BreakStatus.ACKNOWLEDGED
+
+    @property
+    def status(self) -> str:
+        """``repaired``, ``acknowledged``, ``info`` or ``open``."""
+        if self.found.repaired:
+            return "repaired"
+        if self.standing.status is BreakStatus.ACKNOWLEDGED:
+            return BreakStatus.ACKNOWLEDGED.value
+        return BreakStatus.OPEN.value if self.found.is_open else "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Money that is not paid yet, as rows of the report: accrued, held, stranded, and the totals a currency."""
+
+    accrued: Sequence[Mapping[str, Any]] = ()
+    held: Sequence[Mapping[str, Any]] = ()
+    stranded: Sequence[Mapping[str, Any]] = ()
+    totals: Sequence[Mapping[str, Any]] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """By name."""
+        return {
+            "accrued": [dict(one) for one in self.accrued],
+            "held": [dict(one) for one in self.held],
+            "stranded": [dict(one) for one in self.stranded],
+            "totals": [dict(one) for one in self.totals],
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +154,10 @@ class Report:
     repairs: Mapping[str, int]
     carried: Mapping[str, int]
     integrity: Integrity
+    timezone: str = "UTC"
+    waiting: Waiting = field(default_factory=Waiting)
+    paid_by_day: Sequence[Mapping[str, Any]] = ()
+    settled_before_us: Sequence[Mapping[str, Any]] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -115,7 +169,7 @@ class Report:
         """``halted``, ``breaks``, ``repaired`` or ``clean``."""
         if any(one.found.severity is Severity.CRITICAL for one in self.sightings):
             return "halted"
-        if any(one.found.is_open for one in self.sightings):
+        if any(one.is_open for one in self.sightings):
             return "breaks"
         return "repaired" if any(self.repairs.values()) else "clean"
 
@@ -167,15 +221,21 @@ class Report:
                 "balances_rederived": faults["balance_differs"] == 0,
                 "chain_verified_to": integrity.chain_verified_to,
             },
+            "timezone": self.timezone,
+            "waiting": self.waiting.as_json(),
+            "paid_by_day": [dict(one) for one in self.paid_by_day],
+            "settled_before_us": [dict(one) for one in self.settled_before_us],
         }
 
 
 def _break_row(sighting: Sighting, as_of: datetime) -> dict[str, Any]:
-    found = sighting.found
+    found, decision = sighting.found, sighting.standing.decision
     return {
+        "break_id": sighting.standing.break_id,
         "kind": found.kind.value,
         "reason": found.reason,
         "severity": found.severity.label,
+        "status": sighting.status,
         "participation_id": found.participation_id,
         "campaign_id": found.campaign_id,
         "streamer_id": found.streamer_id,
@@ -188,6 +248,9 @@ def _break_row(sighting: Sighting, as_of: datetime) -> dict[str, Any]:
         "age_s": round((as_of - sighting.first_seen).total_seconds()),
         "detail": found.detail,
         "action": "repaired" if found.repaired else ACTION[found.kind],
+        "acknowledged_by": decision.by if decision else "",
+        "acknowledged_reason": decision.reason if decision else "",
+        "note": sighting.standing.note,
     }
 
 

@@ -15,9 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from reconciler.domain.money import format_minor
 from reconciler.errors import UsageError
@@ -79,12 +80,14 @@ def utc_text(time: datetime) -> str:
 def record(row: object, columns: Columns) -> Record:
     """A row for JSON: times as text in UTC, amounts as minor units and as decimal text."""
     found: Record = {}
+    # Asked once a row and not once a cell: a report lists every payout there ever was.
+    field_of = row.__getitem__ if isinstance(row, Mapping) else partial(getattr, row)
     for column in columns:
-        value = value_of(row, column.name)
+        value = field_of(column.name)
         if column.kind is Kind.AMOUNT:
             found[column.name] = value
             found[column.name.removesuffix("_minor")] = (
-                None if value is None else format_minor(value, value_of(row, "currency"))
+                None if value is None else format_minor(value, field_of("currency"))
             )
         elif column.kind is Kind.TIME:
             found[column.name] = None if value is None else utc_text(value)
@@ -143,16 +146,42 @@ def write_json(
     out.write("\n  ]\n}\n" if separator.startswith(",") else "]\n}\n")
 
 
+def has_parquet() -> bool:
+    """Whether the package that writes Parquet is installed."""
+    return importlib.util.find_spec("pyarrow") is not None
+
+
 def require_parquet() -> None:
     """Raises UsageError when the package that writes Parquet is not installed."""
-    if importlib.util.find_spec("pyarrow") is None:
+    if not has_parquet():
         raise UsageError("parquet needs the package pyarrow, which is not installed: pip install pyarrow")
 
 
 def write_parquet(rows: Iterable[object], columns: Columns, path: Path) -> int:
-    """Write a Parquet file under a temporary name and move it onto ``path``; answers how many rows.
+    """A file, written under a temporary name and moved onto ``path``; answers how many rows. Raises UsageError."""
+    require_parquet()
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            count = stream_parquet(rows, columns, file)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return count
 
-    Text columns are strings, counts and minor units int64, times timestamps of milliseconds in UTC. Raises UsageError.
+
+def stream_parquet(rows: Iterable[object], columns: Columns, file: BinaryIO) -> int:
+    """Write rows as Parquet to an open file, a group at a time; answers how many.
+
+    Text columns are strings, counts and minor units int64, times timestamps of milliseconds in UTC. Raises UsageError
+    or OSError.
     """
     require_parquet()
     import pyarrow as pa  # noqa: PLC0415 - an optional package, of 170 MB, and for this alone
@@ -165,23 +194,10 @@ def write_parquet(rows: Iterable[object], columns: Columns, path: Path) -> int:
         if column.kind is Kind.AMOUNT:
             fields.append((column.name.removesuffix("_minor"), pa.string()))
     schema, count, waiting = pa.schema(fields), 0, iter(rows)
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
-        with pq.ParquetWriter(temporary, schema) as writer:
-            while chunk := list(islice(waiting, _ROWS_A_GROUP)):
-                writer.write_table(pa.Table.from_pylist(list(_with_times(chunk, columns)), schema=schema))
-                count += len(chunk)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with pq.ParquetWriter(file, schema) as writer:
+        while chunk := list(islice(waiting, _ROWS_A_GROUP)):
+            writer.write_table(pa.Table.from_pylist(list(_with_times(chunk, columns)), schema=schema))
+            count += len(chunk)
     return count
 
 
@@ -192,8 +208,8 @@ def _with_times(rows: Sequence[object], columns: Columns) -> Iterator[Record]:
 
 
 def _cell(value: Any) -> str:
-    if value is None:
-        return ""
+    if not isinstance(value, str):
+        return "" if value is None else str(value)
     # A negative amount begins like a formula and is none.
-    is_harmless = not isinstance(value, str) or _NUMBER.fullmatch(value)
-    return str(value) if is_harmless else guarded(value)
+    is_formula = value.startswith(_FORMULA_STARTS) and not _NUMBER.fullmatch(value)
+    return guarded(value) if is_formula else value

@@ -1,55 +1,32 @@
-"""Reports on disk: written beside their name and moved onto it, so that nobody ever reads half a report."""
+"""Reports on disk: which files a report has, and that all of them come together or not at all."""
 
 from __future__ import annotations
 
-import json
-import os
 import tempfile
-from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
-from typing import TextIO
 
-import pandas as pd
+import structlog
 
 from reconciler.errors import UsageError
 from reconciler.reports.model import Report
-from reconciler.reports.tables import guarded, unguarded
+from reconciler.reports.publishing import publish
+from reconciler.reports.renditions import PayoutRows, renditions
+from reconciler.reports.shelf import LATEST, ReportShelf
 
-BREAK_COLUMNS = (
-    "kind",
-    "reason",
-    "severity",
-    "participation_id",
-    "campaign_id",
-    "streamer_id",
-    "payout_key",
-    "currency",
-    "expected_minor",
-    "actual_minor",
-    "delta_minor",
-    "first_seen",
-    "age_s",
-    "detail",
-    "action",
-)
-_AMOUNTS = ("expected_minor", "actual_minor", "delta_minor")
+log = structlog.get_logger(__name__)
 
-BreakIdentity = tuple[str, str, str, str]
-"""(kind, reason, participation, campaign): what makes it the same break in two checks."""
+_OF_LATEST = (".csv", ".html", ".json")
+"""What people open by a name that stays; the list of all payouts would be a large file twice."""
 
 
 class ReportDirectory:
-    """Where reports lie: ``<report_id>.json``, ``<report_id>.csv``, and ``latest.*`` beside them."""
+    """Where reports lie: ``<report_id>.json``, ``.csv``, ``.html`` and the rest, and ``latest.*`` beside them."""
 
-    def __init__(self, directory: Path, *, json_breaks_max: int) -> None:
+    def __init__(self, directory: Path, *, json_breaks_max: int, keep: int, payouts: PayoutRows | None = None) -> None:
         self._directory = directory
         self._json_breaks_max = json_breaks_max
-
-    @property
-    def latest(self) -> Path:
-        """The newest report."""
-        return self._directory / "latest.json"
+        self._keep = keep
+        self._payouts = payouts
 
     def require_writable(self) -> None:
         """Raises UsageError when no report could be written: better before a check than after it."""
@@ -61,67 +38,19 @@ class ReportDirectory:
             raise UsageError(f"reports.directory {self._directory} cannot be written to: {error.strerror}") from error
 
     def write(self, report: Report) -> Path:
-        """Write all files of a report; answers the JSON one. Raises UsageError; ``latest.*`` then stay as they were."""
-        document = json.dumps(report.as_json(self._json_breaks_max), indent=2, ensure_ascii=False) + "\n"
-        frame = break_frame(report)
-        path = self._directory / f"{report.report_id}.json"
+        """Write all files of a report; answers the JSON one. Raises UsageError; ``latest.*`` then stay as they were.
+
+        Then the oldest reports beyond ``reports.keep`` go.
+        """
+        writers = renditions(report, json_breaks_max=self._json_breaks_max, payouts=self._payouts)
+        # A check of one campaign says nothing of the others, so it does not stand for the newest whole one.
+        copies = {f"{LATEST}{suffix}": suffix for suffix in _OF_LATEST} if report.is_whole else {}
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            _replace(path, lambda file: file.write(document))
-            _replace(path.with_suffix(".csv"), lambda file: _write_csv(frame, file))
-            # A check of one campaign says nothing of the others, so it does not stand for the newest whole one.
-            if report.is_whole:
-                _replace(self._directory / "latest.csv", lambda file: _write_csv(frame, file))
-                _replace(self.latest, lambda file: file.write(document))
+            publish(self._directory, report.report_id, writers, copies)
         except OSError as error:
             raise UsageError(f"the report cannot be written to {self._directory}: {error.strerror}") from error
-        return path
-
-    def first_seen(self) -> dict[BreakIdentity, datetime]:
-        """When each break of the newest report was first seen; nothing when there is no readable report."""
-        path = self._directory / "latest.csv"
-        if not path.exists():
-            return {}
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-        if not set(BREAK_COLUMNS) <= set(frame.columns):
-            return {}
-        columns = ["kind", "reason", "participation_id", "campaign_id", "first_seen"]
-        return {
-            (kind, reason, unguarded(participation), unguarded(campaign)): datetime.fromisoformat(seen)
-            for kind, reason, participation, campaign, seen in frame[columns].itertuples(index=False)
-        }
-
-
-def break_frame(report: Report) -> pd.DataFrame:
-    """One row a break, in the columns BREAK_COLUMNS: amounts as Int64, ``age_s`` as int64, the rest as text.
-
-    Text that a spreadsheet would run as a formula is preceded by an apostrophe: documents are edited by many.
-    """
-    frame = pd.DataFrame(report.break_rows(), columns=list(BREAK_COLUMNS))
-    for column in _AMOUNTS:
-        frame[column] = frame[column].astype("Int64")
-    for column in set(BREAK_COLUMNS) - set(_AMOUNTS) - {"age_s"}:
-        frame[column] = [guarded(value) for value in frame[column]]
-    return frame
-
-
-def _write_csv(frame: pd.DataFrame, file: TextIO) -> None:
-    # With this line end, pandas quotes a lone carriage return too, which would otherwise begin a line of its own.
-    frame.to_csv(file, index=False, lineterminator="\r\n")
-
-
-def _replace(path: Path, write: Callable[[TextIO], object]) -> None:
-    """Write a file under a temporary name in the same directory, then move it onto ``path``."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp keeps others out; a report is for everyone who may enter the directory.
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        gone = ReportShelf(self._directory).prune(self._keep)
+        if gone:
+            log.info("removed old reports", action="reports_pruned", reports=len(gone), oldest=gone[-1])
+        return self._directory / f"{report.report_id}.json"

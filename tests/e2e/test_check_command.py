@@ -13,6 +13,7 @@ from tests.support.command_line import CommandLine
 from tests.support.ledger_rows import paid_minor
 from tests.support.platform import Platform
 from tests.support.projecting import all_documents, all_rows
+from tests.support.report_schema import schema_errors
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 OF_A_REPORT = {
     "schema", "report_id", "kind", "trigger", "as_of", "started_at", "finished_at", "duration_s", "dry_run", "verdict",
     "exit_code", "config_fingerprint", "positions", "completeness", "totals", "breaks_by_kind", "repairs", "carried",
-    "breaks", "integrity",
+    "breaks", "integrity", "timezone", "waiting", "paid_by_day", "settled_before_us",
 }  # fmt: skip
 
 
@@ -37,13 +38,23 @@ def parts_sum(report: dict[str, Any]) -> bool:
 
 
 def on_disk(folder: Path, report: dict[str, Any]) -> None:
-    """latest.json and <id>.json are the report, and the CSV files have its breaks."""
+    """latest.json and <id>.json are the report, the CSV files have its breaks, the other formats lie beside."""
     reports = folder / "reports"
+    assert schema_errors(report) == []
     assert json.loads((reports / "latest.json").read_text()) == report
     assert json.loads((reports / f"{report['report_id']}.json").read_text()) == report
     for name in ("latest.csv", f"{report['report_id']}.csv"):
         with (reports / name).open(newline="") as file:
             assert [row["kind"] for row in csv.DictReader(file)] == [one["kind"] for one in report["breaks"]]
+    page = (reports / f"{report['report_id']}.html").read_text(encoding="utf-8")
+    assert (reports / "latest.html").read_text(encoding="utf-8") == page
+    assert f'<div class="word">{report["verdict"]}</div>' in page
+    assert all(one["participation_id"] in page for one in report["breaks"])
+    with (reports / f"{report['report_id']}.payouts.csv").open(newline="") as file:
+        gross_minor = sum(int(row["gross_minor"]) for row in csv.DictReader(file) if row["kind"] == "payout")
+    assert gross_minor == sum(total["paid_minor"] for total in report["totals"])
+    assert (reports / f"{report['report_id']}.payouts.parquet").exists()
+    assert (reports / f"{report['report_id']}.parquet").exists()
 
 
 def test_breaks_then_repaired_then_clean(platform: Platform, engine: Engine, run_py: CommandLine) -> None:
@@ -97,6 +108,8 @@ def test_a_dry_run_finds_and_leaves_everything(
     assert all_documents(mongo_database) == documents
     after = all_rows(engine)
     assert len(after.pop("runs")) == len(rows.pop("runs")) + 1  # that it ran is kept of every check
+    for what_it_keeps_for_the_next in ("leases", "chain_marks"):
+        assert after.pop(what_it_keeps_for_the_next) != rows.pop(what_it_keeps_for_the_next)
     assert after == rows
 
 

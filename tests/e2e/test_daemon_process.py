@@ -58,8 +58,15 @@ def own_engine(own_postgres: Postgres, request: pytest.FixtureRequest) -> Iterat
     engine.dispose()
 
 
-@pytest.fixture
-def run_py(own_mongodb: ReplicaSet, own_engine: Engine, own_platform: Platform, tmp_path: Path) -> CommandLine:
+@pytest.fixture(params=["with the watch", "sweeps only"])
+def run_py(
+    own_mongodb: ReplicaSet,
+    own_engine: Engine,
+    own_platform: Platform,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> CommandLine:
+    """Everything here holds with the watch switched off too: losing every event costs latency only."""
     return CommandLine(
         folder=tmp_path,
         settings={
@@ -69,6 +76,7 @@ def run_py(own_mongodb: ReplicaSet, own_engine: Engine, own_platform: Platform, 
             "RECONCILER__MONGODB__WAIT_MAX_S": "1",
             "RECONCILER__SWEEP__INTERVAL_S": "1",
             "RECONCILER__LEDGER__WAIT_MAX_S": "1",
+            "RECONCILER__WATCH__ENABLED": str(request.param == "with the watch").lower(),
         },
     )
 

@@ -80,8 +80,8 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture
-def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., RunningDaemon]]:
+@pytest.fixture(params=["with the watch", "sweeps only"])
+def start(settings: Settings, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., RunningDaemon]]:
     started: list[RunningDaemon] = []
 
     def start_one(**more: str) -> RunningDaemon:
@@ -95,6 +95,7 @@ def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., RunningD
             "RECONCILER__SWEEP__PAGE_SIZE": "1",
             "RECONCILER__REPORTS__DIRECTORY": str(tmp_path / "reports"),
             "RECONCILER__LOG__FORMAT": "json",
+            "RECONCILER__WATCH__ENABLED": str(request.param == "with the watch").lower(),
         }
         started.append(RunningDaemon(environment | more))
         return started[-1]

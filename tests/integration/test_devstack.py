@@ -118,6 +118,41 @@ def test_standalone_has_no_change_streams(tmp_path: Path) -> None:
         assert refused.value.code == 40573
 
 
+def test_a_standalone_server_becomes_a_replica_set_on_its_port_with_its_data(tmp_path: Path) -> None:
+    with ReplicaSet(tmp_path, MongodOptions(standalone=True)) as server, client_of(server.uri) as client:
+        client["devstack"]["things"].insert_one({"_id": 1})
+        port, uri = server.nodes[0].port, server.uri
+        server.become_replica_set()
+        assert server.nodes[0].port == port
+        assert server.primary_index() == 0
+        with client_of(uri) as same, same["devstack"]["things"].watch() as stream:
+            same["devstack"]["things"].insert_one({"_id": 2})
+            assert stream.next()["documentKey"] == {"_id": 2}
+        with client_of(server.uri) as member:
+            assert member["devstack"]["things"].count_documents({}) == 2
+
+
+def test_access_control_lets_in_whom_it_knows_and_a_privilege_can_be_taken_away(tmp_path: Path) -> None:
+    with ReplicaSet(tmp_path, MongodOptions(access_control=True)) as replica_set:
+        with client_of(replica_set.uri) as admin:
+            privileges = [{"resource": {"db": "devstack", "collection": ""}, "actions": ["find", "changeStream"]}]
+            admin.admin.command("createRole", "watcher", privileges=privileges, roles=[])
+            admin.admin.command("createUser", "lookout", pwd="p@ss/word", roles=["watcher"])
+        with client_of(replica_set.uri_as("lookout", "p@ss/word")) as client:
+            client["devstack"]["things"].watch().close()
+            with client_of(replica_set.uri) as admin:
+                admin.admin.command("updateRole", "watcher", privileges=[])
+            with pytest.raises(OperationFailure) as refused:
+                client["devstack"]["things"].watch()
+            assert refused.value.code == 13
+        stranger = f"mongodb://{replica_set.nodes[0].address}/?replicaSet=devstack"
+        with client_of(stranger) as client, pytest.raises(OperationFailure):
+            client["devstack"]["things"].find_one()
+        replica_set.kill(0)
+        replica_set.restart(0)
+        assert replica_set.wait_for_primary() == 0
+
+
 def test_oplog_size_and_parameters_arrive(tmp_path: Path) -> None:
     options = MongodOptions(oplog_size_mb=16, parameters=("enableTestCommands=1",))
     with ReplicaSet(tmp_path, options) as replica_set, client_of(replica_set.uri) as client:

@@ -136,7 +136,7 @@ UNKNOWN = [
     ("mapping.campaigns.budgett", "did you mean mapping.campaigns.budget?"),
     ("mongo.uri", "did you mean mongodb.uri?"),
     ("loog", "did you mean log?"),
-    ("reports.xyz", "reports has directory, timezone, json_breaks_max."),
+    ("reports.xyz", "reports has directory, timezone, json_breaks_max, keep."),
     ("xyz", "the sections are mongodb, ledger, mapping,"),
 ]
 

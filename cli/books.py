@@ -1,0 +1,35 @@
+"""What the commands share that read the ledger alone: it is there, of this revision, and MongoDB may be away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from zoneinfo import ZoneInfo
+
+from cli.composition import Parts, parts_of
+from cli.session import Session
+from cli.waiting import wait_for_ledger
+from reconciler.config import Settings
+from reconciler.errors import UsageError
+from reconciler.ledger.migrate import require_current
+
+
+@contextmanager
+def open_books(session: Session) -> Iterator[Parts]:
+    """The parts, once the ledger is there and of this program's revision. Raises Outage or UsageError."""
+    with parts_of(session.settings()) as parts:
+        wait_for_ledger(parts)
+        require_current(parts.engine)
+        yield parts
+
+
+def zone_of(settings: Settings) -> ZoneInfo:
+    """The zone of times shown to people."""
+    return ZoneInfo(settings.reports.timezone)
+
+
+def chosen_format(session: Session, form: str | None, default: str = "table") -> str:
+    """``--format``, or what ``--json`` means. Raises UsageError when both are given and differ."""
+    if form is not None and session.as_json and form != "json":
+        raise UsageError(f"--json and --format {form} exclude each other")
+    return form or ("json" if session.as_json else default)

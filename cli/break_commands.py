@@ -1,0 +1,212 @@
+"""`breaks list|acknowledge|resolve`: what checks found and is not gone, and what people say about it."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cli import render
+from cli.books import chosen_format, open_books, zone_of
+from cli.commands import print_json
+from cli.people_commands import as_json_option, signed
+from cli.session import Session
+from cli.tables import one_line, show_table
+from reconciler.domain.break_memory import ACKNOWLEDGE, BreakStatus
+from reconciler.domain.breaks import BreakKind
+from reconciler.domain.money import format_minor
+from reconciler.errors import UsageError
+from reconciler.exit_codes import ExitCode
+from reconciler.ledger.break_book import BreakFilter, BreakLine
+from reconciler.ledger.break_desk import BreakDesk
+from reconciler.ledger.desk import Signature
+from reconciler.reports.tables import Column, Columns, Kind, write_csv, write_json
+
+_ALL = "all"
+_STATUSES = [*(one.value for one in BreakStatus), _ALL]
+_SEVERITY_STYLE = {"info": "dim", "warning": "yellow", "error": "red", "critical": "bold red"}
+
+COLUMNS: Columns = (
+    Column("break_id"),
+    Column("status"),
+    Column("severity"),
+    Column("kind"),
+    Column("reason"),
+    Column("participation_id"),
+    Column("campaign_id"),
+    Column("streamer_id", shown=False),
+    Column("payout_key", shown=False),
+    Column("currency", shown=False),
+    Column("expected_minor", Kind.AMOUNT),
+    Column("actual_minor", Kind.AMOUNT),
+    Column("first_seen", Kind.TIME),
+    Column("age_s", Kind.COUNT),
+    Column("known_since", Kind.TIME, shown=False),
+    Column("appearances_count", Kind.COUNT, shown=False),
+    Column("last_seen", Kind.TIME, shown=False),
+    Column("last_report", shown=False),
+    Column("cleared_at", Kind.TIME, shown=False),
+    Column("cleared_by", shown=False),
+    Column("decision", shown=False),
+    Column("decided_by"),
+    Column("decided_reason", shown=False),
+    Column("decided_at", Kind.TIME, shown=False),
+    Column("detail"),
+    Column("note"),
+)
+
+
+@click.command(name="list")
+@click.option("--status", type=click.Choice(_STATUSES), default=BreakStatus.OPEN.value, show_default=True)
+@click.option("--kind", type=click.Choice([one.value for one in BreakKind]), help="Only this kind.")
+@click.option("--campaign", metavar="ID", help="Only this campaign's.")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json", "csv"]), help="How it is written; default: table."
+)
+@as_json_option
+@click.pass_obj
+def list_(
+    session: Session, *, status: str, kind: str | None, campaign: str | None, form: str | None, as_json: bool
+) -> ExitCode:
+    """Breaks that checks found: the worst first, of these the oldest."""
+    if as_json and form not in (None, "json"):
+        raise UsageError(f"--json and --format {form} exclude each other")
+    chosen = BreakFilter(
+        status=None if status == _ALL else BreakStatus(status),
+        kind=kind,
+        # The book has plain identities: a type in front says nothing more here.
+        campaign_id=None if campaign is None else campaign.removeprefix("oid:").removeprefix("str:"),
+    )
+    with open_books(session) as parts:
+        lines, now, zone = parts.breaks.lines(chosen), parts.clock(), zone_of(parts.settings)
+    rows = [break_row(line, now) for line in lines]
+    how = "json" if as_json else chosen_format(session, form)
+    if how == "json":
+        write_json(rows, COLUMNS, sys.stdout, name="breaks", head={"status": status})
+    elif how == "csv":
+        write_csv(rows, COLUMNS, sys.stdout)
+    elif Console(file=sys.stdout).is_terminal:
+        _draw(lines, now, status)
+    else:
+        show_table(rows, COLUMNS, zone)
+    return ExitCode.CLEAN
+
+
+@click.command()
+@click.argument("break_id", nargs=-1, required=True)
+@signed
+@as_json_option
+@click.pass_obj
+def acknowledge(session: Session, *, break_id: tuple[str, ...], by: str, reason: str, as_json: bool) -> ExitCode:
+    """Say that open breaks are known: as they are now, no exit code counts them. They stay in reports, apart."""
+    signature = Signature(by=by, reason=reason)
+    return _say(session, "acknowledged", as_json, lambda desk: desk.acknowledge(break_id, signature))
+
+
+@click.command()
+@click.argument("break_id", nargs=-1, required=True)
+@signed
+@as_json_option
+@click.pass_obj
+def resolve(session: Session, *, break_id: tuple[str, ...], by: str, reason: str, as_json: bool) -> ExitCode:
+    """Say that breaks are dealt with: they are closed. If the next check finds one again, it is open and says so."""
+    signature = Signature(by=by, reason=reason)
+    return _say(session, "resolved", as_json, lambda desk: desk.resolve(break_id, signature))
+
+
+BREAK_COMMANDS: Sequence[click.Command] = (list_, acknowledge, resolve)
+
+
+def _say(session: Session, result: str, as_json: bool, decide: Callable[[BreakDesk], list[str]]) -> ExitCode:  # noqa: FBT001
+    # No money moves, so MongoDB may be away: what people know of breaks must not wait for what broke.
+    with open_books(session) as parts:
+        decided = decide(BreakDesk(parts.journal, run_id=str(uuid.uuid4())))
+    if as_json or session.as_json:
+        print_json({"result": result, "breaks": decided})
+    else:
+        render.facts("Done", [(identity, result) for identity in decided])
+    return ExitCode.CLEAN
+
+
+def break_row(line: BreakLine, now: datetime) -> dict[str, Any]:
+    record, decision = line.record, line.decision
+    ended = record.cleared_at or now
+    return {
+        **{column.name: getattr(record, column.name) for column in COLUMNS if hasattr(record, column.name)},
+        "status": line.status.value,
+        "age_s": round((ended - record.first_seen).total_seconds()),
+        "decision": decision.kind if decision else None,
+        "decided_by": decision.by if decision else None,
+        "decided_reason": decision.reason if decision else None,
+        "decided_at": decision.at if decision else None,
+        "note": line.note,
+    }
+
+
+def _draw(lines: Sequence[BreakLine], now: datetime, status: str) -> None:
+    """Five narrow columns: an id must stay in one piece, to be copied, also in 80 columns."""
+    console = Console(file=sys.stdout)
+    if not lines:
+        console.print("No breaks." if status == _ALL else f"No {status} breaks.", highlight=False)
+        return
+    table = Table(title=f"Breaks ({status})", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("break", no_wrap=True)
+    table.add_column("what", overflow="fold", min_width=12)
+    table.add_column("participation, campaign", overflow="fold")
+    table.add_column("amount", justify="right", overflow="fold")
+    table.add_column("age", justify="right", no_wrap=True)
+    for line in lines:
+        record = line.record
+        style = _SEVERITY_STYLE[record.severity]
+        table.add_row(
+            Text(record.break_id),
+            Text.assemble((record.severity, style), f"\n{_words(record.kind)}", _in_line(record.reason)),
+            Text("\n".join(one_line(one) for one in (record.participation_id, record.campaign_id) if one)),
+            Text(_amount(line)),
+            Text(_age((record.cleared_at or now) - record.first_seen)),
+        )
+        said = _said(line)
+        if said:
+            table.add_row("", Text(said, style="dim"), "", "", "")
+    console.print(table)
+
+
+def _said(line: BreakLine) -> str:
+    decision = line.decision
+    if line.note or decision is None:
+        return line.note
+    if line.status is BreakStatus.ACKNOWLEDGED or decision.kind != ACKNOWLEDGE:
+        return f"{decision.kind}d by {one_line(decision.by)}: {one_line(decision.reason)}"
+    return ""
+
+
+def _words(kind: str) -> str:
+    return kind.replace("_", " ")
+
+
+def _in_line(reason: str) -> str:
+    return f"\n{_words(one_line(reason))}" if reason else ""
+
+
+def _amount(line: BreakLine) -> str:
+    record = line.record
+    if record.expected_minor is None or record.actual_minor is None or not record.currency:
+        return ""
+    return f"{format_minor(record.actual_minor - record.expected_minor, record.currency)} {record.currency}"
+
+
+def _age(age: timedelta) -> str:
+    """In the largest unit that is whole: for ages, days matter."""
+    seconds = max(0, int(age.total_seconds()))
+    for length_s, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length_s:
+            return f"{seconds // length_s} {unit}"
+    return f"{seconds} s"

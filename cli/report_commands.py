@@ -1,0 +1,200 @@
+"""`report list|show|diff`: the reports of earlier checks, from the files they were written to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from cli import report_difference_view, stored_report_view
+from cli.books import chosen_format, open_books, zone_of
+from cli.commands import print_json
+from cli.people_commands import as_json_option
+from cli.session import Session
+from cli.tables import show_table
+from reconciler.errors import UsageError
+from reconciler.exit_codes import ExitCode
+from reconciler.ports import RunRecord
+from reconciler.reports.difference import difference
+from reconciler.reports.shelf import LATEST, ReportShelf
+from reconciler.reports.stored import StoredReport, read_breaks, read_report
+from reconciler.reports.tables import Column, Columns, Kind, record
+
+_CHECKS = ("full_check", "campaign_check")
+_LISTED_MAX = 30
+_BREAKS_SHOWN_MAX = 20
+
+COLUMNS: Columns = (
+    Column("report_id"),
+    Column("kind", shown=False),
+    Column("trigger", shown=False),
+    Column("started_at", Kind.TIME, shown=False),
+    Column("finished_at", Kind.TIME, shown=False),
+    Column("verdict"),
+    Column("participations", Kind.COUNT, shown=False),
+    Column("breaks", Kind.COUNT),
+    Column("new", Kind.COUNT),
+    Column("cleared", Kind.COUNT),
+    Column("note"),
+)
+
+
+@click.command(name="list")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=_LISTED_MAX, show_default=True, help="Only the newest so many."
+)
+@as_json_option
+@click.pass_obj
+def list_(session: Session, *, limit: int, as_json: bool) -> ExitCode:
+    """Checks, the newest first: their reports, and those that failed or were interrupted with the reason."""
+    with open_books(session) as parts:
+        shelf, zone = ReportShelf(parts.settings.reports.directory), zone_of(parts.settings)
+        runs = {_report_id_of(run): run for run in parts.runs.newest(_CHECKS, limit)}
+    files = shelf.reports()
+    newest = sorted({*files, *runs}, reverse=True)[:limit]
+    rows = [_row(shelf, report_id, files.get(report_id, ()), runs.get(report_id)) for report_id in newest]
+    if as_json or session.as_json:
+        print_json({"directory": str(shelf.directory), "reports": [_as_json(row) for row in rows]})
+    else:
+        show_table(rows, COLUMNS, zone, f"Checks, newest first ({shelf.directory})")
+    return ExitCode.CLEAN
+
+
+@click.command()
+@click.argument("report_id", default=LATEST)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "csv", "html", "parquet"]),
+    help="Which of its files; default: a table of what matters.",
+)
+@click.pass_obj
+def show(session: Session, *, report_id: str, form: str | None) -> ExitCode:
+    """Show REPORT_ID, or the newest whole one (latest). Files go to stdout as they are."""
+    shelf = ReportShelf(session.settings().reports.directory)
+    how = chosen_format(session, form)
+    if how == "table":
+        found = read_report(shelf, report_id)
+        stored_report_view.show(found, _BREAKS_SHOWN_MAX)
+    elif how == "json":
+        print_json(dict(read_report(shelf, report_id).document))
+    elif how == "parquet" and sys.stdout.isatty():
+        raise UsageError("a Parquet file is nothing for a terminal: send it to a file or another program (> FILE)")
+    else:
+        _send(shelf, report_id, f".{how}")
+    return ExitCode.CLEAN
+
+
+@click.command()
+@click.argument("before")
+@click.argument("after", default=LATEST)
+@as_json_option
+@click.pass_obj
+def diff(session: Session, *, before: str, after: str, as_json: bool) -> ExitCode:
+    """What appeared, went away or changed from the report BEFORE to AFTER (latest)."""
+    shelf = ReportShelf(session.settings().reports.directory)
+    reports = [read_report(shelf, before), read_report(shelf, after)]
+    rows = [read_breaks(shelf, one, name) for one, name in zip(reports, (before, after), strict=True)]
+    found = difference(*rows)
+    if not all(one.is_whole for one in reports):
+        click.echo(
+            "A check of one campaign has no breaks of the others: they are listed as gone or appeared.", err=True
+        )
+    if as_json or session.as_json:
+        changed = [{"before": asdict(one.before), "after": asdict(one.after)} for one in found.changed]
+        print_json(
+            {
+                "before": reports[0].report_id,
+                "after": reports[1].report_id,
+                "appeared": [asdict(one) for one in found.appeared],
+                "gone": [asdict(one) for one in found.gone],
+                "changed": changed,
+                "totals": _totals(*reports),
+            }
+        )
+    else:
+        report_difference_view.show(found, (reports[0].report_id, reports[1].report_id))
+    return ExitCode.CLEAN
+
+
+REPORT_COMMANDS: Sequence[click.Command] = (list_, show, diff)
+
+
+def _report_id_of(run: RunRecord) -> str:
+    """What a check's report is called, or would have been. The checks that chose another name wrote it down."""
+    named = run.counts.get("report_id")
+    return named if isinstance(named, str) else f"{run.started_at:%Y%m%dT%H%M%SZ}-{run.run_id[:8]}"
+
+
+def _row(shelf: ReportShelf, report_id: str, suffixes: Sequence[str], run: RunRecord | None) -> dict[str, Any]:
+    """A check as its report tells it, or where there is none as its run does."""
+    row: dict[str, Any] = dict.fromkeys((column.name for column in COLUMNS), None) | {
+        "report_id": report_id,
+        "files": [one.lstrip(".") for one in suffixes],
+        "note": "",
+    }
+    if run is not None:
+        row |= {
+            "kind": run.kind,
+            "trigger": run.trigger,
+            "started_at": run.started_at,
+            "finished_at": run.finished_at,
+            "verdict": run.outcome or "running",
+            "note": run.error or ("" if suffixes or run.outcome is None else "its files are gone"),
+        }
+    if ".json" not in suffixes:
+        return row
+    try:
+        found = read_report(shelf, report_id)
+    except UsageError as damaged:
+        return row | {"verdict": row["verdict"] or "?", "note": str(damaged)}
+    return row | _told_by(found)
+
+
+def _told_by(found: StoredReport) -> dict[str, Any]:
+    document = found.document
+    notes = [] if found.is_whole else ["one campaign"]
+    if document["dry_run"]:
+        notes.append("dry run")
+    return {
+        "kind": document["kind"],
+        "trigger": document["trigger"],
+        "started_at": found.started_at,
+        "verdict": document["verdict"],
+        "participations": found.count("completeness", "participations"),
+        "breaks": sum(value for value in document["breaks_by_kind"].values() if type(value) is int),
+        "new": found.count("carried", "new"),
+        "cleared": found.count("carried", "cleared"),
+        "note": ", ".join(notes),
+    }
+
+
+def _as_json(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**record(row, COLUMNS), "files": row["files"]}
+
+
+def _send(shelf: ReportShelf, report_id: str, suffix: str) -> None:
+    path = shelf.existing(report_id, suffix)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
+def _totals(before: StoredReport, after: StoredReport) -> list[dict[str, Any]]:
+    """Control totals that moved: currency, name, before and after, in minor units."""
+    names = ("expected_minor", "paid_minor", "held_minor", "reversed_minor", "refunded_minor", "unexplained_minor")
+    found: list[dict[str, Any]] = []
+    by_currency = [{str(one.get("currency")): one for one in report.document["totals"]} for report in (before, after)]
+    for currency in sorted({*by_currency[0], *by_currency[1]}):
+        for name in names:
+            values = [one.get(currency, {}).get(name, 0) for one in by_currency]
+            if values[0] != values[1]:
+                found.append({"currency": currency, "name": name, "before": values[0], "after": values[1]})
+    return found

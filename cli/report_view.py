@@ -1,0 +1,169 @@
+"""A report on a terminal: the verdict in the first line, then the numbers, then what to do; plain lines when piped.
+
+Drawn from the JSON document, so that a stored report looks as it did when it was made.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from cli import render
+from cli.tables import one_line
+from reconciler.domain.money import format_minor
+from reconciler.reports.break_rows import Standing, age_text, next_command, standing_of
+from reconciler.reports.html_text import money, share, words
+from reconciler.reports.verdict import verdict_of
+
+_SHOWN_MAX = 10
+_PIPED_MAX = 20
+_STYLES = {"good": "bold green", "warn": "bold yellow", "bad": "bold red", "critical": "bold red"}
+_SEVERITY_STYLE = {"info": "dim", "warning": "yellow", "error": "red", "critical": "bold red"}
+_AMOUNTS = (
+    ("expected", "expected_minor"),
+    ("paid", "paid_minor"),
+    ("held", "held_minor"),
+    ("reversed", "reversed_minor"),
+    ("refunded", "refunded_minor"),
+    ("difference", "difference_minor"),
+    ("explained by holds and breaks", "explained_minor"),
+    ("unexplained", "unexplained_minor"),
+)
+
+
+def show_report(document: Mapping[str, Any], path: Path) -> None:
+    """What a check found. ``document`` has all its breaks; ``path`` is its JSON file."""
+    rows: Sequence[Mapping[str, Any]] = document["breaks"]
+    standings = Counter(standing_of(row) for row in rows)
+    verdict = verdict_of(document, Counter(row["severity"] for row in rows if standing_of(row) is Standing.OPEN))
+    repairs = document["repairs"]
+    render.line(
+        f"{verdict.word.upper()}: {document['completeness']['participations']} participations checked, "
+        f"{standings[Standing.OPEN]} open breaks, {repairs['paid']} paid and {repairs['projected']} effects repaired "
+        "by this check",
+        style=_STYLES[verdict.tone],
+    )
+    for note in verdict.notes:
+        render.line(one_line(note))
+    if render.is_terminal():
+        _draw(document, rows)
+    else:
+        _print(document, rows)
+    render.line(f"Report: {path}")
+    page = path.with_suffix(".html")
+    if page.exists():
+        render.line(f"To read and to print: {page}")
+
+
+def _draw(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    if document["totals"]:
+        _draw_totals(document["totals"])
+    _draw_completeness(document["completeness"])
+    if rows:
+        _draw_kinds(rows)
+    _draw_breaks(rows)
+
+
+def _draw_totals(totals: Sequence[Mapping[str, Any]]) -> None:
+    """A column a currency: there are few of them, and the amounts are long."""
+    table = _table("Control totals")
+    table.add_column("", style="dim")
+    for one in totals:
+        table.add_column(Text(one["currency"]), justify="right", no_wrap=True)
+    for name, key in _AMOUNTS:
+        is_alarm = key == "unexplained_minor"
+        cells = [
+            Text(money(one[key], one["currency"]), style="bold red" if is_alarm and one[key] else "") for one in totals
+        ]
+        table.add_row("explained" if key == "explained_minor" else name, *cells)
+    render.console().print(table)
+
+
+def _draw_completeness(parts: Mapping[str, int]) -> None:
+    table = _table("Completeness", show_header=False)
+    table.add_column(style="dim")
+    table.add_column(justify="right")
+    table.add_column(justify="right", style="dim")
+    whole = parts["participations"]
+    for name, count in parts.items():
+        table.add_row(words(name), f"{count:,}", "" if name == "participations" else share(count, whole))
+    render.console().print(table)
+
+
+def _draw_kinds(rows: Sequence[Mapping[str, Any]]) -> None:
+    found = Counter((row["kind"], standing_of(row)) for row in rows)
+    standings = [standing for standing in Standing if any(one is standing for _, one in found)]
+    table = _table("Breaks by kind")
+    table.add_column("")
+    for standing in standings:
+        table.add_column(standing.value, justify="right")
+    kinds = Counter(row["kind"] for row in rows)
+    for kind, _ in sorted(kinds.items(), key=lambda one: (-one[1], one[0])):
+        table.add_row(Text(one_line(words(kind))), *(str(found[kind, standing] or "") for standing in standings))
+    render.console().print(table)
+
+
+def _draw_breaks(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Those that are open, a paragraph each: identities and commands are to be copied, and no column is that wide."""
+    waiting = [row for row in rows if standing_of(row) is Standing.OPEN]
+    if not waiting:
+        return
+    console = render.console()
+    console.print(Text("Open breaks, the worst first", style="italic"))
+    for row in waiting[:_SHOWN_MAX]:
+        style = _SEVERITY_STYLE.get(row["severity"], "")
+        amount = "" if row["delta_minor"] is None else f"{money(row['delta_minor'], row['currency'])} {row['currency']}"
+        told = "  ".join(one for one in (words(row["reason"]), amount, _age(row)) if one)
+        console.print(
+            Text.assemble(
+                (row["severity"], style), "  ", (one_line(words(row["kind"])), "bold"), f"  {one_line(told)}"
+            ),
+            soft_wrap=True,
+        )
+        names = (("participation", "participation_id"), ("campaign", "campaign_id"))
+        whose = "  ".join(f"{name} {one_line(str(row[key]))}" for name, key in names if row[key])
+        if whose:
+            console.print(Text(f"    {whose}", style="dim"), soft_wrap=True)
+        console.print(Text(f"    {one_line(row['detail'])}"), soft_wrap=True)
+        console.print(Text(f"    {next_command(row) or one_line(row['action'])}", style="cyan"), soft_wrap=True)
+    _say_rest(len(waiting) - _SHOWN_MAX)
+
+
+def _print(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    render.facts("Completeness", [(part, str(count)) for part, count in document["completeness"].items()])
+    for one in document["totals"]:
+        currency = one["currency"]
+        render.facts(
+            f"Control totals {currency} ({one['counts']['payouts']} payouts)",
+            [(name, format_minor(one[key], currency)) for name, key in _AMOUNTS],
+        )
+    kinds = [(one_line(kind), str(count)) for kind, count in document["breaks_by_kind"].items()]
+    render.facts("Breaks by kind", kinds or [("none", "")])
+    for row in rows[:_PIPED_MAX]:
+        identity = one_line(row["participation_id"] or row["campaign_id"] or "-")
+        standing, command = standing_of(row), next_command(row)
+        next_step = f" | {command}" if command and standing is Standing.OPEN else ""
+        sys.stdout.write(
+            f"  {row['severity']} {one_line(row['kind'])} {identity} {standing}: {one_line(row['detail'])}{next_step}\n"
+        )
+    _say_rest(len(rows) - _PIPED_MAX)
+
+
+def _say_rest(count: int) -> None:
+    if count > 0:
+        render.line(f"… and {count} more in the report")
+
+
+def _age(row: Mapping[str, Any]) -> str:
+    return f"for {age_text(row['age_s'])}" if row["age_s"] else "new"
+
+
+def _table(title: str, *, show_header: bool = True) -> Table:
+    return Table(title=title, title_justify="left", box=box.SIMPLE, show_header=show_header)

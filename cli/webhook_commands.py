@@ -1,0 +1,232 @@
+"""Commands about events and webhooks: look at deliveries, send again what was given up, try an endpoint."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import click
+import structlog
+
+from cli import render
+from cli.commands import print_json
+from cli.composition import Parts, parts_of
+from cli.people_commands import as_json_option
+from cli.session import Session
+from cli.waiting import wait_for_ledger
+from cli.webhooks import require_sending, send_once
+from reconciler.clock import utc_now
+from reconciler.config import Settings
+from reconciler.config.webhooks import WebhookEndpoint
+from reconciler.domain.deliveries import Answer, Message
+from reconciler.domain.events import PAYLOAD_VERSION, time_text
+from reconciler.errors import UsageError
+from reconciler.exit_codes import ExitCode
+from reconciler.ledger.deliveries import DeliveryFilter, ListedDelivery, list_deliveries
+from reconciler.ledger.events import read_event
+from reconciler.ledger.migrate import require_current
+
+log = structlog.get_logger(__name__)
+
+_SHOWN = ("event_id", "type", "endpoint", "status", "attempts", "outcome", "not_before")
+
+
+@click.group()
+def webhooks() -> None:
+    """Events, and the endpoints that are told of them."""
+
+
+@webhooks.command(name="list")
+@click.option("--status", type=click.Choice(["pending", "delivered", "dead"]), help="Only these; dead: given up.")
+@click.option("--endpoint", metavar="NAME", help="Only deliveries to this endpoint.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="The newest.")
+@as_json_option
+@click.pass_obj
+def list_command(session: Session, *, status: str | None, endpoint: str | None, limit: int, as_json: bool) -> ExitCode:
+    """Deliveries, those of the newest events first, and how far each endpoint is behind."""
+    settings = session.settings()
+    with _ledger_of(settings) as parts:
+        found = list_deliveries(parts.engine, DeliveryFilter(status=status, endpoint=endpoint, limit=limit))
+        endpoints = _endpoint_rows(parts)
+    if as_json or session.as_json:
+        print_json({"endpoints": endpoints, "deliveries": [_as_json(one) for one in found]})
+        return ExitCode.CLEAN
+    if endpoints:
+        render.rows("Endpoints", tuple(endpoints[0]), endpoints)
+    render.rows("Deliveries", _SHOWN, [_as_json(one) for one in found])
+    return ExitCode.CLEAN
+
+
+@webhooks.command()
+@click.argument("event_id")
+@as_json_option
+@click.pass_obj
+def show(session: Session, *, event_id: str, as_json: bool) -> ExitCode:
+    """One event: its payload, and what became of it at each endpoint."""
+    with _ledger_of(session.settings()) as parts:
+        event = read_event(parts.engine, event_id)
+        if event is None:
+            raise UsageError(f"there is no event {event_id}")
+        found = list_deliveries(parts.engine, DeliveryFilter(event_id=event_id))
+    document = {
+        "event_id": event.event_id,
+        "type": event.type,
+        "subject": event.subject,
+        "status": event.status,
+        "occurred_at": time_text(event.occurred_at),
+        "recorded_at": time_text(event.recorded_at),
+        "payload": None if event.payload is None else json.loads(event.payload),
+        "deliveries": [_as_json(one) for one in found],
+    }
+    if as_json or session.as_json:
+        print_json(document)
+        return ExitCode.CLEAN
+    names = ("event_id", "type", "subject", "status", "occurred_at", "recorded_at")
+    render.facts("Event", [*((name, str(document[name])) for name in names), ("payload", event.payload or "pruned")])
+    render.rows("Deliveries", _SHOWN, [_as_json(one) for one in found])
+    return ExitCode.CLEAN
+
+
+@webhooks.command()
+@click.argument("event_id", required=False)
+@click.option("--dead", is_flag=True, help="Everything that was given up, instead of one event.")
+@click.option("--endpoint", metavar="NAME", help="Only to this endpoint.")
+@click.option("--by", required=True, metavar="NAME", help="Who decides; kept with the delivery.")
+@as_json_option
+@click.pass_obj
+def replay(
+    session: Session, *, event_id: str | None, dead: bool, endpoint: str | None, by: str, as_json: bool
+) -> ExitCode:
+    """Deliver again: an event, or with --dead all that was given up. The daemon sends it within seconds."""
+    if (event_id is None) is not dead:
+        raise click.UsageError("Name an event, or say --dead.")
+    settings = session.settings()
+    if endpoint is not None:
+        _endpoint(settings, endpoint)
+    with _ledger_of(settings) as parts:
+        if event_id is None:
+            count = parts.deliveries.replay_dead(endpoint, by)
+        else:
+            count = parts.deliveries.replay(event_id, endpoint, by)
+            if not count:
+                raise UsageError(f"event {event_id} has no delivery that could be sent again")
+    log.info("events are delivered again", action="webhook_replayed", event_id=event_id, count=count, by=by)
+    return _answer(session, {"replayed": count, "by": by}, as_json)
+
+
+@webhooks.command()
+@click.argument("endpoint")
+@click.option("--by", required=True, metavar="NAME", help="Who decides.")
+@as_json_option
+@click.pass_obj
+def enable(session: Session, *, endpoint: str, by: str, as_json: bool) -> ExitCode:
+    """Send to an endpoint again that answered 410 Gone; what waited for it goes out."""
+    settings = session.settings()
+    _endpoint(settings, endpoint)
+    with _ledger_of(settings) as parts:
+        if not parts.deliveries.enable(endpoint):
+            raise UsageError(f"{endpoint} is not disabled")
+    log.info("an endpoint gets events again", action="webhook_enabled", endpoint=endpoint, by=by)
+    return _answer(session, {"endpoint": endpoint, "result": "enabled", "by": by}, as_json)
+
+
+@webhooks.command()
+@click.argument("endpoint")
+@as_json_option
+@click.pass_obj
+def test(session: Session, *, endpoint: str, as_json: bool) -> ExitCode:
+    """Send a signed event of type webhook.test to an endpoint, now and once. Exit code 1: it was not taken."""
+    settings = session.settings()
+    chosen = _endpoint(settings, endpoint)
+    require_sending(settings)
+    message = _test_message()
+    answered = send_once(settings.webhooks, chosen, message)
+    document = {
+        "event_id": message.event_id,
+        "endpoint": endpoint,
+        "outcome": answered.answer.value,
+        "status_code": answered.status_code,
+    }
+    _answer(session, document, as_json)
+    return ExitCode.CLEAN if answered.answer is Answer.DELIVERED else ExitCode.BREAKS
+
+
+def _test_message() -> Message:
+    event_id = f"evt_{uuid.uuid4().hex}"
+    envelope = {
+        "type": "webhook.test",
+        "version": PAYLOAD_VERSION,
+        "id": event_id,
+        "timestamp": time_text(utc_now()),
+        "data": {},
+    }
+    return Message(event_id=event_id, payload=json.dumps(envelope, separators=(",", ":")))
+
+
+def _endpoint(settings: Settings, name: str) -> WebhookEndpoint:
+    names = [endpoint.name for endpoint in settings.webhooks.endpoints]
+    if name not in names:
+        raise UsageError(f"there is no endpoint {name}; configured are: {', '.join(names) or 'none'}")
+    return settings.webhooks.endpoints[names.index(name)]
+
+
+@contextmanager
+def _ledger_of(settings: Settings) -> Iterator[Parts]:
+    """The parts, with a ledger that is there and current; MongoDB is not asked."""
+    with parts_of(settings) as parts:
+        wait_for_ledger(parts)
+        require_current(parts.engine)
+        yield parts
+
+
+def _endpoint_rows(parts: Parts) -> list[dict[str, Any]]:
+    configured = {endpoint.name: endpoint for endpoint in parts.settings.webhooks.endpoints}
+    backlog = {one.endpoint: one for one in parts.deliveries.backlog()}
+    gone = parts.deliveries.disabled({name: endpoint.url for name, endpoint in configured.items()})
+    rows: list[dict[str, Any]] = []
+    for name in sorted({*configured, *backlog}):
+        behind = backlog.get(name)
+        state = "not configured" if name not in configured else "disabled" if name in gone else "enabled"
+        rows.append(
+            {
+                "endpoint": name,
+                "state": state,
+                "pending": behind.pending if behind else 0,
+                "dead": behind.dead if behind else 0,
+                "oldest_pending_at": _text(behind.oldest_pending_at if behind else None),
+            }
+        )
+    return rows
+
+
+def _as_json(one: ListedDelivery) -> dict[str, Any]:
+    return {
+        "event_id": one.event_id,
+        "type": one.type,
+        "subject": one.subject,
+        "endpoint": one.endpoint,
+        "status": one.status,
+        "attempts": one.attempts,
+        "outcome": one.outcome,
+        "status_code": one.status_code,
+        "created_at": _text(one.created_at),
+        "not_before": _text(one.not_before),
+        "attempted_at": _text(one.attempted_at),
+        "replayed_by": one.replayed_by,
+    }
+
+
+def _text(time: datetime | None) -> str | None:
+    return None if time is None else time_text(time)
+
+
+def _answer(session: Session, document: dict[str, Any], as_json: bool) -> ExitCode:  # noqa: FBT001
+    if as_json or session.as_json:
+        print_json(document)
+    else:
+        render.facts("Done", [(name, str(value)) for name, value in document.items()])
+    return ExitCode.CLEAN

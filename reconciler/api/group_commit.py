@@ -1,0 +1,143 @@
+"""Group commit: what arrives while one group is written is the next group.
+
+Idle, a report is written at once; nothing waits on a timer. Busy, many share one transaction. Each is answered once
+its own group is committed by a majority. One thread writes, so that groups never run into each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from reconciler.domain.recording import Outcome, Recorded, Refusal, Refused, Report
+from reconciler.ports import Recorder, Triggers
+
+log = structlog.get_logger(__name__)
+
+STOP_WITHIN_S = 5.0
+"""How long a stop waits for what was accepted to be written: the daemon as a whole ends within ten seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    report: Report
+    loop: asyncio.AbstractEventLoop
+    answer: asyncio.Future[Outcome]
+
+
+class GroupCommit:
+    """Hands reports to a :class:`Recorder` in groups, and hints what may be due to ``triggers``."""
+
+    def __init__(self, recorder: Recorder, triggers: Triggers, *, group_max: int, queue_max: int) -> None:
+        self._recorder = recorder
+        self._triggers = triggers
+        self._group_max = group_max
+        self._queue_max = queue_max
+        self._changed = threading.Condition()
+        self._waiting: deque[_Waiting] = deque()
+        self._closed = True
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether reports are taken: False before the start, after the stop, and after a defect."""
+        return self._thread is not None and self._thread.is_alive() and not self._closed
+
+    @property
+    def depth(self) -> int:
+        """How many reports wait for their group."""
+        return len(self._waiting)
+
+    def start(self) -> None:
+        """Begin to take reports."""
+        if self._thread is not None:
+            raise ValueError("a group commit starts once")
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more, and write what was accepted, for as long as STOP_WITHIN_S; the rest is told to come again."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(STOP_WITHIN_S)
+        self._refuse_waiting()
+
+    async def record(self, report: Report) -> Outcome:
+        """What became of a report. Whoever is cancelled here gives up the answer, not the recording."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Outcome] = loop.create_future()
+        with self._changed:
+            if self._closed:
+                return Refused(refusal=Refusal.UNAVAILABLE)
+            if len(self._waiting) >= self._queue_max:
+                return Refused(refusal=Refusal.BUSY)
+            self._waiting.append(_Waiting(report, loop, answer))
+            self._changed.notify()
+        return await answer
+
+    def _run(self) -> None:
+        ended_well = False
+        try:
+            while self._step():
+                pass
+            ended_well = True
+        finally:
+            # A defect ends the thread, with its traceback; nobody may wait for it for ever.
+            if not ended_well:
+                with self._changed:
+                    self._closed = True
+                self._refuse_waiting()
+
+    def _step(self) -> bool:
+        """Write one group, when there is one; False when there is nothing left and nothing will come."""
+        with self._changed:
+            while not self._waiting and not self._closed:
+                self._changed.wait()
+            group = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._group_max))]
+        if not group:
+            return False
+        outcomes: Sequence[Outcome] = [Refused(refusal=Refusal.OUTCOME_UNKNOWN)] * len(group)
+        try:
+            outcomes = self._recorder.record([one.report for one in group])
+            # After the commit, before the answer, and once a participation. A hint that is lost with the process costs
+            # one interval of the sweep.
+            hints = {one.participation_id for one in outcomes if isinstance(one, Recorded) and one.needs_check}
+            for participation_id in sorted(hints):
+                self._triggers.participation(participation_id)
+        finally:
+            _answer(group, outcomes)
+        return True
+
+    def _refuse_waiting(self) -> None:
+        with self._changed:
+            rest = list(self._waiting)
+            self._waiting.clear()
+        if rest:
+            log.warning("reports were not recorded", action="recording_refused", count=len(rest))
+            _answer(rest, [Refused(refusal=Refusal.UNAVAILABLE)] * len(rest))
+
+
+def _answer(group: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
+    """Wake each event loop once for all that it waits for."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Outcome], Outcome]]] = {}
+    for one, outcome in zip(group, outcomes, strict=True):
+        by_loop.setdefault(one.loop, []).append((one.answer, outcome))
+    for loop, answers in by_loop.items():
+        # A loop that was closed meanwhile has nobody left who waits.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_resolve, answers)
+
+
+def _resolve(answers: Sequence[tuple[asyncio.Future[Outcome], Outcome]]) -> None:
+    for answer, outcome in answers:
+        if not answer.done():
+            answer.set_result(outcome)

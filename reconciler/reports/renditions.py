@@ -1,0 +1,101 @@
+"""The formats of a report, each as a function that writes it: one list, from which the writer makes files."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from functools import partial
+from itertools import takewhile
+from typing import Any, BinaryIO
+
+import pandas as pd
+
+from reconciler.reports.break_rows import BREAK_FILE_COLUMNS, whole_frame
+from reconciler.reports.html_report import render_html
+from reconciler.reports.model import Report
+from reconciler.reports.payout_rows import PAYOUT_COLUMNS
+from reconciler.reports.tables import guarded, has_parquet, stream_parquet, value_of, write_csv
+
+BREAK_COLUMNS = tuple(column.name for column in BREAK_FILE_COLUMNS)
+"""Of the CSV file."""
+
+_AMOUNTS = ("expected_minor", "actual_minor", "delta_minor")
+
+Rendition = Callable[[BinaryIO], object]
+"""Writes one file of a report."""
+
+PayoutRows = Callable[[], Iterable[object]]
+"""Streams the ledger's payouts in the order of posting, each with the fields of PAYOUT_COLUMNS."""
+
+
+def renditions(report: Report, *, json_breaks_max: int, payouts: PayoutRows | None) -> Mapping[str, Rendition]:
+    """Suffix → what writes this file of a report; JSON is last, because its presence says that the rest is there too.
+
+    ``payouts``: nothing, and there is no file of them. A check of one campaign has none either: the list would be of
+    all campaigns. Parquet needs a package of its own and is left out without it.
+    """
+    chosen: dict[str, Rendition] = {".csv": partial(_write_break_csv, report)}
+    rows = payouts if report.is_whole else None
+    if rows is not None:
+        chosen[".payouts.csv"] = lambda file: _write_payout_csv(_until(report, rows), file)
+    if has_parquet():
+        chosen[".parquet"] = lambda file: stream_parquet(_break_records(report), BREAK_FILE_COLUMNS, file)
+        if rows is not None:
+            chosen[".payouts.parquet"] = lambda file: stream_parquet(_until(report, rows), PAYOUT_COLUMNS, file)
+    chosen[".html"] = lambda file: file.write(html_text(report).encode())
+    chosen[".json"] = lambda file: file.write(json_text(report, json_breaks_max).encode())
+    return chosen
+
+
+def json_text(report: Report, breaks_max: int) -> str:
+    """The JSON document, with the first ``breaks_max`` breaks."""
+    return json.dumps(report.as_json(breaks_max), indent=2, ensure_ascii=False) + "\n"
+
+
+def html_text(report: Report) -> str:
+    """The page, with the first rows of each table."""
+    return render_html(report.as_json(breaks_max=0), pd.DataFrame(report.break_rows()))
+
+
+def break_frame(report: Report) -> pd.DataFrame:
+    """One row a break, in the columns BREAK_COLUMNS: amounts as Int64, ``age_s`` as int64, the rest as text.
+
+    Text that a spreadsheet would run as a formula is preceded by an apostrophe: documents are edited by many.
+    """
+    frame = pd.DataFrame(report.break_rows(), columns=list(BREAK_COLUMNS))
+    for column in _AMOUNTS:
+        frame[column] = frame[column].astype("Int64")
+    for column in set(BREAK_COLUMNS) - set(_AMOUNTS) - {"age_s"}:
+        frame[column] = [guarded(value) for value in frame[column]]
+    return frame
+
+
+def _write_break_csv(report: Report, file: BinaryIO) -> None:
+    # With this line end, pandas quotes a lone carriage return too, which would otherwise begin a line of its own.
+    break_frame(report).to_csv(file, index=False, lineterminator="\r\n", encoding="utf-8")
+
+
+def _write_payout_csv(rows: Iterable[object], file: BinaryIO) -> None:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    try:
+        write_csv(rows, PAYOUT_COLUMNS, text)
+    finally:
+        # Whoever opened the file closes it.
+        text.detach()
+
+
+def _until(report: Report, payouts: PayoutRows) -> Iterator[object]:
+    """The payouts that the ledger had where this report says it was: what was posted meanwhile is the next one's."""
+    last = report.integrity.ledger_sequence
+    return takewhile(lambda row: value_of(row, "sequence") <= last, payouts())
+
+
+def _break_records(report: Report) -> Iterator[dict[str, Any]]:
+    frame = whole_frame(pd.DataFrame(report.break_rows())).astype(object)
+    frame = frame.where(frame.notna(), None)
+    names = [str(name) for name in frame.columns]
+    for values in frame.itertuples(index=False, name=None):
+        row = dict(zip(names, values, strict=True))
+        yield row | {"first_seen": datetime.fromisoformat(row["first_seen"])}

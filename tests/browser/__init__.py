@@ -1,0 +1,1 @@
+"""Pages in a real browser. A package, so that the browser lives as long as its tests and no longer."""

@@ -1,0 +1,77 @@
+"""A worker's watchdog: what began too long ago, or not at all, on a clock that nobody can put back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from structlog.testing import capture_logs
+
+from jobs.worker import OVERDUE_INTERVALS, OVERDUE_SLACK_S, Worker, WorkerSpec
+from reconciler.errors import Outage
+
+
+class Clock:
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def worker_of(
+    clock: Clock, step: Callable[[], object] = lambda: None, again_in_s: Callable[[], float | None] = lambda: None
+) -> Worker:
+    spec = WorkerSpec(name="sweep", step=step, deadline_s=100, again_in_s=again_in_s)
+    return Worker(spec, stopping=threading.Event(), on_broken=lambda broken: None, on_death=lambda: None, clock_s=clock)
+
+
+def test_no_run_for_several_intervals_is_said_once_and_one_is_begun(clock: Clock) -> None:
+    worker = worker_of(clock)
+    limit_s = OVERDUE_INTERVALS * 60 + OVERDUE_SLACK_S
+    with capture_logs() as said:
+        clock.now_s += limit_s
+        worker.watch_beginnings(60)
+        assert not said
+        assert not worker._woken.is_set()
+        clock.now_s += 1
+        worker.watch_beginnings(60)
+        clock.now_s += 1
+        worker.watch_beginnings(60)
+    assert [line["action"] for line in said] == ["job_overdue"]
+    assert worker._woken.is_set()
+
+
+def test_after_a_run_it_may_be_said_again(clock: Clock) -> None:
+    worker = worker_of(clock)
+    with capture_logs() as said:
+        for _ in range(2):
+            clock.now_s += 1000
+            worker.watch_beginnings(60)
+            worker.run_once()
+            worker.watch_beginnings(60)
+    assert len(said) == 2
+
+
+def test_a_run_in_progress_or_one_that_waits_out_an_outage_is_not_overdue(clock: Clock) -> None:
+    def slow() -> None:
+        clock.now_s += 10_000
+        worker.watch_beginnings(60)
+        raise Outage("mongodb", "away")
+
+    worker = worker_of(clock, slow)
+    with capture_logs() as said:
+        worker.run_once()
+        clock.now_s += 10_000
+        worker.watch_beginnings(60)
+    assert [line["action"] for line in said] == ["outage"]
+
+
+def test_a_worker_is_told_when_it_has_work_again_by_itself(clock: Clock) -> None:
+    assert worker_of(clock, again_in_s=lambda: 0.25).run_once() == 0.25
+    assert worker_of(clock).run_once() is None
