@@ -18,6 +18,7 @@ from cli.commands import halting
 from cli.composition import Parts
 from cli.explain_command import document, tell
 from cli.identities import identities_of, streamer_forms, tagged_forms
+from cli.page_ports import overview_document
 from cli.people_commands import hold_row
 from jobs.settlement import facts_of
 from reconciler.api.context import CheckTicket, Document, PayoutQuery
@@ -33,6 +34,7 @@ from reconciler.ledger.engine import reading
 from reconciler.ledger.halts import current_halt
 from reconciler.ledger.history import participation_history
 from reconciler.ledger.migrate import require_current
+from reconciler.ledger.overview import overview
 from reconciler.ledger.payout_list import PayoutFilter, Status, payout_lines, payouts_of
 from reconciler.ledger.reading import Period
 from reconciler.ports import FactsPage, Triggers
@@ -118,6 +120,10 @@ class LedgerBooks:
         """How much is still to be told."""
         counts = self.parts.outbox.counts()
         return {"pending": counts.pending, "blocked": counts.blocked}
+
+    def overview(self) -> Document:
+        """How everything stands by the ledger."""
+        return overview_document(overview(self.parts.engine))
 
     def require_ready(self) -> None:
         """Raises Outage, NotMigrated or UsageError."""
