@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 
 from reconciler.clock import Clock
 from reconciler.config.api import ApiSettings
@@ -21,6 +22,8 @@ from reconciler.metrics import Metrics
 from reconciler.status import Liveness, StatusBoard
 
 Document = dict[str, Any]
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +203,11 @@ class Reports(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiContext:
-    """All that the API works with. ``routers`` come from parts with ports of their own, such as recording."""
+    """All that the API works with.
+
+    ``routers`` come from parts with ports of their own, such as recording; ``lifespans`` are entered in order before
+    the first request, on the event loop, and left after the last.
+    """
 
     settings: ApiSettings
     timezone: str
@@ -224,4 +231,5 @@ class ApiContext:
     is_paying_on: bool = True
     """Whether ``payout.enabled``: else who is due is counted, and nobody is paid."""
     routers: Sequence[APIRouter] = ()
+    lifespans: Sequence[Lifespan] = ()
     is_leader: Callable[[], bool] = lambda: True

@@ -27,6 +27,7 @@ _PARTICIPATION = (
     "final_earnings",
     "final_earnings_transferred",
 )
+_NO_TERMS = dict.fromkeys(("status", "currency", "target", "budget_minor", "remaining_minor"))
 _WALLET_AMOUNTS = ("balance", "withdrawable_balance", "held_balance", "total_earnings")
 
 
@@ -88,17 +89,15 @@ class TrialReader:
 
     def _terms(self, document: Document) -> dict[str, Any]:
         names = self._mapping.campaigns
-        parsed = parse_campaign(
-            to_record(document, {name: getattr(names, name) for name in CAMPAIGN_FACTS}), self._defaults
-        )
-        campaign_id = to_plain(document["_id"])
+        campaign_id = parse_id(to_plain(document["_id"]))
+        if not isinstance(campaign_id, DocumentId):
+            return {"campaign_id": str(document["_id"]), **_NO_TERMS}
+        record = to_record(document, {name: getattr(names, name) for name in CAMPAIGN_FACTS})
+        parsed = parse_campaign(campaign_id, record, self._defaults)
         shown: dict[str, Any] = {
-            "campaign_id": campaign_id.value if isinstance(campaign_id, DocumentId) else str(campaign_id),
+            "campaign_id": campaign_id.value,
+            **_NO_TERMS,
             "status": _text(document.get(names.status)),
-            "currency": None,
-            "target": None,
-            "budget_minor": None,
-            "remaining_minor": None,
         }
         if isinstance(parsed, CampaignTerms):
             shown |= {
