@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,29 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from cli import payout_view
-from cli.break_commands import COLUMNS, break_row
 from cli.commands import halting
 from cli.composition import Parts
 from cli.explain_command import document, tell
 from cli.identities import identities_of, streamer_forms, tagged_forms
+from cli.page_ports import overview_document
 from cli.people_commands import hold_row
 from jobs.settlement import facts_of
 from reconciler.api.context import CheckTicket, Document, PayoutQuery
-from reconciler.domain.break_memory import BreakStatus
 from reconciler.domain.campaign import CampaignTerms
 from reconciler.domain.decision import Due, decide
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.money import format_minor
 from reconciler.domain.participation import Participation
 from reconciler.errors import UsageError
-from reconciler.ledger.break_book import BreakFilter
-from reconciler.ledger.break_desk import BreakDesk
 from reconciler.ledger.check_requests import CheckRequest, CheckRequests
 from reconciler.ledger.desk import Signature
 from reconciler.ledger.engine import reading
 from reconciler.ledger.halts import current_halt
 from reconciler.ledger.history import participation_history
 from reconciler.ledger.migrate import require_current
+from reconciler.ledger.overview import overview
 from reconciler.ledger.payout_list import PayoutFilter, Status, payout_lines, payouts_of
 from reconciler.ledger.reading import Period
 from reconciler.ports import FactsPage, Triggers
@@ -123,6 +120,10 @@ class LedgerBooks:
         """How much is still to be told."""
         counts = self.parts.outbox.counts()
         return {"pending": counts.pending, "blocked": counts.blocked}
+
+    def overview(self) -> Document:
+        """How everything stands by the ledger."""
+        return overview_document(overview(self.parts.engine))
 
     def require_ready(self) -> None:
         """Raises Outage, NotMigrated or UsageError."""
@@ -253,25 +254,6 @@ class PeopleDesk:
             result = decide_now()
         self.wake()
         return result
-
-
-@dataclass(frozen=True, slots=True)
-class BreakFile:
-    """Breaks that checks found and that are not gone, and what people say of them."""
-
-    parts: Parts
-
-    def open_breaks(self, limit: int) -> list[Document]:
-        """Open breaks, the gravest and oldest first."""
-        lines = self.parts.breaks.lines(BreakFilter(status=BreakStatus.OPEN))
-        now = self.parts.clock()
-        return [record(break_row(line, now), COLUMNS) for line in lines[:limit]]
-
-    def acknowledge(self, break_id: str, by: str, reason: str) -> str:
-        """Say that a break is known. No money moves, so MongoDB may be away."""
-        desk = BreakDesk(self.parts.journal, run_id=str(uuid.uuid4()))
-        desk.acknowledge([break_id], Signature(by=by, reason=reason))
-        return "acknowledged"
 
 
 @dataclass(frozen=True, slots=True)

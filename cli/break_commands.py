@@ -87,7 +87,7 @@ def list_(
     )
     with open_books(session) as parts:
         lines, now, zone = parts.breaks.lines(chosen), parts.clock(), zone_of(parts.settings)
-    rows = [break_row(line, now) for line in lines]
+    rows = [_row(line, now) for line in lines]
     how = "json" if as_json else chosen_format(session, form)
     if how == "json":
         write_json(rows, COLUMNS, sys.stdout, name="breaks", head={"status": status})
@@ -136,7 +136,7 @@ def _say(session: Session, result: str, as_json: bool, decide: Callable[[BreakDe
     return ExitCode.CLEAN
 
 
-def break_row(line: BreakLine, now: datetime) -> dict[str, Any]:
+def _row(line: BreakLine, now: datetime) -> dict[str, Any]:
     record, decision = line.record, line.decision
     ended = record.cleared_at or now
     return {

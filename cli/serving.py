@@ -64,14 +64,8 @@ def serving(parts: Parts, daemon: Daemon, keeper: LeaseKeeper) -> Iterator[Serve
 
 def app_of(own: Parts, parts: Parts, daemon: Daemon, keeper: LeaseKeeper, liveness: Liveness) -> FastAPI:
     """The application: databases through ``own``, what the daemon knows of itself from ``parts``."""
-    from cli.api_ports import (  # noqa: PLC0415
-        BreakFile,
-        CampaignFacts,
-        CheckDesk,
-        LedgerBooks,
-        PeopleDesk,
-        ReportFiles,
-    )
+    from cli.api_ports import CampaignFacts, CheckDesk, LedgerBooks, PeopleDesk, ReportFiles  # noqa: PLC0415
+    from cli.page_ports import RememberedBreaks, TrialFacts, WebhookBooks  # noqa: PLC0415
     from cli.recording import recording_of  # noqa: PLC0415
     from reconciler.api.app import create_app  # noqa: PLC0415
     from reconciler.api.context import ApiContext  # noqa: PLC0415
@@ -100,7 +94,10 @@ def app_of(own: Parts, parts: Parts, daemon: Daemon, keeper: LeaseKeeper, livene
         people=PeopleDesk(own, wake_payers),
         checks=CheckDesk(check_requests_of(own), daemon.waker("requested_checks")),
         reports=ReportFiles(settings.reports.directory),
-        breaks=BreakFile(own),
+        breaks=RememberedBreaks(own),
+        webhooks=WebhookBooks(own),
+        trials=TrialFacts(own) if settings.api.test_page else None,
+        is_paying_on=settings.payout.enabled,
         routers=(recording_router(recording),),
         lifespans=(recording.running,),
         is_leader=lambda: keeper.is_leader,

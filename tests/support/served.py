@@ -13,8 +13,9 @@ import httpx
 import jwt
 from fastapi import APIRouter
 
-from cli.api_ports import BreakFile, CampaignFacts, CheckDesk, LedgerBooks, PeopleDesk, ReportFiles
+from cli.api_ports import CampaignFacts, CheckDesk, LedgerBooks, PeopleDesk, ReportFiles
 from cli.composition import Parts
+from cli.page_ports import RememberedBreaks
 from cli.recording import recording_of
 from cli.serving import check_requests_of
 from reconciler.api.api_keys import digest_of, new_key
@@ -117,7 +118,7 @@ def context_of(
         reports=ReportFiles(parts.settings.reports.directory),
         routers=(*routers, recording_router(recording)),
         lifespans=(recording.running,),
-        breaks=BreakFile(parts),
+        breaks=RememberedBreaks(parts),
     )
 
 
