@@ -18,6 +18,7 @@ from cli.commands import halting
 from cli.composition import Parts
 from cli.explain_command import document, tell
 from cli.identities import identities_of, streamer_forms, tagged_forms
+from cli.page_ports import overview_document
 from cli.people_commands import hold_row
 from jobs.settlement import facts_of
 from reconciler.api.context import CheckTicket, Document, PayoutQuery
@@ -33,6 +34,7 @@ from reconciler.ledger.engine import reading
 from reconciler.ledger.halts import current_halt
 from reconciler.ledger.history import participation_history
 from reconciler.ledger.migrate import require_current
+from reconciler.ledger.overview import overview
 from reconciler.ledger.payout_list import PayoutFilter, Status, payout_lines, payouts_of
 from reconciler.ledger.reading import Period
 from reconciler.ports import FactsPage, Triggers
@@ -119,6 +121,10 @@ class LedgerBooks:
         counts = self.parts.outbox.counts()
         return {"pending": counts.pending, "blocked": counts.blocked}
 
+    def overview(self) -> Document:
+        """How everything stands by the ledger."""
+        return overview_document(overview(self.parts.engine))
+
     def require_ready(self) -> None:
         """Raises Outage, NotMigrated or UsageError."""
         require_current(self.parts.engine)
@@ -138,11 +144,10 @@ class LedgerBooks:
 
 @dataclass(frozen=True, slots=True)
 class CampaignFacts:
-    """Campaigns as MongoDB and the ledger have them. ``triggers`` None: the next sweep finds it anyway."""
+    """Campaigns as MongoDB and the ledger have them. ``triggers`` take hints while this daemon leads."""
 
     parts: Parts
-    triggers: Triggers | None
-    wake_sweep: Callable[[], None]
+    triggers: Triggers
 
     def completion(self, campaign_id: str) -> Document | None:
         """How far a campaign is; by one snapshot of its participations."""
@@ -177,10 +182,7 @@ class CampaignFacts:
         identity = self._known(campaign_id)
         if identity is None:
             return False
-        if self.triggers is not None:
-            self.triggers.campaign(identity)
-        else:
-            self.wake_sweep()
+        self.triggers.campaign(identity)
         return True
 
     def _known(self, text: str) -> DocumentId | None:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from cli import (
+    api_commands,
     break_commands,
     commands,
     demo_command,
@@ -170,6 +171,7 @@ _MEMBERS: tuple[tuple[click.Group, Sequence[click.Command]], ...] = (
             status_command.status,
             *people_commands.TOP_COMMANDS,
             webhook_commands.webhooks,
+            api_commands.apikey,
         ),
     ),
 )

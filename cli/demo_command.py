@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +18,7 @@ from jobs.sweep import SweepResult
 from reconciler.clock import utc_now
 from reconciler.config import Settings
 from reconciler.devstack.planting import EXPECTED
-from reconciler.devstack.process import DevstackError
+from reconciler.devstack.process import DevstackError, free_port
 from reconciler.devstack.sample import Sample, SampleSpec, generate, load
 from reconciler.devstack.stack import Devstack
 from reconciler.devstack.stranding import stranded_campaigns
@@ -29,6 +30,9 @@ from reconciler.mongo import indexes
 from reconciler.reports.model import Report
 
 _DATABASE = "sponsorship_demo"
+_API = {"api.enabled": True, "api.host": "127.0.0.1", "api.test_page": True}
+"""Of the live demo. Whatever is configured beside it: nobody but this machine gets in."""
+_USUAL_PORT = 8080
 _BREAK_OF_OUTCOME = {"over_budget": "held"}
 _NO_BREAK = {"paid", "below_target", "forfeited", "participation_not_active", "campaign_not_active"}
 
@@ -46,6 +50,8 @@ def run(session: Session, *, live: bool, seed: int, folder: Path) -> ExitCode:
                     "ledger.url": stack.ledger_url,
                     "reports.directory": str(folder / "reports"),
                     "log.level": "info" if live else "error",
+                    **(_API if live else {}),
+                    **({"api.port": _port()} if live else {}),
                 }
             )
             sample = generate(SampleSpec(now=utc_now(), seed=seed))
@@ -89,7 +95,8 @@ def _sweep(parts: Parts, headline: str) -> SweepResult:
 
 
 def _live(settings: Settings, *, seed: int) -> ExitCode:
-    _say("Now the daemon runs, and simulated viewers watch. Ctrl-C ends it.")
+    url = f"http://{settings.api.host}:{settings.api.port}"
+    _say(f"Now the daemon runs at {url}, and simulated viewers watch. Ctrl-C ends it.")
     with parts_of(settings) as parts:
         viewers = Viewers(parts.connection.database[settings.mapping.collections.participations], seed=seed)
         viewers.start()
@@ -148,6 +155,18 @@ def _say_next(settings: Settings, report: Report) -> None:
         "Next: read docs/operations.md, try `make live`, or point MONGODB_URI and LEDGER_URL at your own databases\n"
         "and run `.venv/bin/python run.py --once --dry-run`."
     )
+
+
+def _port() -> int:
+    """The usual port, or a free one where something else has it."""
+    with socket.socket() as probe:
+        # As the server will do it: a port that was in use a moment ago is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_API["api.host"], _USUAL_PORT))
+        except OSError:
+            return free_port()
+    return _USUAL_PORT
 
 
 def _say(text: str) -> None:

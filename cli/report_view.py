@@ -18,8 +18,8 @@ from rich.text import Text
 from cli import render
 from cli.tables import one_line
 from reconciler.domain.money import format_minor
+from reconciler.look.text import money, share, words
 from reconciler.reports.break_rows import Standing, age_text, next_command, standing_of
-from reconciler.reports.html_text import money, share, words
 from reconciler.reports.verdict import verdict_of
 
 _SHOWN_MAX = 10

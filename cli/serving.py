@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from cli.composition import Parts, parts_of
 from jobs.daemon import Daemon
 from jobs.full_check import new_report_id
 from jobs.leading import LeaseKeeper
+from reconciler import VERSION
 from reconciler.errors import ConfigError
 from reconciler.ledger.check_requests import CheckRequests
 from reconciler.status import Liveness
@@ -63,16 +65,21 @@ def serving(parts: Parts, daemon: Daemon, keeper: LeaseKeeper) -> Iterator[Serve
 def app_of(own: Parts, parts: Parts, daemon: Daemon, keeper: LeaseKeeper, liveness: Liveness) -> FastAPI:
     """The application: databases through ``own``, what the daemon knows of itself from ``parts``."""
     from cli.api_ports import CampaignFacts, CheckDesk, LedgerBooks, PeopleDesk, ReportFiles  # noqa: PLC0415
+    from cli.page_ports import RememberedBreaks, TrialFacts, WebhookBooks  # noqa: PLC0415
+    from cli.recording import recording_of  # noqa: PLC0415
     from reconciler.api.app import create_app  # noqa: PLC0415
     from reconciler.api.context import ApiContext  # noqa: PLC0415
+    from reconciler.api.recording_routes import recording_router  # noqa: PLC0415
 
     settings = parts.settings
+    parts.metrics.build_info.labels(version=VERSION, python=platform.python_version()).set(1)
     wake_sweep, wake_housekeeping = daemon.waker("sweep"), daemon.waker("housekeeping")
 
     def wake_payers() -> None:
         wake_sweep()
         wake_housekeeping()
 
+    recording = recording_of(settings, own.connection, parts.triggers)
     context = ApiContext(
         settings=settings.api,
         timezone=settings.reports.timezone,
@@ -83,10 +90,16 @@ def app_of(own: Parts, parts: Parts, daemon: Daemon, keeper: LeaseKeeper, livene
         liveness=liveness,
         metrics=parts.metrics,
         books=LedgerBooks(own),
-        campaigns=CampaignFacts(own, getattr(parts, "triggers", None), wake_sweep),
+        campaigns=CampaignFacts(own, parts.triggers),
         people=PeopleDesk(own, wake_payers),
         checks=CheckDesk(check_requests_of(own), daemon.waker("requested_checks")),
         reports=ReportFiles(settings.reports.directory),
+        breaks=RememberedBreaks(own),
+        webhooks=WebhookBooks(own),
+        trials=TrialFacts(own) if settings.api.test_page else None,
+        is_paying_on=settings.payout.enabled,
+        routers=(recording_router(recording),),
+        lifespans=(recording.running,),
         is_leader=lambda: keeper.is_leader,
     )
     return create_app(context)

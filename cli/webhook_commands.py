@@ -51,13 +51,13 @@ def list_command(session: Session, *, status: str | None, endpoint: str | None, 
     settings = session.settings()
     with _ledger_of(settings) as parts:
         found = list_deliveries(parts.engine, DeliveryFilter(status=status, endpoint=endpoint, limit=limit))
-        endpoints = _endpoint_rows(parts)
+        endpoints = endpoint_rows(parts)
     if as_json or session.as_json:
-        print_json({"endpoints": endpoints, "deliveries": [_as_json(one) for one in found]})
+        print_json({"endpoints": endpoints, "deliveries": [delivery_row(one) for one in found]})
         return ExitCode.CLEAN
     if endpoints:
         render.rows("Endpoints", tuple(endpoints[0]), endpoints)
-    render.rows("Deliveries", _SHOWN, [_as_json(one) for one in found])
+    render.rows("Deliveries", _SHOWN, [delivery_row(one) for one in found])
     return ExitCode.CLEAN
 
 
@@ -80,14 +80,14 @@ def show(session: Session, *, event_id: str, as_json: bool) -> ExitCode:
         "occurred_at": time_text(event.occurred_at),
         "recorded_at": time_text(event.recorded_at),
         "payload": None if event.payload is None else json.loads(event.payload),
-        "deliveries": [_as_json(one) for one in found],
+        "deliveries": [delivery_row(one) for one in found],
     }
     if as_json or session.as_json:
         print_json(document)
         return ExitCode.CLEAN
     names = ("event_id", "type", "subject", "status", "occurred_at", "recorded_at")
     render.facts("Event", [*((name, str(document[name])) for name in names), ("payload", event.payload or "pruned")])
-    render.rows("Deliveries", _SHOWN, [_as_json(one) for one in found])
+    render.rows("Deliveries", _SHOWN, [delivery_row(one) for one in found])
     return ExitCode.CLEAN
 
 
@@ -183,7 +183,8 @@ def _ledger_of(settings: Settings) -> Iterator[Parts]:
         yield parts
 
 
-def _endpoint_rows(parts: Parts) -> list[dict[str, Any]]:
+def endpoint_rows(parts: Parts) -> list[dict[str, Any]]:
+    """How far each endpoint is behind, for JSON."""
     configured = {endpoint.name: endpoint for endpoint in parts.settings.webhooks.endpoints}
     backlog = {one.endpoint: one for one in parts.deliveries.backlog()}
     gone = parts.deliveries.disabled({name: endpoint.url for name, endpoint in configured.items()})
@@ -203,7 +204,8 @@ def _endpoint_rows(parts: Parts) -> list[dict[str, Any]]:
     return rows
 
 
-def _as_json(one: ListedDelivery) -> dict[str, Any]:
+def delivery_row(one: ListedDelivery) -> dict[str, Any]:
+    """A delivery for JSON."""
     return {
         "event_id": one.event_id,
         "type": one.type,

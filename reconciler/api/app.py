@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -10,17 +12,30 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from reconciler.api import health, login
+from reconciler import VERSION
+from reconciler.api import campaigns, decisions, health, ledger_routes, login, monitoring, report_routes
 from reconciler.api.auth import CSRF_HEADER, Door, NeedsLogin, Viewer
-from reconciler.api.context import ApiContext
+from reconciler.api.context import ApiContext, Lifespan
 from reconciler.api.edge import Edge, EdgeLimits
+from reconciler.api.ledger_health import LedgerHealth
 from reconciler.api.offload import Offload
 from reconciler.api.problems import ProblemDocument, install_problems
 from reconciler.api.rendering import STATIC
 from reconciler.api.services import Services
+from reconciler.api.streams import OpenStreams
 
-VERSION = "1"
-"""Of the API: the number in its paths."""
+STREAMS_MAX = 200
+"""Streams of events at once."""
+
+_ROUTERS = (
+    health.router,
+    login.router,
+    monitoring.router,
+    ledger_routes.router,
+    decisions.router,
+    report_routes.router,
+    campaigns.router,
+)
 
 _DESCRIPTION = (
     "Recording, monitoring and control of the payout reconciler. Routes below `/api/v1/campaigns` speak the "
@@ -57,8 +72,15 @@ def create_app(context: ApiContext) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        lifespan=_lifespan_of(context),
     )
-    app.state.services = Services(context=context, offload=offload, door=door)
+    app.state.services = Services(
+        context=context,
+        offload=offload,
+        door=door,
+        streams=OpenStreams(STREAMS_MAX),
+        ledger_health=LedgerHealth(context.books, offload),
+    )
     app.state.door = door
     app.state.login_failures = login.FailureLimit()
     install_problems(app)
@@ -78,11 +100,22 @@ def create_app(context: ApiContext) -> FastAPI:
         is_open=door.is_open,
     )
     app.add_middleware(Edge, limits=limits)
-    for router in (health.router, login.router, *context.routers):
+    for router in (*_ROUTERS, *context.routers):
         app.include_router(router)
     app.add_api_route("/api/v1/openapi.json", _schema, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app
+
+
+def _lifespan_of(context: ApiContext) -> Lifespan:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for one in context.lifespans:
+                await stack.enter_async_context(one(app))
+            yield
+
+    return lifespan
 
 
 async def _schema(request: Request, _caller: Viewer) -> dict[str, Any]:

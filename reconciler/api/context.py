@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 
 from reconciler.clock import Clock
 from reconciler.config.api import ApiSettings
@@ -21,6 +22,8 @@ from reconciler.metrics import Metrics
 from reconciler.status import Liveness, StatusBoard
 
 Document = dict[str, Any]
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,13 @@ class Books(Protocol):
         """How many payouts wait for their effects (``pending``), and how many cannot have them (``blocked``)."""
         ...
 
+    def overview(self) -> Document:
+        """How everything stands by the ledger: ``halt``, ``lease``, ``last_sweep``, ``last_check``, counts by kind.
+
+        ``open_breaks`` and ``holds`` are mappings of a kind and a reason to how many there are.
+        """
+        ...
+
     def require_ready(self) -> None:
         """Raises Outage, NotMigrated or UsageError when the ledger cannot be worked with."""
         ...
@@ -118,6 +128,30 @@ class BreakBook(Protocol):
 
     def acknowledge(self, break_id: str, by: str, reason: str) -> str:
         """Record that a person knows of a break. Raises UsageError where there is no such open break."""
+        ...
+
+
+class Webhooks(Protocol):
+    """What others were told, or could not be."""
+
+    def endpoints(self) -> list[Document]:
+        """Each endpoint: ``endpoint``, ``state``, ``pending``, ``dead``, ``oldest_pending_at``."""
+        ...
+
+    def deliveries(self, status: str | None, limit: int) -> list[Document]:
+        """Deliveries of the newest events, or those of one status."""
+        ...
+
+
+class Trials(Protocol):
+    """What the test page shows of a participation; never its token."""
+
+    def find(self, token: str) -> str | None:
+        """The participation with this recording token."""
+        ...
+
+    def look(self, participation_id: str) -> Document | None:
+        """Its counters, its campaign, and its streamer's wallet, as they are now."""
         ...
 
 
@@ -169,7 +203,11 @@ class Reports(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiContext:
-    """All that the API works with. ``routers`` come from parts with ports of their own, such as recording."""
+    """All that the API works with.
+
+    ``routers`` come from parts with ports of their own, such as recording; ``lifespans`` are entered in order before
+    the first request, on the event loop, and left after the last.
+    """
 
     settings: ApiSettings
     timezone: str
@@ -187,5 +225,11 @@ class ApiContext:
     checks: Checks
     reports: Reports
     breaks: BreakBook | None = None
+    webhooks: Webhooks | None = None
+    trials: Trials | None = None
+    """For the test page; None where there is none."""
+    is_paying_on: bool = True
+    """Whether ``payout.enabled``: else who is due is counted, and nobody is paid."""
     routers: Sequence[APIRouter] = ()
+    lifespans: Sequence[Lifespan] = ()
     is_leader: Callable[[], bool] = lambda: True

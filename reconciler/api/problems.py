@@ -21,7 +21,7 @@ from reconciler.errors import Halted, InvariantBroken, NotMigrated, Outage, Usag
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-TYPE_PREFIX = "urn:problem-type:payout-reconciler:"
+TYPE_PREFIX = "urn:payout-reconciler:problem:"
 
 
 class ProblemKind(Enum):
@@ -30,16 +30,16 @@ class ProblemKind(Enum):
     MALFORMED = ("malformed", 400, "The request cannot be read")
     UNAUTHORIZED = ("unauthorized", 401, "Credentials are missing or not valid")
     FORBIDDEN = ("forbidden", 403, "The role does not allow this")
-    CROSS_ORIGIN = ("cross-origin", 403, "The request comes from another site")
+    CROSS_ORIGIN = ("cross_origin", 403, "The request comes from another site")
     CSRF = ("csrf", 403, "The form's token is missing or not valid")
-    NOT_FOUND = ("not-found", 404, "There is no such thing")
-    METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "The method is not one of this address")
+    NOT_FOUND = ("not_found", 404, "There is no such thing")
+    METHOD_NOT_ALLOWED = ("method_not_allowed", 405, "The method is not one of this address")
     REFUSED = ("refused", 409, "It cannot be done as things stand")
     HALTED = ("halted", 409, "Paying is halted")
-    TOO_LARGE = ("too-large", 413, "The body is too large")
-    MEDIA_TYPE = ("unsupported-media-type", 415, "The body's media type is not taken")
+    TOO_LARGE = ("too_large", 413, "The body is too large")
+    MEDIA_TYPE = ("unsupported_media_type", 415, "The body's media type is not taken")
     INVALID = ("invalid", 422, "A value is not valid")
-    TOO_MANY = ("too-many-requests", 429, "Too many requests")
+    TOO_MANY = ("too_many_requests", 429, "Too many requests")
     DEFECT = ("defect", 500, "Something went wrong inside")
     UNAVAILABLE = ("unavailable", 503, "A database cannot be reached")
     BUSY = ("busy", 503, "Too much to do")
@@ -77,7 +77,7 @@ class ProblemDocument(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={
             "example": {
-                "type": f"{TYPE_PREFIX}not-found",
+                "type": f"{TYPE_PREFIX}not_found",
                 "title": "There is no such thing",
                 "status": 404,
                 "detail": "The ledger has no payout payout:oid:64b000000000000000000001:1.",
@@ -188,5 +188,9 @@ async def _not_done(request: Request, error: Exception) -> Response:
             return problem_response(_id_of(request), ProblemKind.UNAVAILABLE, detail)
         case UsageError():
             return problem_response(_id_of(request), ProblemKind.REFUSED, f"{str(error).rstrip('.')}.")
+        case InvariantBroken() if request.method == "GET":
+            # Nothing was to be posted: the ledger cannot be read as it should be, and a check will name it.
+            log.error("a request met a broken invariant", action="api_invariant_broken", invariant=error.invariant)
+            return problem_response(_id_of(request), ProblemKind.DEFECT, "The ledger cannot be read as it should be.")
         case _:
             return problem_response(_id_of(request), ProblemKind.HALTED, f"{str(error).rstrip('.')}.")

@@ -51,7 +51,7 @@ class ApiServer:
             limit_concurrency=CONNECTIONS_MAX,
             backlog=BACKLOG,
             timeout_graceful_shutdown=OPEN_REQUESTS_S,
-            lifespan="off",
+            lifespan="on",
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve, name="api", daemon=True)

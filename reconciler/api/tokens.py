@@ -125,7 +125,7 @@ class TokenVerifier:
                 leeway=LEEWAY_S,
                 options={"require": ["exp", "sub"]},
             )
-        except jwt.InvalidTokenError as error:
+        except jwt.PyJWTError as error:
             # The class says enough; the message may quote a claim.
             raise BadToken(type(error).__name__) from None
         name = claims["sub"]
@@ -140,7 +140,7 @@ class TokenVerifier:
             raise BadToken("it is too long")
         try:
             header = jwt.get_unverified_header(token)
-        except jwt.InvalidTokenError:
+        except jwt.PyJWTError:
             raise BadToken("it cannot be read") from None
         algorithm, kid = header.get("alg"), header.get("kid", "")
         if not isinstance(algorithm, str) or not isinstance(kid, str):

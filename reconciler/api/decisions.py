@@ -1,0 +1,125 @@
+"""What people decide: approve, reject, reverse, resume, acknowledge. Who decides is who the credentials say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from pydantic import AfterValidator, BaseModel, Field
+
+from reconciler.api.auth import Admin, Viewer
+from reconciler.api.context import BreakBook
+from reconciler.api.problems import Problem, ProblemKind, problem_responses
+from reconciler.api.services import Services, ServicesOf
+
+router = APIRouter(prefix="/api/v1", tags=["decisions"])
+
+_REFUSALS = problem_responses(
+    ProblemKind.UNAUTHORIZED,
+    ProblemKind.FORBIDDEN,
+    ProblemKind.CSRF,
+    ProblemKind.NOT_FOUND,
+    ProblemKind.REFUSED,
+    ProblemKind.HALTED,
+    ProblemKind.TOO_LARGE,
+    ProblemKind.MEDIA_TYPE,
+)
+
+
+def _said(value: str) -> str:
+    if not value.strip() or "\x00" in value:
+        raise ValueError("a reason is a text that is not empty")
+    return value
+
+
+class Why(BaseModel):
+    """Why it is decided. Kept for ever, beside who decided."""
+
+    model_config = {"extra": "forbid", "json_schema_extra": {"examples": [{"reason": "checked with the brand"}]}}
+
+    reason: Annotated[str, AfterValidator(_said), Field(min_length=1, max_length=1000)]
+
+
+class Decided(BaseModel):
+    """What became of a decision."""
+
+    subject: str
+    result: str = Field(
+        description="approved, rejected, reversed, resumed, acknowledged; requested: another person has to approve it.",
+        examples=["approved"],
+    )
+    by: str = Field(examples=["asha"])
+
+
+class OpenBreaks(BaseModel):
+    """Breaks that are not gone: the open ones, then those that somebody acknowledged; the gravest and oldest first."""
+
+    breaks: list[dict[str, Any]]
+
+
+Key = Annotated[str, Path(min_length=1, max_length=300, examples=["payout:oid:64b000000000000000000002:1"])]
+
+
+@router.post("/payouts/{key}/approve", summary="Approve a payout that waits", responses=_REFUSALS)
+async def approve(services: ServicesOf, caller: Admin, key: Key, why: Why) -> Decided:
+    """Or, under four eyes, what another person asked for (the key of its entry). Eligibility is checked again."""
+    people = services.context.people
+    return await _decide(services, key, caller.name, lambda: people.approve(key, caller.name, why.reason))
+
+
+@router.post("/payouts/{key}/reject", summary="Reject a payout that waits", responses=_REFUSALS)
+async def reject(services: ServicesOf, caller: Admin, key: Key, why: Why) -> Decided:
+    """For good, until a person repays it."""
+    people = services.context.people
+    return await _decide(services, key, caller.name, lambda: people.reject(key, caller.name, why.reason))
+
+
+@router.post("/payouts/{key}/reverse", summary="Take a payout back", responses=_REFUSALS)
+async def reverse(services: ServicesOf, caller: Admin, key: Key, why: Why) -> Decided:
+    """Every posting mirrored, once. Under four eyes it is only asked for, and another person approves it."""
+    people = services.context.people
+    return await _decide(services, key, caller.name, lambda: people.reverse(key, caller.name, why.reason))
+
+
+@router.post("/resume", summary="Let paying go on after a halt", responses=_REFUSALS)
+async def resume(services: ServicesOf, caller: Admin, why: Why) -> Decided:
+    """When the cause is mended."""
+    people = services.context.people
+    return await _decide(services, "paying", caller.name, lambda: people.resume(caller.name, why.reason))
+
+
+@router.get(
+    "/breaks",
+    summary="Open breaks",
+    responses=problem_responses(ProblemKind.UNAUTHORIZED, ProblemKind.NOT_FOUND),
+)
+async def breaks(
+    services: ServicesOf, _caller: Viewer, limit: Annotated[int, Query(ge=1, le=1000)] = 200
+) -> OpenBreaks:
+    """As the last full check left them."""
+    book = _book(services)
+    return OpenBreaks(breaks=await services.offload(lambda: book.open_breaks(limit)))
+
+
+@router.post("/breaks/{break_id}/acknowledge", summary="Say that a break is known", responses=_REFUSALS)
+async def acknowledge(
+    services: ServicesOf,
+    caller: Admin,
+    break_id: Annotated[str, Path(min_length=1, max_length=300)],
+    why: Why,
+) -> Decided:
+    """It stays a break, and no longer counts as one that nobody has seen."""
+    book = _book(services)
+    return await _decide(services, break_id, caller.name, lambda: book.acknowledge(break_id, caller.name, why.reason))
+
+
+async def _decide(services: Services, subject: str, by: str, decide: Callable[[], str]) -> Decided:
+    return Decided(subject=subject, result=await services.offload(decide), by=by)
+
+
+def _book(services: Services) -> BreakBook:
+    book = services.context.breaks
+    if book is None:
+        raise Problem(ProblemKind.NOT_FOUND, "This ledger keeps no breaks.")
+    return book

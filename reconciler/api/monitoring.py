@@ -1,0 +1,206 @@
+"""How the daemon is, and full checks on demand with their progress as it happens."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from reconciler.api.auth import Admin, Viewer
+from reconciler.api.context import CheckTicket, Document
+from reconciler.api.problems import Problem, ProblemKind, problem_responses
+from reconciler.api.services import Services, ServicesOf
+from reconciler.api.streams import EventStream
+
+POLL_LOCAL_S = 0.25
+"""Between two looks at the status board, when the check runs in this process."""
+POLL_SQL_S = 1.0
+"""Between two looks at the row, when another process does it, or none yet."""
+HEARTBEAT_S = 15.0
+"""A line at least so often, so that proxies keep the connection and we notice who has gone."""
+
+_REPORT_ID = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
+
+router = APIRouter(prefix="/api/v1/campaigns/monitoring", tags=["monitoring"])
+
+ReportId = Annotated[
+    str, Path(pattern=_REPORT_ID, description="As full-check answered it.", examples=["20261126T033000Z-4f1c1c2a"])
+]
+
+
+class _Camel(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class MonitoringStatus(_Camel):
+    """What an operator wants to know first."""
+
+    is_active: bool = Field(description="Whether anything is paid by this daemon now: it leads, and is not halted.")
+    is_leader: bool
+    stream_status: str = Field(examples=["streaming"])
+    start_time: datetime
+    queue: dict[str, Any] = Field(description="The work queue of the watch: how much waits.")
+    lag_s: float | None = Field(description="Seconds that the stream is behind the cluster; null: not watching.")
+    last_sweep: dict[str, Any] | None
+    last_check: dict[str, Any] | None
+    running_check: dict[str, Any] | None = Field(description="The full check that runs in this daemon.")
+    halt: dict[str, Any] | None = Field(description="Why nothing is paid, and since when.")
+    outbox: dict[str, int] = Field(description="Payouts whose effects are pending or blocked.")
+    sections: dict[str, Any] = Field(description="All that the daemon knows of itself, by part.")
+
+
+class CheckAccepted(_Camel):
+    """A full check that was asked for."""
+
+    report_id: str = Field(examples=["20261126T033000Z-4f1c1c2a"])
+    state: str = Field(description="waiting, running or finished", examples=["waiting"])
+    is_new: bool = Field(description="False: it was asked for before, and one at a time is enough.")
+    requested_by: str
+    events: str = Field(description="Where its progress is streamed.")
+    report: str = Field(description="Where the report will be.")
+
+
+class CheckState(_Camel):
+    """How far a full check is."""
+
+    report_id: str
+    state: str
+    requested_by: str
+    requested_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    done: int = Field(description="Participations checked so far.")
+    expected: int = Field(description="About how many there are.")
+    outcome: str | None = Field(description="The report's verdict; failed or given_up where there is no report.")
+    error: str | None
+
+
+@router.get("/status", summary="How the daemon is", responses=problem_responses(ProblemKind.UNAUTHORIZED))
+async def status(services: ServicesOf, _caller: Viewer) -> MonitoringStatus:
+    """Whether it pays, how far behind it is, and what it did last."""
+    return await services.offload(lambda: _status(services))
+
+
+@router.post(
+    "/full-check",
+    status_code=202,
+    summary="Ask for a full check",
+    responses=problem_responses(ProblemKind.UNAUTHORIZED, ProblemKind.FORBIDDEN),
+)
+async def full_check(services: ServicesOf, caller: Admin) -> CheckAccepted:
+    """One at a time: while one is open, everybody gets that one. Any daemon takes the request, the leader does it."""
+    ticket, is_new = await services.offload(lambda: services.context.checks.request(caller.name))
+    return CheckAccepted(
+        report_id=ticket.report_id,
+        state=ticket.state,
+        is_new=is_new,
+        requested_by=ticket.requested_by,
+        events=f"{router.prefix}/full-check/{ticket.report_id}/events",
+        report=f"/api/v1/reports/{ticket.report_id}",
+    )
+
+
+@router.get(
+    "/full-check/{report_id}",
+    summary="How far a full check is",
+    responses=problem_responses(ProblemKind.UNAUTHORIZED, ProblemKind.NOT_FOUND),
+)
+async def check_state(services: ServicesOf, _caller: Viewer, report_id: ReportId) -> CheckState:
+    """Of one that was asked for, whoever does it."""
+    return _state(services, await _ticket(services, report_id))
+
+
+@router.get(
+    "/full-check/{report_id}/events",
+    summary="The progress of a full check, as it happens",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "Events `progress` with a CheckState each; the last has the state finished.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        **problem_responses(ProblemKind.UNAUTHORIZED, ProblemKind.NOT_FOUND, ProblemKind.BUSY),
+    },
+)
+async def check_events(services: ServicesOf, _caller: Viewer, report_id: ReportId) -> Response:
+    """Server-sent events until the check has ended, or the daemon ends; then connect again."""
+    ticket = await _ticket(services, report_id)
+    return EventStream(_events(services, ticket), services.streams)
+
+
+async def _ticket(services: Services, report_id: str) -> CheckTicket:
+    ticket = await services.offload(lambda: services.context.checks.ticket(report_id))
+    if ticket is None:
+        raise Problem(ProblemKind.NOT_FOUND, f"No full check {report_id} was asked for.")
+    return ticket
+
+
+async def _events(services: Services, ticket: CheckTicket) -> AsyncIterator[bytes]:
+    told, told_s, looked_s = "", time.monotonic(), time.monotonic()
+    while True:
+        text = json.dumps(_state(services, ticket).model_dump(mode="json", by_alias=True))
+        if text != told:
+            told, told_s = text, time.monotonic()
+            yield f"event: progress\ndata: {text}\n\n".encode()
+        elif time.monotonic() - told_s > HEARTBEAT_S:
+            told_s = time.monotonic()
+            yield b": still here\n\n"
+        if ticket.state == "finished" or services.context.stopping.is_set():
+            return
+        await asyncio.sleep(POLL_LOCAL_S)
+        if time.monotonic() - looked_s >= POLL_SQL_S:
+            ticket = await _ticket(services, ticket.report_id)
+            looked_s = time.monotonic()
+
+
+def _state(services: Services, ticket: CheckTicket) -> CheckState:
+    """From the row; while it runs in this process, the status board knows more."""
+    board = services.context.status.snapshot().get("full_check", {})
+    is_here = bool(board.get("running")) and board.get("report_id") == ticket.report_id
+    done, expected = ticket.done_count, ticket.expected_count
+    if is_here and ticket.state != "finished":
+        done, expected = int(str(board.get("done", 0))), int(str(board.get("expected", 0)))
+    return CheckState(
+        report_id=ticket.report_id,
+        state="running" if is_here and ticket.state == "waiting" else ticket.state,
+        requested_by=ticket.requested_by,
+        requested_at=ticket.requested_at,
+        started_at=ticket.started_at,
+        finished_at=ticket.finished_at,
+        done=done,
+        expected=expected,
+        outcome=ticket.outcome,
+        error=ticket.error,
+    )
+
+
+def _status(services: Services) -> MonitoringStatus:
+    context = services.context
+    board = context.status.snapshot()
+    halt = context.books.halt()
+    is_leader = context.is_leader()
+    stream: Document = dict(board.get("stream", {}))
+    lag_s = stream.get("lag_s")
+    check: Document = dict(board.get("full_check", {}))
+    return MonitoringStatus(
+        is_active=is_leader and halt is None,
+        is_leader=is_leader,
+        stream_status=str(stream.get("state", "stopped")),
+        start_time=context.started_at,
+        queue=dict(board.get("queue", {})),
+        lag_s=lag_s if isinstance(lag_s, (int, float)) else None,
+        last_sweep=context.books.last_run("sweep"),
+        last_check=context.books.last_run("full_check"),
+        running_check=check if check.get("running") else None,
+        halt=halt,
+        outbox=dict(context.books.outbox()),
+        sections=dict(board),
+    )
