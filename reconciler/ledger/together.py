@@ -96,7 +96,8 @@ class Together:
 
 def times_to_driver(values: Sequence[datetime | None], dialect: Dialect, what: str) -> list[Any]:
     """Times as the driver stores them. Raises StatementError for those that would be read back as others."""
-    processed = _TIME.bind_processor(dialect)
+    # Of the dialect's own form of the type: SQLite keeps times as text, in one form, which must sort as time does.
+    processed = _TIME.dialect_impl(dialect).bind_processor(dialect)
     try:
         return list(values) if processed is None else [processed(value) for value in values]
     except ValueError as error:
