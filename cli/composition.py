@@ -39,7 +39,7 @@ from reconciler.ledger.events import EventLog
 from reconciler.ledger.journal import Fence, Journal, no_fence
 from reconciler.ledger.lookups import LedgerReader
 from reconciler.ledger.outbox import Outbox
-from reconciler.ledger.runs import RunLog, last_sequence, ledger_id
+from reconciler.ledger.runs import RunLog, ledger_position
 from reconciler.ledger.stream_positions import StreamPositions
 from reconciler.metrics import Metrics
 from reconciler.mongo.connection import Connection, connect
@@ -111,7 +111,7 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
     facts = FactsReader(connection, mapping, defaults, clock=clock)
     ledger = LedgerReader(engine)
     journal = Journal(engine, clock=clock, rules=posting_rules_of(settings), fence=fence)
-    guard = LedgerState(connection, mapping, identity=lambda: ledger_id(engine), sequence=lambda: last_sequence(engine))
+    guard = LedgerState(connection, mapping, position=lambda: ledger_position(engine))
     treasury = Treasury(engine, journal, clock=clock)
     events = EventLog(engine, clock=clock, subscriptions=subscriptions_of(settings))
     bell = Bell()

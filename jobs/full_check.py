@@ -40,7 +40,7 @@ from reconciler.domain.campaign import CampaignTerms
 from reconciler.domain.decision import Policy
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.settlement import PoolNotDue
-from reconciler.errors import InvariantBroken, UsageError
+from reconciler.errors import InvariantBroken, Outage, UsageError
 from reconciler.ports import (
     BatchStamp,
     BreakBook,
@@ -220,6 +220,7 @@ class _Work:
 
     def run(self) -> Report:
         check, total = self._check, self._total
+        collections = check.scan.collections()
         self._look_behind()
         options = self._options
         if not options.dry_run:
@@ -244,6 +245,10 @@ class _Work:
         ]
         totals = self._totals()
         total.breaks += unexplained(totals)
+        # Of a collection that was dropped meanwhile everything would be missing, and none of it would be true.
+        gone = [name for name, identity in collections.items() if check.scan.collections().get(name) != identity]
+        if gone:
+            raise Outage("mongodb", f"the collection {gone[0]} went away while it was being checked")
         return self._report(integrity, totals, waiting)
 
     def _look_behind(self) -> None:

@@ -218,6 +218,10 @@ class FactScan(Protocol):
         """Partitions in the order of ``_id``, read ahead in a thread. The last one has no ``up_to``."""
         ...
 
+    def collections(self) -> Mapping[str, str]:
+        """The collections that are compared: name → what makes it this one, and not another of the name."""
+        ...
+
     def counters(
         self, campaign_ids: Sequence[DocumentId], currencies: Mapping[str, str]
     ) -> Mapping[str, CampaignCounters]:

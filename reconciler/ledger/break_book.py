@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -155,8 +155,11 @@ def _remembered(connection: Connection, found: Sequence[Break], check: CheckMark
 
 def _row(record: BreakRecord) -> dict[str, Any]:
     """A record as a row. PostgreSQL keeps no NUL in a text, and documents may hold one."""
-    row = asdict(record)
-    return {name: value.replace("\x00", "�") if isinstance(value, str) else value for name, value in row.items()}
+    row: dict[str, Any] = {}
+    for column in breaks.columns:
+        value = getattr(record, column.name)
+        row[column.name] = value.replace("\x00", "�") if isinstance(value, str) else value
+    return row
 
 
 def _records(connection: Connection, query: sa.Select[Any]) -> list[BreakRecord]:

@@ -45,6 +45,7 @@ class FactScan:
         self._mapping = mapping
         self._names = FactNames.of(mapping).participation
         self._clock = clock
+        self._database = connection.database
         self._participations = connection.database[mapping.collections.participations]
         self._campaigns = connection.database[mapping.collections.campaigns]
         names = mapping.participations
@@ -72,6 +73,19 @@ class FactScan:
             yield ahead.partitions()
         finally:
             ahead.close()
+
+    def collections(self) -> dict[str, str]:
+        """The collections that are compared: name → its UUID, which another one of the name does not have."""
+        collections = self._mapping.collections
+        names = (
+            collections.campaigns,
+            collections.participations,
+            collections.wallets,
+            collections.transactions,
+            collections.gkeys,
+        )
+        with translated(), self._database.list_collections(filter={"name": {"$in": list(names)}}) as found:
+            return {one["name"]: str(one.get("info", {}).get("uuid", "")) for one in found}
 
     def counters(
         self, campaign_ids: Sequence[DocumentId], currencies: Mapping[str, str]
