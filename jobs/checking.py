@@ -144,13 +144,15 @@ class PageChecker:
     ) -> dict[DocumentId, Due]:
         """Those due whom nobody will pay if this check does not; the others wait, or are held already."""
         now: dict[DocumentId, Due] = {}
-        for decision in decisions:
-            if not isinstance(decision, Due):
-                continue
+        due = [one for one in decisions if isinstance(one, Due)]
+        # Asked once a time: those of one partition were all read at the same.
+        times = {due_since[one.participation.participation_id.tagged] for one in due}
+        is_overdue = {since: self.sweeps.must_be_paid(since) for since in times}
+        for decision in due:
             participation_id = decision.participation.participation_id
             since = due_since[participation_id.tagged]
             hold = known.held.get(participation_id.tagged)
-            if self.sweeps.must_be_paid(since):
+            if is_overdue[since]:
                 now[participation_id] = decision
             elif hold is not None:
                 self._count_held(checked, decision, hold.reason)

@@ -290,7 +290,9 @@ class _Work:
                 check.status.record(SECTION, done=total.scanned, expected=max(expected, total.scanned))
         total.add(partitions.check_text_identities(scope))
         last = partitions.check_waiting(total.waiting, self._stamp)
-        self.waiting, total.waiting = last.waiting, {}
+        # A check of one campaign says nothing of who waits in the others.
+        others = scope.earlier if options.campaign_id is not None else {}
+        self.waiting, total.waiting = {**others, **last.waiting}, {}
         total.add(last)
 
     def _go_on_from(self, done: list[DonePartition]) -> tuple[int, DocumentId | None]:
@@ -359,6 +361,8 @@ class _Work:
     def _freeze_pools(self, freezer: PoolFreezer) -> list[Break]:
         """Freeze what is due as a whole; the breaks say which campaigns cannot be settled, and why."""
         waiting: list[tuple[CampaignTerms, PoolNotDue]] = []
+        if not self._check.policy.has_pools:
+            return []
         for page in self._check.facts.paying_campaigns():
             terms = [campaign for campaign in page if isinstance(campaign, CampaignTerms)]
             waiting += freezer.freeze_due(terms, self._stamp).waiting

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection, Engine
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.ledger_view import OpenHold
 from reconciler.ledger.bulk import among
-from reconciler.ledger.engine import reading
+from reconciler.ledger.engine import asking, reading
 from reconciler.ledger.schema import accounts as accounts_table
 from reconciler.ledger.schema import (
     adoptions,
@@ -66,12 +66,13 @@ class LedgerReader:
     def __init__(self, source: Engine | Callable[[], AbstractContextManager[Connection]]) -> None:
         """``source``: an engine, or what opens a transaction to read in."""
         self._read = (lambda: reading(source)) if isinstance(source, Engine) else source
+        self._ask = (lambda: asking(source)) if isinstance(source, Engine) else source
 
     def settled_facts(
         self, participation_ids: Sequence[str], campaign_streamers: Sequence[tuple[str, str]]
     ) -> SettledFacts:
         """Facts about the participations (tagged) and pairs of (tagged campaign, streamer) of one page."""
-        with self._read() as connection:
+        with self._ask() as connection:
             return settled_facts(connection, participation_ids, campaign_streamers)
 
     def open_holds(self) -> list[OpenHold]:

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from reconciler.clock import utc_now
 from reconciler.ledger.database_clock import before, now_sql
-from reconciler.ledger.engine import reading, writing
+from reconciler.ledger.engine import asking, reading, writing
 from reconciler.ledger.events import EventLog
 from reconciler.ledger.schema import chain_head, ledger_identity, runs
 from reconciler.ledger.together import Together
@@ -151,6 +151,6 @@ def _record(row: sa.Row[Any]) -> RunRecord:
 
 def ledger_position(engine: Engine) -> LedgerPosition:
     """Which ledger this is, and how far it is."""
-    with reading(engine) as connection:
+    with asking(engine) as connection:
         [row] = _POSITION.ask(connection, {})["position"]
     return LedgerPosition(ledger_id=row.ledger_id, sequence=row.sequence)
