@@ -11,7 +11,7 @@ from urllib.parse import quote
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from reconciler.look import text as look
 
@@ -49,6 +49,11 @@ def _urlpart(value: Any) -> str:
     return quote(str(value), safe="")
 
 
+def _breakable(text: Any) -> Markup:
+    """Text that may be broken after an underscore: names of rules are long."""
+    return Markup(escape(text).replace("_", Markup("_<wbr>")))  # noqa: S704 - escaped just here
+
+
 environment.filters.update(
     money=look.money,
     count=look.count,
@@ -56,6 +61,7 @@ environment.filters.update(
     visible=look.visible,
     when=when,
     urlpart=_urlpart,
+    breakable=_breakable,
 )
 environment.globals.update(plural=look.plural)
 

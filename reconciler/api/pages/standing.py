@@ -182,7 +182,7 @@ def _stuck(seen: Seen) -> list[Stuck]:
         # Told above, from where they stand now; a check only saw them as they were.
         if kind in ("held", "effect_blocked"):
             continue
-        what = f"{count:,} {words(kind)}"
+        what = f"{plural(count, 'break')}: {words(kind)}"
         why = BREAK_KINDS.get(kind, "")
         found.append(Stuck(tone=_tone_of(kind), count=count, what=what, why=why, link=f"/breaks?kind={kind}"))
     return sorted(found, key=lambda one: _GRAVEST_FIRST.index(one.tone))

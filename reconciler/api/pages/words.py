@@ -1,4 +1,4 @@
-"""What codes mean, in a sentence for people who did not write the program. A code that is not here is shown as it is."""
+"""What codes mean, in a sentence for people who did not write the program. A code not named here is shown as it is."""
 
 from __future__ import annotations
 
