@@ -144,11 +144,10 @@ class LedgerBooks:
 
 @dataclass(frozen=True, slots=True)
 class CampaignFacts:
-    """Campaigns as MongoDB and the ledger have them. ``triggers`` None: the next sweep finds it anyway."""
+    """Campaigns as MongoDB and the ledger have them. ``triggers`` take hints while this daemon leads."""
 
     parts: Parts
-    triggers: Triggers | None
-    wake_sweep: Callable[[], None]
+    triggers: Triggers
 
     def completion(self, campaign_id: str) -> Document | None:
         """How far a campaign is; by one snapshot of its participations."""
@@ -183,10 +182,7 @@ class CampaignFacts:
         identity = self._known(campaign_id)
         if identity is None:
             return False
-        if self.triggers is not None:
-            self.triggers.campaign(identity)
-        else:
-            self.wake_sweep()
+        self.triggers.campaign(identity)
         return True
 
     def _known(self, text: str) -> DocumentId | None:

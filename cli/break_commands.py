@@ -152,31 +152,31 @@ def _row(line: BreakLine, now: datetime) -> dict[str, Any]:
 
 
 def _draw(lines: Sequence[BreakLine], now: datetime, status: str) -> None:
-    """Five narrow columns: an id must stay in one piece, to be copied, also in 80 columns."""
+    """Three columns: ids must stay in one piece, to be copied, also in 80 columns. What was said comes below."""
     console = Console(file=sys.stdout)
     if not lines:
         console.print("No breaks." if status == _ALL else f"No {status} breaks.", highlight=False)
         return
-    table = Table(title=f"Breaks ({status})", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    title = f"Breaks ({status})"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("break", no_wrap=True)
-    table.add_column("what", overflow="fold", min_width=12)
+    table.add_column("what, for how long, how much", overflow="fold")
     table.add_column("participation, campaign", overflow="fold")
-    table.add_column("amount", justify="right", overflow="fold")
-    table.add_column("age", justify="right", no_wrap=True)
     for line in lines:
         record = line.record
-        style = _SEVERITY_STYLE[record.severity]
+        age = _age((record.cleared_at or now) - record.first_seen)
+        severity = (record.severity, _SEVERITY_STYLE[record.severity])
+        what = (_words(record.kind), _words(one_line(record.reason)), _amount(line))
         table.add_row(
             Text(record.break_id),
-            Text.assemble((record.severity, style), f"\n{_words(record.kind)}", _in_line(record.reason)),
+            Text.assemble(severity, "\n".join([f", {age}", *(one for one in what if one)])),
             Text("\n".join(one_line(one) for one in (record.participation_id, record.campaign_id) if one)),
-            Text(_amount(line)),
-            Text(_age((record.cleared_at or now) - record.first_seen)),
         )
+    console.print(table)
+    for line in lines:
         said = _said(line)
         if said:
-            table.add_row("", Text(said, style="dim"), "", "", "")
-    console.print(table)
+            console.print(Text(f"{line.record.break_id}  {said}"), soft_wrap=True)
 
 
 def _said(line: BreakLine) -> str:
@@ -190,10 +190,6 @@ def _said(line: BreakLine) -> str:
 
 def _words(kind: str) -> str:
     return kind.replace("_", " ")
-
-
-def _in_line(reason: str) -> str:
-    return f"\n{_words(one_line(reason))}" if reason else ""
 
 
 def _amount(line: BreakLine) -> str:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from cli.check_parts import Shared, full_check_of
 from cli.watching import LiveParts, live_parts
 from jobs.delivering import Bell
 from jobs.full_check import FullCheck
@@ -38,16 +39,13 @@ from reconciler.ledger.events import EventLog
 from reconciler.ledger.journal import Fence, Journal, no_fence
 from reconciler.ledger.lookups import LedgerReader
 from reconciler.ledger.outbox import Outbox
-from reconciler.ledger.payout_list import PayoutFilter, payout_lines
-from reconciler.ledger.runs import RunLog, last_sequence, ledger_id
+from reconciler.ledger.runs import RunLog, ledger_position
 from reconciler.ledger.stream_positions import StreamPositions
-from reconciler.ledger.verify import Verifier
 from reconciler.metrics import Metrics
 from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.facts import FactsReader
 from reconciler.mongo.ledger_state import LedgerState
 from reconciler.mongo.projection import Projection
-from reconciler.reports.writer import ReportDirectory
 from reconciler.status import StatusBoard
 
 
@@ -113,7 +111,7 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
     facts = FactsReader(connection, mapping, defaults, clock=clock)
     ledger = LedgerReader(engine)
     journal = Journal(engine, clock=clock, rules=posting_rules_of(settings), fence=fence)
-    guard = LedgerState(connection, mapping, identity=lambda: ledger_id(engine), sequence=lambda: last_sequence(engine))
+    guard = LedgerState(connection, mapping, position=lambda: ledger_position(engine))
     treasury = Treasury(engine, journal, clock=clock)
     events = EventLog(engine, clock=clock, subscriptions=subscriptions_of(settings))
     bell = Bell()
@@ -165,22 +163,24 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
             limits=SweepLimits(page_size=settings.sweep.page_size, deadline_s=settings.sweep.deadline_s),
             stopping=stopping,
         ),
-        full_check=FullCheck(
-            facts=facts,
-            ledger=ledger,
-            journal=journal,
-            outbox=outbox,
-            projection=projection,
-            projector=projector,
-            verifier=Verifier(engine),
-            policy=policy,
-            guard=guard,
-            recorder=recorder,
-            reports=report_directory_of(settings, engine),
-            book=book,
-            config_fingerprint=settings.fingerprint(),
-            page_size=settings.full_check.page_size,
-            stopping=stopping,
+        full_check=full_check_of(
+            settings,
+            connection=connection,
+            engine=engine,
+            shared=Shared(
+                facts=facts,
+                ledger=ledger,
+                journal=journal,
+                outbox=outbox,
+                projection=projection,
+                projector=projector,
+                policy=policy,
+                guard=guard,
+                recorder=recorder,
+                status=status,
+                book=book,
+                stopping=stopping,
+            ),
         ),
         breaks=book,
         housekeeping=Housekeeping(
@@ -205,17 +205,6 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
         positions=StreamPositions(engine, clock=clock, fence=fence),
         deliveries=Deliveries(engine, clock=clock, fence=fence),
         bell=bell,
-    )
-
-
-def report_directory_of(settings: Settings, engine: Engine) -> ReportDirectory:
-    """Where checks write their reports."""
-    reports = settings.reports
-    return ReportDirectory(
-        reports.directory,
-        json_breaks_max=reports.json_breaks_max,
-        keep=reports.keep,
-        payouts=lambda: payout_lines(engine, PayoutFilter()),
     )
 
 

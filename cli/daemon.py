@@ -89,15 +89,14 @@ def jobs_of(parts: Parts, halt: Halt) -> list[Job]:
             # Nothing may be paid now. Whoever is due is found by the first sweep that may pay.
             parts.live.queue.clear()
 
-    def check(report_id: str, trigger: str, progress: Progress) -> str:
-        options = CheckOptions(
-            trigger=trigger, report_id=report_id, dry_run=halt.is_on() or not settings.payout.enabled
-        )
+    def check(report_id: str, progress: Progress) -> str:
+        dry_run = halt.is_on() or not settings.payout.enabled
+        options = CheckOptions(trigger="full_check", report_id=report_id, dry_run=dry_run)
         report, _ = parts.full_check.step(options, progress)
         keep_halt(parts, report)
         return report.verdict
 
-    checks = RequestedChecks(check_requests_of(parts), check, status=parts.status, clock=parts.clock)
+    checks = RequestedChecks(check_requests_of(parts), check)
 
     def housekeeping() -> None:
         parts.housekeeping.step(moves_money=settings.payout.enabled and not halt.is_on())

@@ -8,13 +8,17 @@ from dataclasses import asdict
 from typing import Any
 
 import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from cli import report_difference_view, stored_report_view
+from cli import render, report_difference_view, stored_report_view
 from cli.books import chosen_format, open_books, zone_of
 from cli.commands import print_json
 from cli.people_commands import as_json_option
 from cli.session import Session
-from cli.tables import show_table
+from cli.tables import one_line, show_table
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
 from reconciler.ports import RunRecord
@@ -58,8 +62,10 @@ def list_(session: Session, *, limit: int, as_json: bool) -> ExitCode:
     rows = [_row(shelf, report_id, files.get(report_id, ()), runs.get(report_id)) for report_id in newest]
     if as_json or session.as_json:
         print_json({"directory": str(shelf.directory), "reports": [_as_json(row) for row in rows]})
+    elif Console(file=sys.stdout).is_terminal:
+        _draw(rows, f"Checks, newest first ({shelf.directory})")
     else:
-        show_table(rows, COLUMNS, zone, f"Checks, newest first ({shelf.directory})")
+        show_table(rows, COLUMNS, zone)
     return ExitCode.CLEAN
 
 
@@ -170,6 +176,24 @@ def _told_by(found: StoredReport) -> dict[str, Any]:
         "cleared": found.count("carried", "cleared"),
         "note": ", ".join(notes),
     }
+
+
+def _draw(rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Narrow enough for 80 columns, with the ids in one piece: they are to be copied."""
+    if not rows:
+        render.facts(title, [("none", "run `python run.py --full-check`")])
+        return
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("report", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for name in ("breaks", "new", "cleared"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("note", overflow="fold")
+    for row in rows:
+        counts = ("" if row[name] is None else str(row[name]) for name in ("breaks", "new", "cleared"))
+        verdict = Text(one_line(str(row["verdict"] or "?")))
+        table.add_row(row["report_id"], verdict, *counts, Text(one_line(row["note"])))
+    Console(file=sys.stdout).print(table)
 
 
 def _as_json(row: Mapping[str, Any]) -> dict[str, Any]:

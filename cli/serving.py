@@ -90,7 +90,7 @@ def app_of(own: Parts, parts: Parts, daemon: Daemon, keeper: LeaseKeeper, livene
         liveness=liveness,
         metrics=parts.metrics,
         books=LedgerBooks(own),
-        campaigns=CampaignFacts(own, parts.triggers, wake_sweep),
+        campaigns=CampaignFacts(own, parts.triggers),
         people=PeopleDesk(own, wake_payers),
         checks=CheckDesk(check_requests_of(own), daemon.waker("requested_checks")),
         reports=ReportFiles(settings.reports.directory),

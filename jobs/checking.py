@@ -1,22 +1,29 @@
-"""Checking one page of participations: what each should be, what it is, and which part of the whole it belongs to."""
+"""The exact path: participations one by one, what each should be, what it is, and which part of the whole it is.
+
+What the vectors of :mod:`reconciler.reports.comparison` do not clear comes here, read anew and authoritatively: nothing
+is reported on what a long scan saw.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
+from jobs.payout_rows import breaks_beside_document, breaks_of_rows
 from jobs.projecting import Projector
-from jobs.settlement import Settlement, Settler, facts_of
+from jobs.settlement import Settlement, Settler
+from reconciler.check_ports import CheckReads, PayoutRow, SweepWatch
 from reconciler.domain.batch import Outcome
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.campaign import CampaignTerms, PaymentType
-from reconciler.domain.decision import Due, NotDue, Reason, decide
+from reconciler.domain.decision import Decision, Due, NotDue, Reason
 from reconciler.domain.earnings import earnings
 from reconciler.domain.effects import ProjectionTask
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.participation import MalformedParticipation, Participation
-from reconciler.ports import BatchStamp, Facts, FactsPage, LedgerReads, Outbox, Projection, SettledFacts
+from reconciler.ports import BatchStamp, FactsPage, LedgerReads, Outbox, Projection, SettledFacts
 
 _PART_OF_REASON = {
     Reason.BELOW_TARGET: "not_due",
@@ -60,73 +67,112 @@ _BREAK_OF_OUTCOME = {
 class CheckedPage:
     """What one page held. ``parts`` counts each participation under exactly one part of the whole."""
 
-    participations: int = 0
     parts: Counter[str] = field(default_factory=Counter)
     breaks: list[Break] = field(default_factory=list)
-    accrued_minor: Counter[DocumentId] = field(default_factory=Counter)
-    """Campaign → what participations earned that did not reach their target, in minor units."""
-    unpaid_minor: Counter[str] = field(default_factory=Counter)
-    """Currency → what is due and stays unpaid without being held, in minor units."""
+    accrued_minor: Counter[str] = field(default_factory=Counter)
+    """Tagged campaign → what participations earned that did not reach their target, in minor units."""
+    accrued_count: Counter[str] = field(default_factory=Counter)
+    due_minor: Counter[str] = field(default_factory=Counter)
+    """Currency → gross of what is due and stays unpaid, for whatever reason, in minor units."""
+    in_flight_minor: Counter[str] = field(default_factory=Counter)
+    """The part of it that a sweep is still to come to."""
+    waiting: dict[str, datetime] = field(default_factory=dict)
+    """Tagged participations that are due and were left to the next sweep → when that was read first. In no part yet."""
     paid: int = 0
     projected: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageChecker:
-    """Checks pages. What looks due is settled, which reads it again before anything is said or paid."""
+    """Checks pages. What looks due is settled, which reads it again before anything is said or paid.
 
-    facts: Facts
+    ``sweeps`` says whether somebody should have paid by now; until then who is due is only on the way.
+    """
+
+    reads: CheckReads
     ledger: LedgerReads
     outbox: Outbox
     projection: Projection
     projector: Projector
     settler: Settler
+    sweeps: SweepWatch
     dry_run: bool
-    named_wallets: set[str] = field(default_factory=set)
-    """Streamers whose wallet was named as negative by this check."""
 
-    def check(self, page: FactsPage, stamp: BatchStamp) -> CheckedPage:
-        """Check one page and repair what is safe. Raises Outage or InvariantBroken."""
-        checked = CheckedPage(participations=len(page.participations))
+    def check(
+        self, page: FactsPage, stamp: BatchStamp, read_at: datetime, earlier: Mapping[str, datetime]
+    ) -> CheckedPage:
+        """Check one page and repair what is safe. Raises Outage or InvariantBroken.
+
+        ``read_at``: when this check first read them; ``earlier``: tagged participations that were due at an earlier
+        reading already → when that was.
+        """
+        checked = CheckedPage()
         readable = [one for one in page.participations if isinstance(one, Participation)]
         for malformed in page.participations:
             if isinstance(malformed, MalformedParticipation):
-                _count_unreadable(checked, malformed)
+                count_unreadable(checked, malformed)
         decisions, known = self._decide(page, readable)
-        due = {one.participation.participation_id: one for one in decisions if isinstance(one, Due)}
+        due_since = {one.participation_id.tagged: earlier.get(one.participation_id.tagged, read_at) for one in readable}
+        due = self._due_by_now(checked, decisions, known, due_since)
         settlement = self.settler.settle(list(due), stamp) if due else Settlement()
         settled_now = self._count_settled(checked, settlement, due)
-        paid_before = []
+        with_payouts: dict[DocumentId, Participation] = {}
+        reversed_: set[str] = set()
         for decision in decisions:
-            if isinstance(decision, NotDue) and decision.reason is Reason.ALREADY_PAID:
-                paid_before.append(decision.participation)
-            elif isinstance(decision, NotDue) and _keeps_a_share(decision, known):
+            participation = decision.participation
+            if isinstance(decision, Due):
+                continue
+            if decision.reason in (Reason.ALREADY_PAID, Reason.REVERSED):
+                with_payouts[participation.participation_id] = participation
+                if decision.reason is Reason.REVERSED:
+                    reversed_.add(participation.participation_id.tagged)
+            elif _keeps_a_share(decision, known):
                 _count_unpaid_share(checked, decision, known)
-            elif isinstance(decision, NotDue):
+            else:
                 _count_not_due(checked, decision)
                 self._count_accrued(checked, decision, page)
-        self._check_effects(checked, [*paid_before, *settled_now])
-        reversed_ = [
-            one.participation for one in decisions if isinstance(one, NotDue) and one.reason is Reason.REVERSED
-        ]
-        self._name_negative_wallets(checked, [*paid_before, *settled_now, *reversed_])
+        with_payouts |= {one.participation_id: one for one in settled_now}
+        self._check_payouts(checked, list(with_payouts.values()), reversed_, page)
         return checked
 
-    def _name_negative_wallets(self, checked: CheckedPage, with_payouts: Sequence[Participation]) -> None:
-        """One break a wallet, at the first of its streamer's participations that is met."""
-        first = {one.streamer_id: one for one in reversed(with_payouts) if one.streamer_id not in self.named_wallets}
-        for streamer_id in self.projection.negative_wallets(first):
-            self.named_wallets.add(streamer_id)
-            checked.breaks.append(
-                Break(
-                    kind=BreakKind.WALLET_NEGATIVE,
-                    reason="below_zero",
-                    participation_id=str(first[streamer_id].participation_id),
-                    campaign_id=str(first[streamer_id].campaign_id),
-                    streamer_id=streamer_id,
-                    detail="more was withdrawn or taken back than the wallet held",
-                )
-            )
+    def _due_by_now(
+        self,
+        checked: CheckedPage,
+        decisions: Sequence[Decision],
+        known: SettledFacts,
+        due_since: Mapping[str, datetime],
+    ) -> dict[DocumentId, Due]:
+        """Those due whom nobody will pay if this check does not; the others wait, or are held already."""
+        now: dict[DocumentId, Due] = {}
+        due = [one for one in decisions if isinstance(one, Due)]
+        # Asked once a time: those of one partition were all read at the same.
+        times = {due_since[one.participation.participation_id.tagged] for one in due}
+        is_overdue = {since: self.sweeps.must_be_paid(since) for since in times}
+        for decision in due:
+            participation_id = decision.participation.participation_id
+            since = due_since[participation_id.tagged]
+            hold = known.held.get(participation_id.tagged)
+            if is_overdue[since]:
+                now[participation_id] = decision
+            elif hold is not None:
+                self._count_held(checked, decision, hold.reason)
+            else:
+                checked.waiting[participation_id.tagged] = since
+        return now
+
+    def leave_in_flight(self, page: FactsPage, checked: CheckedPage) -> None:
+        """Count those who are still due as on their way to a payment; everybody else was counted by :meth:`check`."""
+        readable = [
+            one
+            for one in page.participations
+            if isinstance(one, Participation) and one.participation_id.tagged in checked.waiting
+        ]
+        decisions, _ = self._decide(page, readable)
+        for decision in decisions:
+            checked.parts["in_flight"] += 1
+            if isinstance(decision, Due):
+                checked.due_minor[decision.terms.currency] += decision.earned.gross_minor
+                checked.in_flight_minor[decision.terms.currency] += decision.earned.gross_minor
 
     def _count_accrued(self, checked: CheckedPage, decision: NotDue, page: FactsPage) -> None:
         participation = decision.participation
@@ -136,14 +182,15 @@ class PageChecker:
             return
         if isinstance(impressions, int) and terms.payment_type is PaymentType.CPM:
             earned = earnings(terms, impressions, self.settler.policy.overdelivery)
-            checked.accrued_minor[participation.campaign_id] += earned.gross_minor
+            checked.accrued_minor[participation.campaign_id.tagged] += earned.gross_minor
+            checked.accrued_count[participation.campaign_id.tagged] += 1
 
-    def _decide(self, page: FactsPage, readable: Sequence[Participation]) -> tuple[list[Due | NotDue], SettledFacts]:
+    def _decide(self, page: FactsPage, readable: Sequence[Participation]) -> tuple[list[Decision], SettledFacts]:
         known = self.ledger.settled_facts(
             [one.participation_id.tagged for one in readable],
             [(one.campaign_id.tagged, one.streamer_id) for one in readable],
         )
-        return [decide(facts_of(one, page, known), self.settler.policy) for one in readable], known
+        return self.settler.decide(page, readable, known), known
 
     def _count_settled(
         self, checked: CheckedPage, settlement: Settlement, due: Mapping[DocumentId, Due]
@@ -159,15 +206,27 @@ class PageChecker:
             elif outcome in _PART_OF_OUTCOME:
                 checked.parts[_PART_OF_OUTCOME[outcome]] += 1
             elif outcome is not None:
-                kind = _BREAK_OF_OUTCOME[outcome]
-                checked.parts["held" if kind is BreakKind.HELD else "broken"] += 1
-                checked.breaks.append(_break_of_due(kind, decision, reason=outcome.value))
+                self._count_refused(checked, decision, outcome)
             elif participation_id in again:
                 _count_not_due(checked, again[decision.participation.participation_id])
             else:
                 # It changed, or went away, between the two reads: the next check sees what it is now.
                 checked.parts["in_flight"] += 1
         return paid
+
+    def _count_refused(self, checked: CheckedPage, decision: Due, outcome: Outcome) -> None:
+        kind = _BREAK_OF_OUTCOME[outcome]
+        if kind is BreakKind.HELD:
+            self._count_held(checked, decision, outcome.value)
+        else:
+            checked.parts["broken"] += 1
+            checked.breaks.append(_break_of_due(kind, decision, reason=outcome.value))
+            checked.due_minor[decision.terms.currency] += decision.earned.gross_minor
+
+    def _count_held(self, checked: CheckedPage, decision: Due, reason: str) -> None:
+        checked.parts["held"] += 1
+        checked.breaks.append(_break_of_due(BreakKind.HELD, decision, reason=reason))
+        checked.due_minor[decision.terms.currency] += decision.earned.gross_minor
 
     def _count_paid(self, checked: CheckedPage, decision: Due, outcome: Outcome) -> None:
         if outcome is Outcome.EXISTS:
@@ -176,44 +235,89 @@ class PageChecker:
         checked.breaks.append(found)
         if self.dry_run:
             checked.parts["broken"] += 1
-            checked.unpaid_minor[decision.terms.currency] += decision.earned.gross_minor
+            checked.due_minor[decision.terms.currency] += decision.earned.gross_minor
         else:
             checked.paid += 1
 
-    def _check_effects(self, checked: CheckedPage, paid: Sequence[Participation]) -> None:
-        """Compare the documents of paid participations with what they were told, and tell stale ones again."""
+    def _check_payouts(
+        self, checked: CheckedPage, paid: Sequence[Participation], reversed_: set[str], page: FactsPage
+    ) -> None:
+        """Compare payouts with their own facts and with documents, and what documents show with what they were told."""
+        if not paid:
+            return
         ids = [one.participation_id.tagged for one in paid]
+        rows: dict[str, list[PayoutRow]] = {one: [] for one in ids}
+        for row in self.reads.rows_of(ids):
+            rows[row.participation_id].append(row)
+        found = [one for tagged in ids for one in breaks_of_rows(rows[tagged])]
+        found += self._beside_documents(paid, rows, page)
+        checked.breaks += found
+        shown = {one.participation_id for one in found if one.is_open}
+        broken = {one.participation_id.tagged for one in paid if str(one.participation_id) in shown}
+        broken |= self._check_effects(checked, ids)
+        told = {task.participation_id.tagged for task in self.outbox.told(ids)}
+        for tagged in ids:
+            in_order = "not_due" if tagged in reversed_ else "matched" if tagged in told else "in_flight"
+            checked.parts["broken" if tagged in broken else in_order] += 1
+
+    def _beside_documents(
+        self, paid: Sequence[Participation], rows: Mapping[str, Sequence[PayoutRow]], page: FactsPage
+    ) -> list[Break]:
+        """What documents say otherwise than payouts. Those of the page may be older than the payout: read again."""
+        suspected = [one.participation_id for one in paid if any(_beside(one, rows[one.participation_id.tagged], page))]
+        if not suspected:
+            return []
+        fresh = self.settler.facts.read(suspected)
+        return [
+            found
+            for one in fresh.participations
+            if isinstance(one, Participation)
+            for found in _beside(one, rows[one.participation_id.tagged], fresh)
+        ]
+
+    def _check_effects(self, checked: CheckedPage, ids: Sequence[str]) -> set[str]:
+        """Compare documents with what they were told, and tell stale ones again; answers who stays broken."""
         tasks = self.outbox.told(ids)
-        stale = self.projection.find_stale(tasks)
-        in_order: set[int] = set()
+        stale = dict(self.projection.find_stale(tasks))
+        if stale:
+            # A reversal or a repayment may have come between the two reads: only what is stale twice is stale.
+            tasks = self.outbox.told(ids)
+            again = self.projection.find_stale([task for task in tasks if task.sequence in stale])
+            stale = {sequence: what for sequence, what in again.items() if sequence in stale}
         still_stale: dict[int, str] = dict(stale)
+        in_order: set[int] = set()
         if stale and not self.dry_run:
             self.outbox.again(list(stale))
-            checked.projected += self.projector.project(list(stale))
+            self.projector.project(list(stale))
             told_again = self.outbox.told(ids)
             still_stale = dict(self.projection.find_stale(told_again))
             in_order = {task.sequence for task in told_again} - still_stale.keys()
+            checked.projected += len(stale.keys() & in_order)
         by_sequence = {task.sequence: task for task in tasks}
         for sequence, what in stale.items():
-            repaired = sequence in in_order
             checked.breaks.append(
-                _break_of_task(BreakKind.PROJECTION_STALE, by_sequence[sequence], what, repaired=repaired)
+                _break_of_task(
+                    BreakKind.PROJECTION_STALE,
+                    by_sequence[sequence],
+                    what,
+                    reason=what.partition(":")[0],
+                    repaired=sequence in in_order,
+                )
             )
         blocked = self.outbox.blocked(ids)
         for one in blocked:
             detail = f"{one.blocked.effect.value}: {one.blocked.obstacle.value}"
             found = _break_of_task(BreakKind.EFFECT_BLOCKED, one.task, detail, reason=one.blocked.obstacle.value)
             checked.breaks.append(found)
-        broken = {str(by_sequence[sequence].participation_id) for sequence in still_stale if sequence in by_sequence}
-        broken |= {str(one.task.participation_id) for one in blocked}
-        told = {str(task.participation_id) for task in self.outbox.told(ids)}
-        for participation in paid:
-            shown = str(participation.participation_id)
-            part = "broken" if shown in broken else "matched" if shown in told else "in_flight"
-            checked.parts[part] += 1
+        broken = {by_sequence[sequence].participation_id.tagged for sequence in still_stale if sequence in by_sequence}
+        return broken | {one.task.participation_id.tagged for one in blocked}
 
 
-def _count_unreadable(checked: CheckedPage, malformed: MalformedParticipation) -> None:
+def _beside(participation: Participation, rows: Sequence[PayoutRow], page: FactsPage) -> Iterator[Break]:
+    return breaks_beside_document(rows, participation, page.campaigns.get(participation.campaign_id.tagged))
+
+
+def count_unreadable(checked: CheckedPage, malformed: MalformedParticipation) -> None:
     checked.parts["malformed"] += 1
     checked.breaks.append(
         Break(

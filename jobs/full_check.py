@@ -5,27 +5,42 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
 
-from jobs.checking import CheckedPage, PageChecker
+from jobs.account_check import AccountChecker, malformed_campaigns
+from jobs.check_lock import only_check
+from jobs.checking import PageChecker
+from jobs.control_totals import control_totals, unexplained
+from jobs.partition_check import PartitionChecker, Scope
 from jobs.pools import PoolFreezer
 from jobs.projecting import Projector
 from jobs.running import Interrupted, RunInProgress, RunRecorder
 from jobs.settlement import Settler, retry_holds
+from jobs.tally import Tally
+from jobs.waiting_money import MoneyInWaiting
+from reconciler.check_ports import (
+    CheckKey,
+    CheckLease,
+    CheckReads,
+    CheckRuns,
+    DonePartition,
+    EffectStates,
+    FactScan,
+    SweepWatch,
+)
 from reconciler.domain.break_memory import BreakStatus, CheckMark
-from reconciler.domain.breaks import Break, BreakKind, Severity
-from reconciler.domain.campaign import CampaignTerms, MalformedCampaign
+from reconciler.domain.breaks import Break, BreakKind
+from reconciler.domain.campaign import CampaignTerms
 from reconciler.domain.decision import Policy
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.settlement import PoolNotDue
-from reconciler.domain.stranding import stranded
-from reconciler.errors import UsageError
+from reconciler.errors import InvariantBroken, Outage, UsageError
 from reconciler.ports import (
     BatchStamp,
     BreakBook,
@@ -35,22 +50,25 @@ from reconciler.ports import (
     LedgerGuard,
     LedgerReads,
     Outbox,
-    PaidTotals,
     Poster,
     Projection,
     Verifier,
 )
-from reconciler.reports.model import Completeness, Report, Sighting, Totals
+from reconciler.reports.model import Report, Sighting, Totals, Waiting
 from reconciler.reports.writer import ReportDirectory
+from reconciler.status import StatusBoard
 
 log = structlog.get_logger(__name__)
 
 Progress = Callable[[int, int], None]
 """Told how many participations were checked, and about how many there are."""
 
+SECTION = "full_check"
+"""Where the status board shows a check."""
+
 
 class Stopped(Interrupted):
-    """The check was asked to end before it was through; nothing is reported."""
+    """The check was asked to end before it was through; nothing is reported, and a later one goes on from there."""
 
 
 def new_report_id(now: datetime) -> str:
@@ -62,52 +80,81 @@ def new_report_id(now: datetime) -> str:
 class CheckOptions:
     """``campaign_id``: only this campaign (plain identity). ``trigger``: who asked, kept with what is repaired.
 
-    ``report_id``: the report's identity, where it was promised to somebody before.
+    ``report_id``: what the report is to be called, where somebody was told already.
     """
 
     trigger: str
     dry_run: bool = False
     campaign_id: str | None = None
+    report_id: str | None = None
     remembers: bool = True
     """False: breaks are compared with those remembered, and not kept. A rehearsal that a person asked for; a check that
     repairs nothing because paying is off or halted does see what is there, and remembers it."""
-    report_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckLimits:
+    """``partition_size``: participations compared at once. ``page_size``: those judged one by one that are read and
+    repaired together. ``resume_within``: how old the last partition of an interrupted check may be to go on from it.
+    ``lease_ttl_s``: after how long a check that was killed no longer keeps others away."""
+
+    partition_size: int
+    page_size: int
+    resume_within: timedelta
+    lease_ttl_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FullCheck:
-    """One check at a time, over everything, in bounded memory: a page of participations after the other."""
+    """One check at a time, over everything, in bounded memory: a partition of participations after the other."""
 
     facts: Facts
+    scan: FactScan
+    states: EffectStates
+    reads: CheckReads
     ledger: LedgerReads
     journal: Journal
     outbox: Outbox
     projection: Projection
     projector: Projector
     verifier: Verifier
+    sweeps: SweepWatch
+    check_runs: CheckRuns
+    lease: CheckLease
+    book: BreakBook
     policy: Policy
     guard: LedgerGuard
     recorder: RunRecorder
     reports: ReportDirectory
-    book: BreakBook
+    status: StatusBoard
+    money: MoneyInWaiting
     config_fingerprint: str
-    page_size: int
+    limits: CheckLimits
     stopping: threading.Event
 
     def step(self, options: CheckOptions, progress: Progress = lambda _done, _all: None) -> tuple[Report, Path]:
         """Check once, write the report, and answer it with its path.
 
-        Raises Outage, InvariantBroken, Stopped, or UsageError when the report cannot be written; then the newest report
-        stays the one before.
+        Raises Outage, InvariantBroken, Stopped, CheckRunning, or UsageError when the report cannot be written; then the
+        newest report stays the one before.
         """
         self.reports.require_writable()
-        with self.recorder.run("full_check", options.trigger) as run:
-            report = self._check(run, options, progress)
-            path = self.reports.write(report)
-            if options.remembers:
-                # After the report: breaks that nobody could read of must not count as known to the next check.
-                self.book.record([one.found for one in report.sightings], _mark_of(report))
-            run.end(report.verdict, {"report_id": report.report_id, **report.breaks_by_kind()})
+        with only_check(self.lease, self.limits.lease_ttl_s):
+            interrupted = self.check_runs.close_interrupted()
+            if interrupted:
+                log.warning(
+                    "an earlier check had ended before it was through", action="check_interrupted", checks=interrupted
+                )
+            with self.recorder.run("full_check", options.trigger) as run, self._shown(run, options):
+                work = _Work(self, run, options, progress)
+                report = work.run()
+                path = self.reports.write(report)
+                if options.remembers:
+                    # After the report: breaks that nobody could read of must not count as known to the next check.
+                    self.book.record([one.found for one in report.sightings], _mark_of(report))
+                self.check_runs.finish(work.waiting)
+                run.end(report.verdict, {"report_id": report.report_id, **report.breaks_by_kind()})
+        self.status.record(SECTION, verdict=report.verdict)
         log.info(
             "checked everything",
             action="check_finished",
@@ -119,59 +166,206 @@ class FullCheck:
         )
         return report, path
 
-    def _check(self, run: RunInProgress, options: CheckOptions, progress: Progress) -> Report:
-        stamp = BatchStamp(run_id=run.run_id, trigger=options.trigger)
-        # An older copy of the ledger would put older facts over newer ones.
-        self.guard.check()
+    @contextmanager
+    def _shown(self, run: RunInProgress, options: CheckOptions) -> Iterator[None]:
+        """On the status board from beginning to end, also of a check that fails."""
+        self.status.record(
+            SECTION,
+            running=True,
+            report_id=report_id_of(run, options),
+            done=0,
+            expected=self.facts.count(),
+            started_at=run.record.started_at,
+            finished_at=None,
+            verdict=None,
+        )
+        try:
+            yield
+        except BaseException:
+            self.status.record(SECTION, verdict="failed")
+            raise
+        finally:
+            self.status.record(SECTION, running=False, finished_at=self.recorder.clock())
+
+
+class _Rehearsed:
+    """Lets decisions be rehearsed on a ledger that must not pay: all of it is rolled back."""
+
+    def check(self) -> None:
+        """Nothing stays of what is posted, so nothing can go wrong."""
+
+    def advance(self, sequence: int) -> None:
+        """Nobody is told anything."""
+
+
+class _Work:
+    """One check from its beginning to its report."""
+
+    def __init__(self, check: FullCheck, run: RunInProgress, options: CheckOptions, progress: Progress) -> None:
+        self._check = check
+        self._run = run
+        self._options = options
+        self._progress = progress
+        self._stamp = BatchStamp(run_id=run.run_id, trigger=options.trigger)
+        self._total = Tally()
+        self._cut = 0
+        self._guard = check.guard
+        self._key = CheckKey(
+            config_fingerprint=check.config_fingerprint,
+            campaign_id=options.campaign_id or "",
+            dry_run=options.dry_run,
+        )
+        self.waiting: dict[str, datetime] = {}
+        """Who is due and left to a sweep that is still to come."""
+
+    def run(self) -> Report:
+        check, total = self._check, self._total
+        collections = check.scan.collections()
+        self._look_behind()
+        options = self._options
         if not options.dry_run:
-            self.projector.drain()
-        total = _Tally()
-        with self._poster(dry_run=options.dry_run) as poster:
-            settler = Settler(
-                facts=self.facts,
-                ledger=self.ledger,
-                poster=poster,
-                projector=None if options.dry_run else self.projector,
-                policy=self.policy,
-                guard=self.guard,
-            )
-            checker = PageChecker(
-                facts=self.facts,
-                ledger=self.ledger,
-                outbox=self.outbox,
-                projection=self.projection,
-                projector=self.projector,
-                settler=settler,
-                dry_run=options.dry_run,
-            )
-            total.breaks += self._freeze_pools(PoolFreezer.beside(settler, self.recorder.clock), stamp)
-            # In their order, which the pages below do not have: a budget that grew pays the oldest first.
-            total.paid += retry_holds(settler, self.page_size, stamp)
-            expected_count = self.facts.count()
-            for page in self.facts.pages(self.page_size, options.campaign_id):
-                if self.stopping.is_set():
-                    raise Stopped
-                total.add(checker.check(page, stamp))
-                progress(total.completeness.participations, expected_count)
-        if options.campaign_id is not None and not total.completeness.participations:
+            check.projector.drain()
+        with self._poster() as poster:
+            self._population(poster)
+        if options.campaign_id is not None and not total.scanned:
             raise UsageError(f"there is no participation of a campaign {options.campaign_id}")
-        total.breaks += self._stranded(total)
         if options.campaign_id is None:
-            total.breaks += self._malformed_campaigns()
-        integrity = self.verifier.verify()
-        total.breaks += [Break(kind=BreakKind(fault.kind), detail=fault.detail) for fault in integrity.faults]
-        total.completeness.check()
-        return self._report(run, options, total, integrity)
+            total.breaks += malformed_campaigns(list(check.facts.paying_campaigns()))
+        accounts = self._accounts()
+        total.add(accounts.check_wallets(options.campaign_id))
+        total.add(accounts.check_campaigns(options.campaign_id))
+        now = check.recorder.clock()
+        waiting, stranded = check.money.waiting(total, now, options.campaign_id)
+        total.breaks += stranded
+        integrity = check.verifier.verify()
+        # Amounts of payouts were named one by one, beside their documents; those of whole settlements were not.
+        faults = [one for one in integrity.faults if one.kind != BreakKind.AMOUNT_DIFFERS or one.sequence is None]
+        total.breaks += [
+            Break(kind=BreakKind(one.kind), reason=_where(one.sequence), detail=one.detail) for one in faults
+        ]
+        totals = self._totals()
+        total.breaks += unexplained(totals)
+        # Of a collection that was dropped meanwhile everything would be missing, and none of it would be true.
+        gone = [name for name, identity in collections.items() if check.scan.collections().get(name) != identity]
+        if gone:
+            raise Outage("mongodb", f"the collection {gone[0]} went away while it was being checked")
+        return self._report(integrity, totals, waiting)
 
-    def _poster(self, *, dry_run: bool) -> AbstractContextManager[Poster]:
-        return self.journal.rehearsal() if dry_run else nullcontext(self.journal)
+    def _look_behind(self) -> None:
+        """An older copy of the ledger would put older facts over newer ones: then the check only tells."""
+        try:
+            self._check.guard.check()
+        except InvariantBroken as broken:
+            if broken.invariant != BreakKind.LEDGER_BEHIND:
+                raise
+            self._options, self._guard = replace(self._options, dry_run=True), _Rehearsed()
+            self._total.breaks.append(Break(kind=BreakKind.LEDGER_BEHIND, detail=broken.detail))
 
-    def _freeze_pools(self, freezer: PoolFreezer, stamp: BatchStamp) -> list[Break]:
+    def _poster(self) -> AbstractContextManager[Poster]:
+        return self._check.journal.rehearsal() if self._options.dry_run else nullcontext(self._check.journal)
+
+    def _population(self, poster: Poster) -> None:
+        """Every participation, a partition at a time; from where an interrupted check of the same kind left off."""
+        check, options, total = self._check, self._options, self._total
+        partitions = self._partitions(poster)
+        total.breaks += self._freeze_pools(PoolFreezer.beside(partitions.pages.settler, check.recorder.clock))
+        # In their order, which the partitions do not have: a budget that grew pays the oldest first.
+        total.paid += retry_holds(partitions.pages.settler, check.limits.page_size, self._stamp)
+        done = check.check_runs.done(self._key, check.recorder.clock() - check.limits.resume_within)
+        self._cut, after = self._go_on_from(done)
+        scope = Scope(cut=self._cut, campaign_id=options.campaign_id, earlier=check.check_runs.waiting())
+        expected, number = check.facts.count(), len(done)
+        with check.scan.partitions(
+            check.limits.partition_size, campaign_id=options.campaign_id, after=after
+        ) as scanned:
+            for partition in scanned:
+                if check.stopping.is_set():
+                    raise Stopped
+                tally = partitions.check(partition, scope, self._stamp)
+                total.add(tally)
+                number += 1
+                if partition.up_to is not None and partition.is_resumable:
+                    self._keep(number, partition.up_to, tally)
+                self._progress(total.scanned, expected)
+                check.status.record(SECTION, done=total.scanned, expected=max(expected, total.scanned))
+        total.add(partitions.check_text_identities(scope))
+        last = partitions.check_waiting(total.waiting, self._stamp)
+        # A check of one campaign says nothing of who waits in the others.
+        others = scope.earlier if options.campaign_id is not None else {}
+        self.waiting, total.waiting = {**others, **last.waiting}, {}
+        total.add(last)
+
+    def _go_on_from(self, done: list[DonePartition]) -> tuple[int, DocumentId | None]:
+        """The sequence that sums go up to, and the participation to go on behind."""
+        if not done:
+            return self._check.reads.sequence(), None
+        for partition in done:
+            self._total.add(Tally.from_json(partition.tally, list(partition.breaks)))
+        log.info(
+            "going on where an interrupted check left off",
+            action="check_resumed",
+            partitions=len(done),
+            participations=self._total.scanned,
+        )
+        return int(done[-1].tally["cut"]), DocumentId.from_tagged(done[-1].up_to)
+
+    def _keep(self, number: int, up_to: DocumentId, tally: Tally) -> None:
+        # In a rehearsal the ledger's lock is ours, and a second connection would wait for it; there is little to lose.
+        if self._options.dry_run:
+            return
+        kept = DonePartition(
+            number=number, up_to=up_to.tagged, tally=tally.as_json() | {"cut": self._cut}, breaks=tally.breaks
+        )
+        self._check.check_runs.keep(self._key, kept)
+
+    def _partitions(self, poster: Poster) -> PartitionChecker:
+        check, dry_run = self._check, self._options.dry_run
+        settler = Settler(
+            facts=check.facts,
+            ledger=check.ledger,
+            poster=poster,
+            projector=None if dry_run else check.projector,
+            policy=check.policy,
+            guard=self._guard,
+        )
+        pages = PageChecker(
+            reads=check.reads,
+            ledger=check.ledger,
+            outbox=check.outbox,
+            projection=check.projection,
+            projector=check.projector,
+            settler=settler,
+            sweeps=check.sweeps,
+            dry_run=dry_run,
+        )
+        return PartitionChecker(
+            facts=check.facts,
+            reads=check.reads,
+            states=check.states,
+            pages=pages,
+            page_size=check.limits.page_size,
+        )
+
+    def _accounts(self) -> AccountChecker:
+        check = self._check
+        return AccountChecker(
+            facts=check.facts,
+            scan=check.scan,
+            reads=check.reads,
+            states=check.states,
+            projection=check.projection,
+            projector=check.projector,
+            dry_run=self._options.dry_run,
+        )
+
+    def _freeze_pools(self, freezer: PoolFreezer) -> list[Break]:
         """Freeze what is due as a whole; the breaks say which campaigns cannot be settled, and why."""
         waiting: list[tuple[CampaignTerms, PoolNotDue]] = []
-        for page in self.facts.paying_campaigns():
+        if not self._check.policy.has_pools:
+            return []
+        for page in self._check.facts.paying_campaigns():
             terms = [campaign for campaign in page if isinstance(campaign, CampaignTerms)]
-            waiting += freezer.freeze_due(terms, stamp).waiting
+            waiting += freezer.freeze_due(terms, self._stamp).waiting
         return [
             Break(
                 kind=BreakKind.HELD,
@@ -183,107 +377,52 @@ class FullCheck:
             for terms, decision in waiting
         ]
 
-    def _stranded(self, total: _Tally) -> list[Break]:
-        now = self.recorder.clock()
-        accrued = [campaign_id for campaign_id, minor in total.accrued_minor.items() if minor]
-        campaigns = self.facts.campaigns(accrued)
-        found = (
-            stranded(
-                terms,
-                accrued_minor=total.accrued_minor[campaign_id],
-                paid_minor=self.ledger.gross_paid_minor(campaign_id),
-                policy=self.policy,
-                now=now,
-            )
-            for campaign_id in accrued
-            if isinstance(terms := campaigns.get(campaign_id.tagged), CampaignTerms)
-        )
-        return [one for one in found if one is not None]
+    def _totals(self) -> list[Totals]:
+        check, campaign_id = self._check, self._options.campaign_id
+        held: Counter[str] = Counter()
+        for hold in check.ledger.open_holds():
+            if campaign_id in (None, DocumentId.from_tagged(hold.campaign_id).value):
+                held[hold.currency] += hold.amount_minor
+        return control_totals(check.reads.sums(self._cut, campaign_id), held, self._total)
 
-    def _malformed_campaigns(self) -> list[Break]:
-        return [
-            Break(
-                kind=BreakKind.MALFORMED,
-                reason="campaign",
-                campaign_id=str(campaign.campaign_id),
-                detail="; ".join(map(str, campaign.problems)),
-            )
-            for page in self.facts.paying_campaigns()
-            for campaign in page
-            if isinstance(campaign, MalformedCampaign)
-        ]
-
-    def _report(self, run: RunInProgress, options: CheckOptions, total: _Tally, integrity: Integrity) -> Report:
-        now = self.recorder.clock()
-        mark = CheckMark(
-            report_id=options.report_id or new_report_id(run.record.started_at),
-            at=run.record.started_at,
-            is_whole=options.campaign_id is None,
+    def _report(self, integrity: Integrity, totals: list[Totals], waiting: Waiting) -> Report:
+        check, run, options, total = self._check, self._run, self._options, self._total
+        is_whole = options.campaign_id is None
+        report_id = report_id_of(run, options)
+        memory = check.book.compare(
+            total.breaks, CheckMark(report_id=report_id, at=run.record.started_at, is_whole=is_whole)
         )
-        memory = self.book.compare(total.breaks, mark)
         sightings = [Sighting(found=one, standing=memory.standing_of(one)) for one in total.breaks]
+        now = check.recorder.clock()
         return Report(
-            report_id=mark.report_id,
-            kind="full_check" if options.campaign_id is None else "campaign_check",
+            report_id=report_id,
+            kind="full_check" if is_whole else "campaign_check",
             trigger=options.trigger,
             as_of=run.record.started_at,
             started_at=run.record.started_at,
             finished_at=now,
             dry_run=options.dry_run,
-            config_fingerprint=self.config_fingerprint,
+            config_fingerprint=check.config_fingerprint,
             completeness=total.completeness,
-            totals=_totals(self.ledger.totals(options.campaign_id), total.unpaid_minor),
+            totals=totals,
             sightings=sorted(sightings, key=_order),
             repairs={"paid": total.paid, "projected": total.projected},
             carried=memory.carried,
             integrity=integrity,
+            timezone=check.money.timezone,
+            waiting=waiting,
+            paid_by_day=check.money.paid_by_day(now, options.campaign_id),
+            settled_before_us=check.money.settled_before(options.campaign_id),
         )
 
 
-class _Tally:
-    """What was found so far. Breaks are kept one by one: they are few, or the least of the problems."""
-
-    def __init__(self) -> None:
-        self.completeness = Completeness()
-        self.breaks: list[Break] = []
-        self.accrued_minor: Counter[DocumentId] = Counter()
-        self.unpaid_minor: Counter[str] = Counter()
-        self.paid = 0
-        self.projected = 0
-
-    def add(self, page: CheckedPage) -> None:
-        for part, count in page.parts.items():
-            setattr(self.completeness, part, getattr(self.completeness, part) + count)
-        self.completeness.participations += page.participations
-        self.breaks += page.breaks
-        self.accrued_minor.update(page.accrued_minor)
-        self.unpaid_minor += page.unpaid_minor
-        self.paid += page.paid
-        self.projected += page.projected
+def report_id_of(run: RunInProgress, options: CheckOptions) -> str:
+    """The identity announced, or one of the time and the run."""
+    return options.report_id or f"{run.record.started_at:%Y%m%dT%H%M%SZ}-{run.run_id[:8]}"
 
 
-def _totals(ledger_totals: Sequence[PaidTotals], unpaid_minor: Mapping[str, int]) -> list[Totals]:
-    """Control totals a currency. What is held or due and unpaid explains why less was paid than expected."""
-    paid = {one.currency: one for one in ledger_totals}
-    totals = []
-    for currency in sorted({*paid, *unpaid_minor}):
-        found = paid.get(currency)
-        paid_minor = found.paid_minor if found else 0
-        held_minor = found.held_minor if found else 0
-        waiting_minor = held_minor + unpaid_minor.get(currency, 0)
-        totals.append(
-            Totals(
-                currency=currency,
-                expected_minor=paid_minor + waiting_minor,
-                paid_minor=paid_minor,
-                held_minor=held_minor,
-                reversed_minor=found.reversed_minor if found else 0,
-                refunded_minor=0,
-                explained_minor=waiting_minor,
-                payouts_count=found.payouts_count if found else 0,
-            )
-        )
-    return totals
+def _where(sequence: int | None) -> str:
+    return "" if sequence is None else f"entry {sequence}"
 
 
 def _mark_of(report: Report) -> CheckMark:
@@ -294,8 +433,3 @@ def _order(sighting: Sighting) -> tuple[bool, int, str, str, str]:
     """What a person acknowledged stands apart, behind the rest."""
     found, is_apart = sighting.found, sighting.standing.status is BreakStatus.ACKNOWLEDGED
     return is_apart, -int(found.severity), found.kind.value, found.campaign_id, found.participation_id
-
-
-def is_halting(report: Report) -> bool:
-    """Whether a report says that paying must stop."""
-    return any(one.found.severity is Severity.CRITICAL for one in report.sightings)

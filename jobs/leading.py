@@ -150,6 +150,9 @@ class LeaseKeeper:
         try:
             while not self._stopping.wait(self._interval_s):
                 self.step()
+            # What is under way ends under the lease too, so it is kept until then. A stand-by takes none any more.
+            while self.is_leader and not self._finished.wait(self._interval_s):
+                self.step()
         finally:
             # By a defect: nobody would renew any more, and nobody would say so.
             if not self._stopping.is_set():

@@ -46,10 +46,14 @@ class Projector:
             tried.update(task.sequence for task in tasks)
             projected += self._apply(tasks)
         # Once a round, not until none is left: one whose wallet cannot be credited would be tried without end.
-        lagging = self.outbox.lagging(self.chunk_size)
+        self.show_lagging(self.chunk_size)
+        return projected
+
+    def show_lagging(self, limit: int) -> None:
+        """Show positions that changed without an entry of their own, or whose wallet lost them: once each."""
+        lagging = self.outbox.lagging(limit)
         if lagging:
             self.outbox.settle(self.projection.show_positions(lagging))
-        return projected
 
     def _apply(self, tasks: Sequence[ProjectionTask]) -> int:
         """Apply a chunk. Where MongoDB refuses it, find out whose effect it refuses: others must not wait for it."""

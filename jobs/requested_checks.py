@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime
 from typing import Protocol
 
 import structlog
 
+from jobs.check_lock import CheckRunning
 from jobs.full_check import Progress, Stopped
 from reconciler.errors import InvariantBroken, LeaseLost, Outage, UsageError
-from reconciler.status import StatusBoard
 
 log = structlog.get_logger(__name__)
 
@@ -61,18 +60,16 @@ class Requests(Protocol):
         ...
 
 
-Check = Callable[[str, str, Progress], str]
-"""(report id, who asked, progress) → the verdict. Raises what a full check raises."""
+Check = Callable[[str, Progress], str]
+"""(report id, progress) → the verdict. Raises what a full check raises."""
 
 
 class RequestedChecks:
     """Takes the open request and does it. Two workers may call, the calendar's and the one that looks for requests."""
 
-    def __init__(self, requests: Requests, check: Check, *, status: StatusBoard, clock: Callable[[], datetime]) -> None:
+    def __init__(self, requests: Requests, check: Check) -> None:
         self._requests = requests
         self._check = check
-        self._status = status
-        self._clock = clock
         self._one_at_a_time = threading.Lock()
 
     def scheduled(self) -> None:
@@ -88,28 +85,21 @@ class RequestedChecks:
 
     def _do(self, taken: Taken) -> str | None:
         report_id = taken.report_id
-        now = self._clock()
-        self._status.record(
-            "full_check", running=True, report_id=report_id, done=0, expected=0, started_at=now, finished_at=None
-        )
         log.info("a full check begins", action="check_began", report_id=report_id, by=taken.requested_by)
         try:
-            verdict = self._check(report_id, taken.requested_by, self._progress(report_id))
+            verdict = self._check(report_id, self._progress(report_id))
         except Stopped:
             self._requests.put_back(report_id)
             log.info("the check was stopped before it was through", action="check_stopped", report_id=report_id)
             return None
-        except (Outage, LeaseLost):
-            # Whoever leads next does it, or this daemon when the database is back.
+        except (Outage, LeaseLost, CheckRunning):
+            # Whoever leads next does it, or this daemon when the database is back or the other check has ended.
             self._put_back_if_possible(report_id)
             raise
         except (UsageError, InvariantBroken) as error:
             self._requests.finish(report_id, "failed", str(error))
             raise
-        finally:
-            self._status.record("full_check", running=False, finished_at=self._clock())
         self._requests.finish(report_id, verdict)
-        self._status.record("full_check", verdict=verdict)
         return verdict
 
     def _put_back_if_possible(self, report_id: str) -> None:
@@ -119,12 +109,11 @@ class RequestedChecks:
             log.warning("the request stays begun until the ledger is back", action="check_left", report_id=report_id)
 
     def _progress(self, report_id: str) -> Progress:
-        """Told to this process at once, and to the others every second."""
+        """Written down every second, for the other processes; this one's status board knows it from the check."""
         told_s = 0.0
 
         def progress(done_count: int, expected_count: int) -> None:
             nonlocal told_s
-            self._status.record("full_check", done=done_count, expected=expected_count)
             if time.monotonic() - told_s >= PROGRESS_EVERY_S:
                 told_s = time.monotonic()
                 self._requests.progress(report_id, done_count, expected_count)

@@ -98,7 +98,7 @@ class Settler:
         known = self.ledger.settled_facts(
             [one.tagged for one in participation_ids], [(one.campaign_id.tagged, one.streamer_id) for one in readable]
         )
-        decisions = self._decide(page, readable, known)
+        decisions = self.decide(page, readable, known)
         due = [decision for decision in decisions if isinstance(decision, Due)]
         not_due = [decision for decision in decisions if isinstance(decision, NotDue)]
         requests = [PayoutRequest(due=one, facts_at=page.facts_at) for one in due]
@@ -122,7 +122,8 @@ class Settler:
             settlement.projected += self.projector.project(posted.payout_sequences)
         return again
 
-    def _decide(self, page: FactsPage, readable: Sequence[Participation], known: SettledFacts) -> list[Decision]:
+    def decide(self, page: FactsPage, readable: Sequence[Participation], known: SettledFacts) -> list[Decision]:
+        """Decide about participations of one page, with what the platform's statement lines say of those due."""
         facts = [facts_of(participation, page, known) for participation in readable]
         decisions = [decide(one, self.policy) for one in facts]
         # Only those otherwise due are looked up in the platform's statement lines: that query is the dearest.

@@ -231,7 +231,8 @@ class Watch:
         return self._wait_for(delay_s)
 
     def _stand_by(self) -> float:
-        self._report.become(WatchState.STOPPED, "another daemon leads, and watches")
+        if not self._term.is_over():
+            self._report.become(WatchState.STOPPED, "another daemon leads, and watches")
         self._reopens_after = None
         return self._wait_for(STAND_BY_LOOK_S)
 

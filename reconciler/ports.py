@@ -63,6 +63,14 @@ class SettledFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerPosition:
+    """Which ledger it is, by the identity drawn when it was created, and the sequence of its last entry."""
+
+    ledger_id: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchStamp:
     """Which run posts, and what set it off; kept with every entry and payout."""
 

@@ -17,6 +17,7 @@ from reconciler.api import campaigns, decisions, health, ledger_routes, login, m
 from reconciler.api.auth import CSRF_HEADER, Door, NeedsLogin, Viewer
 from reconciler.api.context import ApiContext, Lifespan
 from reconciler.api.edge import Edge, EdgeLimits
+from reconciler.api.ledger_health import LedgerHealth
 from reconciler.api.offload import Offload
 from reconciler.api.pages import overview, participations, payouts, trying, waiting, webhooks
 from reconciler.api.pages import reports as report_pages
@@ -89,7 +90,13 @@ def create_app(context: ApiContext) -> FastAPI:
         redoc_url=None,
         lifespan=_lifespan_of(context),
     )
-    app.state.services = Services(context=context, offload=offload, door=door, streams=OpenStreams(STREAMS_MAX))
+    app.state.services = Services(
+        context=context,
+        offload=offload,
+        door=door,
+        streams=OpenStreams(STREAMS_MAX),
+        ledger_health=LedgerHealth(context.books, offload),
+    )
     app.state.door = door
     app.state.login_failures = login.FailureLimit()
     app.state.flashes = Flashes()

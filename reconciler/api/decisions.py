@@ -53,7 +53,7 @@ class Decided(BaseModel):
 
 
 class OpenBreaks(BaseModel):
-    """Breaks that are open, the gravest and oldest first."""
+    """Breaks that are not gone: the open ones, then those that somebody acknowledged; the gravest and oldest first."""
 
     breaks: list[dict[str, Any]]
 

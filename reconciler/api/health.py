@@ -14,7 +14,6 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from reconciler.api.services import Services, ServicesOf
-from reconciler.errors import Outage, UsageError
 
 STREAMS_BY_DESIGN = frozenset({"streaming", "degraded_polling", "stopped"})
 """States of the watch in which payments are made as promised, be it by the sweep alone."""
@@ -35,7 +34,7 @@ async def livez(services: ServicesOf, verbose: Annotated[str | None, Query(max_l
 @router.get("/readyz", summary="Is it of use?", response_class=PlainTextResponse, responses={**_LINES, **_UNWELL})
 async def readyz(services: ServicesOf, verbose: Annotated[str | None, Query(max_length=10)] = None) -> Response:
     """The ledger reachable and migrated; standing by, or leading with a sweep behind it and the watch as designed."""
-    faults: dict[str, str | None] = {"ledger": await services.offload(lambda: _ledger_fault(services))}
+    faults: dict[str, str | None] = {"ledger": await services.ledger_health.fault()}
     faults |= _own_faults(services)
     return _lines(faults, is_verbose=verbose is not None)
 
@@ -49,16 +48,6 @@ async def readyz(services: ServicesOf, verbose: Annotated[str | None, Query(max_
 async def metrics(services: ServicesOf) -> Response:
     """What was counted since the start; no label names a participation or a person."""
     return Response(generate_latest(services.context.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-
-def _ledger_fault(services: Services) -> str | None:
-    try:
-        services.context.books.require_ready()
-    except Outage:
-        return "cannot be reached"
-    except UsageError:
-        return "is not at this program's revision"
-    return None
 
 
 def _own_faults(services: Services) -> Mapping[str, str | None]:

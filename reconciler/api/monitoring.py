@@ -18,6 +18,7 @@ from reconciler.api.auth import Admin, Viewer
 from reconciler.api.context import CheckTicket, Document
 from reconciler.api.problems import Problem, ProblemKind, problem_responses
 from reconciler.api.services import Services, ServicesOf
+from reconciler.api.streams import EventStream
 
 POLL_LOCAL_S = 0.25
 """Between two looks at the status board, when the check runs in this process."""
@@ -132,13 +133,7 @@ async def check_state(services: ServicesOf, _caller: Viewer, report_id: ReportId
 async def check_events(services: ServicesOf, _caller: Viewer, report_id: ReportId) -> Response:
     """Server-sent events until the check has ended, or the daemon ends; then connect again."""
     ticket = await _ticket(services, report_id)
-    services.streams.enter()
-    return StreamingResponse(
-        _events(services, ticket),
-        media_type="text/event-stream",
-        # A proxy that buffers would hold every event back until the end.
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+    return EventStream(_events(services, ticket), services.streams)
 
 
 async def _ticket(services: Services, report_id: str) -> CheckTicket:
@@ -149,24 +144,21 @@ async def _ticket(services: Services, report_id: str) -> CheckTicket:
 
 
 async def _events(services: Services, ticket: CheckTicket) -> AsyncIterator[bytes]:
-    try:
-        told, told_s, looked_s = "", time.monotonic(), time.monotonic()
-        while True:
-            text = json.dumps(_state(services, ticket).model_dump(mode="json", by_alias=True))
-            if text != told:
-                told, told_s = text, time.monotonic()
-                yield f"event: progress\ndata: {text}\n\n".encode()
-            elif time.monotonic() - told_s > HEARTBEAT_S:
-                told_s = time.monotonic()
-                yield b": still here\n\n"
-            if ticket.state == "finished" or services.context.stopping.is_set():
-                return
-            await asyncio.sleep(POLL_LOCAL_S)
-            if time.monotonic() - looked_s >= POLL_SQL_S:
-                ticket = await _ticket(services, ticket.report_id)
-                looked_s = time.monotonic()
-    finally:
-        services.streams.leave()
+    told, told_s, looked_s = "", time.monotonic(), time.monotonic()
+    while True:
+        text = json.dumps(_state(services, ticket).model_dump(mode="json", by_alias=True))
+        if text != told:
+            told, told_s = text, time.monotonic()
+            yield f"event: progress\ndata: {text}\n\n".encode()
+        elif time.monotonic() - told_s > HEARTBEAT_S:
+            told_s = time.monotonic()
+            yield b": still here\n\n"
+        if ticket.state == "finished" or services.context.stopping.is_set():
+            return
+        await asyncio.sleep(POLL_LOCAL_S)
+        if time.monotonic() - looked_s >= POLL_SQL_S:
+            ticket = await _ticket(services, ticket.report_id)
+            looked_s = time.monotonic()
 
 
 def _state(services: Services, ticket: CheckTicket) -> CheckState:

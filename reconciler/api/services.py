@@ -9,18 +9,20 @@ from fastapi import Depends, Request
 
 from reconciler.api.auth import Door
 from reconciler.api.context import ApiContext
+from reconciler.api.ledger_health import LedgerHealth
 from reconciler.api.offload import Offload
 from reconciler.api.streams import OpenStreams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The ports, the threads on which they may be asked, the door, and the streams that are open."""
+    """The ports, the threads on which they may be asked, the door, and what is shared between requests."""
 
     context: ApiContext
     offload: Offload
     door: Door
     streams: OpenStreams
+    ledger_health: LedgerHealth
 
 
 def services_of(request: Request) -> Services:

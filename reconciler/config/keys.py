@@ -29,8 +29,8 @@ SECTIONS: tuple[str, ...] = tuple(name for name, kind in _walk(Settings) if _is_
 KEYS: tuple[str, ...] = tuple(name for name, kind in _walk(Settings) if not _is_section(kind))
 """``mongodb.uri``, ``mapping.campaigns.budget``, …"""
 
-HOLD_SECRETS = ("webhooks.endpoints",)
-"""Settings that are lists with secrets in them."""
+HOLD_SECRETS = ("webhooks.endpoints", "api.auth.api_keys")
+"""Settings that are lists with secrets in them, or where one is easily put by mistake: a key beside its hash."""
 
 SECRET_KEYS: frozenset[str] = frozenset(name for name, kind in _walk(Settings) if kind is SecretStr) | {*HOLD_SECRETS}
 """Settings whose value is never shown."""

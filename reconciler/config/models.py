@@ -164,8 +164,14 @@ class FullCheckSettings(Section):
     cron: Annotated[str, AfterValidator(checks.cron)] = "30 3 * * *"
     """When it runs, in five cron fields, UTC, weekdays by name: by default 03:30, which is 09:00 in India, so that
     the report is there when people come to work."""
+    partition_size: Whole = Field(default=100_000, ge=1, le=1_000_000)
+    """Participations compared at once, as columns: bounds memory, at some 1.5 kB each."""
     page_size: Whole = Field(default=5000, ge=1, le=100_000)
-    """Documents read in one page: bounds memory."""
+    """Participations judged one by one that are read, repaired and paid together: bounds the time of one batch."""
+    resume_within_s: Seconds = 3600
+    """Seconds for which a check that was interrupted can be continued: what it found then is still worth telling."""
+    whole_chain_days: Whole = Field(default=7, ge=0, le=3650)
+    """Days after which a check walks the whole hash chain again, and not only what came since; 0: always."""
 
 
 class HousekeepingSettings(Section):

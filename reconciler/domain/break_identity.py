@@ -5,22 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from reconciler.domain.breaks import Break
+if TYPE_CHECKING:
+    from reconciler.domain.breaks import Break
 
 ID_LENGTH = 16
 
 
-def break_id(found: Break) -> str:
+def identity_of(fields: tuple[str, str, str, str, str]) -> str:
     """16 hex digits: the first of SHA-256 over kind, reason, participation, campaign and payout key, a line each.
 
     Amounts, severity and detail are left out: a break that moves is still the same break.
     """
-    return identity_of((found.kind.value, found.reason, found.participation_id, found.campaign_id, found.payout_key))
-
-
-def identity_of(fields: tuple[str, str, str, str, str]) -> str:
-    """The same from kind, reason, participation, campaign and payout key as text, in this order."""
     return _digest("\n".join(fields))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from reconciler.domain.break_identity import break_id, fingerprint
+from reconciler.domain.break_identity import fingerprint
 from reconciler.domain.breaks import Break
 
 ACKNOWLEDGE = "acknowledge"
@@ -127,7 +127,7 @@ class Remembered:
 
     def standing_of(self, found: Break) -> Standing:
         """Where one of the breaks stands that were handed in."""
-        return self.standings[break_id(found)]
+        return self.standings[found.break_id]
 
 
 def remember(
@@ -142,7 +142,7 @@ def remember(
     """
     members: dict[str, list[Break]] = defaultdict(list)
     for one in found:
-        members[break_id(one)].append(one)
+        members[one.break_id].append(one)
     before = {identity for identity, record in known.items() if record.counts_as_before}
     seen = {identity: _seen(identity, group, known.get(identity), check) for identity, group in members.items()}
     gone = [known[identity] for identity in sorted(before - members.keys()) if known[identity].last_seen <= check.at]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+from reconciler.domain.break_identity import identity_of
+
 
 class Severity(IntEnum):
     """How bad a break is. From ``WARNING`` on it makes a check end with exit code 1, ``CRITICAL`` halts paying."""
@@ -40,6 +42,14 @@ class BreakKind(StrEnum):
     CHAIN_BROKEN = "chain_broken"
     ESCROW_NEGATIVE = "escrow_negative"
     AMOUNT_DIFFERS = "amount_differs"
+    PAID_NOT_DUE = "paid_not_due"
+    PAID_WITHOUT_PARTICIPATION = "paid_without_participation"
+    FACTS_CHANGED = "facts_changed"
+    BUDGET_BELOW_PAID = "budget_below_paid"
+    BUDGET_DRIFT = "budget_drift"
+    WALLET_DRIFT = "wallet_drift"
+    LEDGER_BEHIND = "ledger_behind"
+    UNEXPLAINED_DIFFERENCE = "unexplained_difference"
 
 
 SEVERITY: dict[BreakKind, Severity] = {
@@ -60,6 +70,14 @@ SEVERITY: dict[BreakKind, Severity] = {
     BreakKind.CHAIN_BROKEN: Severity.CRITICAL,
     BreakKind.ESCROW_NEGATIVE: Severity.CRITICAL,
     BreakKind.AMOUNT_DIFFERS: Severity.ERROR,
+    BreakKind.PAID_NOT_DUE: Severity.ERROR,
+    BreakKind.PAID_WITHOUT_PARTICIPATION: Severity.ERROR,
+    BreakKind.FACTS_CHANGED: Severity.INFO,
+    BreakKind.BUDGET_BELOW_PAID: Severity.ERROR,
+    BreakKind.BUDGET_DRIFT: Severity.WARNING,
+    BreakKind.WALLET_DRIFT: Severity.WARNING,
+    BreakKind.LEDGER_BEHIND: Severity.CRITICAL,
+    BreakKind.UNEXPLAINED_DIFFERENCE: Severity.ERROR,
 }
 
 ACTION: dict[BreakKind, str] = {
@@ -80,6 +98,14 @@ ACTION: dict[BreakKind, str] = {
     BreakKind.CHAIN_BROKEN: "stop paying: posted rows were changed; compare the batch named with a backup",
     BreakKind.ESCROW_NEGATIVE: "stop paying: more left a campaign's escrow than it held; compare with a backup",
     BreakKind.AMOUNT_DIFFERS: "compute the payout again by hand (`explain`); reverse and repay it if it is wrong",
+    BreakKind.PAID_NOT_DUE: "find out how it was posted (`payouts show`); reverse it if nothing else justifies it",
+    BreakKind.PAID_WITHOUT_PARTICIPATION: "restore the participation's document, or reverse the payout",
+    BreakKind.FACTS_CHANGED: "nothing, if the change is right; else correct the document, or reverse and repay",
+    BreakKind.BUDGET_BELOW_PAID: "settle with the brand what was paid beyond its budget, or restore the budget",
+    BreakKind.BUDGET_DRIFT: "correct the campaign's counter or budget: they contradict each other or the ledger",
+    BreakKind.WALLET_DRIFT: "nothing, if repaired; else look at what writes the wallet's record of the ledger",
+    BreakKind.LEDGER_BEHIND: "stop paying: an older copy of the ledger runs; run `ledger recover`",
+    BreakKind.UNEXPLAINED_DIFFERENCE: "report it: sums of the ledger and of its rows differ, and no break says why",
 }
 
 
@@ -103,6 +129,11 @@ class Break:
     def severity(self) -> Severity:
         """Follows from the kind."""
         return SEVERITY[self.kind]
+
+    @property
+    def break_id(self) -> str:
+        """What makes it the same break in two checks: 16 hex digits over what it is about, amounts left out."""
+        return identity_of((self.kind.value, self.reason, self.participation_id, self.campaign_id, self.payout_key))
 
     @property
     def is_open(self) -> bool:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from reconciler.domain.break_identity import break_id
 from reconciler.domain.break_memory import (
     ACKNOWLEDGE,
     RESOLVE,
@@ -148,7 +147,7 @@ def subject_of(identity: str) -> str:
 
 
 def _remembered(connection: Connection, found: Sequence[Break], check: CheckMark) -> Remembered:
-    identities = sorted({break_id(one) for one in found})
+    identities = sorted({one.break_id for one in found})
     is_concerned = _NOT_GONE | bulk.among(connection, breaks.c.break_id, identities)
     records = _records(connection, sa.select(breaks).where(is_concerned))
     return remember(found, {one.break_id: one for one in records}, last_decisions(connection), check)
@@ -156,8 +155,11 @@ def _remembered(connection: Connection, found: Sequence[Break], check: CheckMark
 
 def _row(record: BreakRecord) -> dict[str, Any]:
     """A record as a row. PostgreSQL keeps no NUL in a text, and documents may hold one."""
-    row = asdict(record)
-    return {name: value.replace("\x00", "�") if isinstance(value, str) else value for name, value in row.items()}
+    row: dict[str, Any] = {}
+    for column in breaks.columns:
+        value = getattr(record, column.name)
+        row[column.name] = value.replace("\x00", "�") if isinstance(value, str) else value
+    return row
 
 
 def _records(connection: Connection, query: sa.Select[Any]) -> list[BreakRecord]:

@@ -8,13 +8,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from reconciler.errors import InvariantBroken, Outage
 
-__all__ = ["Engine", "masked_url", "open_engine", "reading", "rehearsing", "rows_as_dicts", "translated", "writing"]
+__all__ = [
+    "Engine",
+    "asking",
+    "masked_url",
+    "open_engine",
+    "reading",
+    "rehearsing",
+    "rows_as_dicts",
+    "translated",
+    "writing",
+]
 
 BUSY_TIMEOUT_MS = 15_000
 """How long a SQLite writer waits for another one; a batch takes milliseconds."""
@@ -23,24 +36,53 @@ WAL_RETRY_S = 0.01
 
 CONNECT_TIMEOUT_S = 5
 
+IDLE_S = 0.05
+"""After so long a connection may have died unnoticed. A server does not restart within it."""
+
 
 def open_engine(url: str) -> Engine:
     """An engine for SQLite or PostgreSQL; connects lazily, on first use."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed)
-    return sa.create_engine(
+    engine = sa.create_engine(
         parsed.set(drivername="postgresql+psycopg"),
-        pool_pre_ping=True,
+        # The same few connections again and again: their statements are prepared already.
+        pool_use_lifo=True,
         pool_size=5,
         max_overflow=10,
         isolation_level="READ COMMITTED",
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,
             "application_name": "payout-reconciler",
-            "options": "-c timezone=UTC -c synchronous_commit=on",
+            # No compiling of plans: one of many short questions looks dear enough for it, and is over sooner.
+            "options": "-c timezone=UTC -c synchronous_commit=on -c jit=off",
         },
     )
+    _ask_the_idle(engine)
+    return engine
+
+
+def _ask_the_idle(engine: Engine) -> None:
+    """Ask a connection that lay idle whether it is still there, before it is used; one just used need not be asked.
+
+    SQLAlchemy's own way asks always, and a payment takes a connection several times within milliseconds.
+    """
+
+    @sa.event.listens_for(engine, "checkin")
+    def note(_connection: object, record: ConnectionPoolEntry) -> None:
+        record.info["used_at_s"] = time.monotonic()
+
+    @sa.event.listens_for(engine, "checkout")
+    def ask(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        used_at_s = record.info.get("used_at_s")
+        if used_at_s is None or time.monotonic() - used_at_s < IDLE_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            # Whatever ended this one, a restart of the server most likely, ended all that are as old.
+            raise exc.InvalidatePoolError("the connection is gone") from error
 
 
 def _open_sqlite(url: URL) -> Engine:
@@ -93,6 +135,17 @@ def reading(engine: Engine) -> Iterator[Connection]:
             connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         with connection.begin():
             yield connection
+
+
+@contextmanager
+def asking(engine: Engine) -> Iterator[Connection]:
+    """For one statement, which is a snapshot by itself: PostgreSQL is spared the transaction around it."""
+    if engine.dialect.name != "postgresql":
+        with reading(engine) as connection:
+            yield connection
+        return
+    with translated(), engine.connect() as connection:
+        yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
 @contextmanager

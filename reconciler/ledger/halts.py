@@ -10,6 +10,16 @@ from sqlalchemy.engine import Connection
 
 from reconciler.errors import Halted
 from reconciler.ledger.schema import decisions
+from reconciler.ledger.together import Together
+
+_LAST = Together(
+    lambda _: {
+        "last": sa.select(decisions.c.decision_key, decisions.c.kind, decisions.c.occurred_at, decisions.c.reason)
+        .where(sa.or_(decisions.c.kind == "halt", decisions.c.kind == "resume"))
+        .order_by(decisions.c.batch.desc())
+        .limit(1)
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +33,10 @@ class HaltState:
 
 def current_halt(connection: Connection) -> HaltState | None:
     """The last halt, unless a person resumed after it."""
-    query = (
-        sa.select(decisions).where(decisions.c.kind.in_(["halt", "resume"])).order_by(decisions.c.batch.desc()).limit(1)
-    )
-    row = connection.execute(query).one_or_none()
-    if row is None or row.kind == "resume":
+    last = _LAST.ask(connection, {})["last"]
+    if not last or last[0].kind == "resume":
         return None
+    [row] = last
     return HaltState(decision_key=row.decision_key, since=row.occurred_at, cause=row.reason)
 
 

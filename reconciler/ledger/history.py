@@ -18,7 +18,6 @@ from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.domain.recomputation import FrozenPool, StoredPayout
 from reconciler.ledger.bulk import among
 from reconciler.ledger.engine import reading
-from reconciler.ledger.lookups import read_view
 from reconciler.ledger.schema import (
     adoptions,
     decisions,
@@ -31,6 +30,7 @@ from reconciler.ledger.schema import (
     settlements,
     wallet_positions,
 )
+from reconciler.ledger.view import read_view
 from reconciler.ports import PostingBatch
 
 

@@ -24,9 +24,10 @@ from reconciler.domain.settlement import PoolDue
 from reconciler.errors import Halted
 from reconciler.ledger.engine import reading, rehearsing, translated, writing
 from reconciler.ledger.halts import current_halt, require_not_halted
-from reconciler.ledger.lookups import LedgerReader, read_view, settlement_of
+from reconciler.ledger.lookups import LedgerReader, settlement_of
 from reconciler.ledger.rows import Head, lock_head, write_batch
 from reconciler.ledger.schema import accounts, postings
+from reconciler.ledger.view import read_view
 from reconciler.ports import AccountChange, BatchStamp, Posted, PostingBatch
 
 Begin = Callable[[], AbstractContextManager[Connection]]

@@ -25,11 +25,15 @@ from reconciler.ledger.schema import leases
 PAYING = "paying"
 """The lease of everything that pays, checks and tells from time to time: one daemon does all of it."""
 
+CHECKING = "full_check"
+"""The lease of the full check, in whatever process it runs: never two at once."""
+
 _UNTIL = {
     "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now', '+' || :ttl_s || ' seconds') || '000'",
     "postgresql": "clock_timestamp() + make_interval(secs => CAST(:ttl_s AS double precision))",
 }
 _LONG_PAST = {"sqlite": "'1970-01-01 00:00:00.000000'", "postgresql": "to_timestamp(0)"}
+_HELD = "SELECT 1 FROM leases WHERE name = :name AND expires_at > {now}"
 _LOCK = {"sqlite": "", "postgresql": " FOR SHARE"}
 
 _ACQUIRE = """
@@ -146,9 +150,16 @@ class Lease:
 
     @staticmethod
     def _sql(connection: Connection, statement: str) -> sa.TextClause:
-        dialect = connection.dialect.name
-        return sa.text(
-            statement.format(
-                now=NOW[dialect], until=_UNTIL[dialect], long_past=_LONG_PAST[dialect], lock=_LOCK[dialect]
-            )
-        )
+        return _in_dialect(connection, statement)
+
+
+def is_held(connection: Connection, name: str) -> bool:
+    """Whether anybody holds a lease at this moment."""
+    return connection.execute(_in_dialect(connection, _HELD), {"name": name}).one_or_none() is not None
+
+
+def _in_dialect(connection: Connection, statement: str) -> sa.TextClause:
+    dialect = connection.dialect.name
+    return sa.text(
+        statement.format(now=NOW[dialect], until=_UNTIL[dialect], long_past=_LONG_PAST[dialect], lock=_LOCK[dialect])
+    )

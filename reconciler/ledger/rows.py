@@ -29,9 +29,13 @@ from reconciler.errors import InvariantBroken
 from reconciler.ledger import bulk, schema
 from reconciler.ledger.chain import FORMAT, batch_hash
 from reconciler.ledger.lookups import read_accounts
+from reconciler.ledger.round_trip import one_round_trip
 from reconciler.ports import BatchStamp
 
 Row = dict[str, Any]
+
+HEAD_ID = 1
+"""The chain's head is one row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,22 +72,22 @@ def write_batch(
         "decisions": [_decision(batch, item, now) for item in plan.decisions],
         "adoptions": [_adoption(batch, item, now) for item in plan.adoptions],
     }
-    # Accounts come first: postings refer to them.
-    bulk.upsert(
-        connection,
-        schema.accounts,
-        balances,
-        {"balance_minor": "excluded.balance_minor", "version": "excluded.version"},
-    )
-    for table in schema.JOURNAL_TABLES[:-1]:
-        bulk.insert(connection, table, journal[table.name])
-    _tell_projection(connection, posted, now)
     new_hash = batch_hash(previous=head.hash, batch=batch, created_at=now, rows=journal)
     link = {"batch": batch, "format": FORMAT, "previous_hash": head.hash, "hash": new_hash, "created_at": now}
-    bulk.insert(connection, schema.chain, [link])
-    connection.execute(
-        sa.update(schema.chain_head).values(batch=batch, sequence=head.sequence + len(posted), hash=new_hash)
-    )
+    end = {"id": HEAD_ID, "batch": batch, "sequence": head.sequence + len(posted), "hash": new_hash}
+    with one_round_trip(connection):
+        # Accounts come first: postings refer to them.
+        bulk.upsert(
+            connection,
+            schema.accounts,
+            balances,
+            {"balance_minor": "excluded.balance_minor", "version": "excluded.version"},
+        )
+        for table in schema.JOURNAL_TABLES[:-1]:
+            bulk.insert(connection, table, journal[table.name])
+        _tell_projection(connection, posted, now)
+        bulk.insert(connection, schema.chain, [link])
+        bulk.update(connection, schema.chain_head, [end], ("batch", "sequence", "hash"))
     return {item.entry.key: sequence for sequence, item in posted}
 
 

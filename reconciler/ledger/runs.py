@@ -12,10 +12,19 @@ from sqlalchemy.engine import Connection, Engine
 
 from reconciler.clock import utc_now
 from reconciler.ledger.database_clock import before, now_sql
-from reconciler.ledger.engine import reading, writing
+from reconciler.ledger.engine import asking, reading, writing
 from reconciler.ledger.events import EventLog
 from reconciler.ledger.schema import chain_head, ledger_identity, runs
-from reconciler.ports import RunRecord
+from reconciler.ledger.together import Together
+from reconciler.ports import LedgerPosition, RunRecord
+
+_POSITION = Together(
+    lambda _: {
+        "position": sa.select(ledger_identity.c.ledger_id, chain_head.c.sequence).join_from(
+            ledger_identity, chain_head, sa.true()
+        )
+    }
+)
 
 SILENT_FOR = timedelta(minutes=2)
 """After so long without a sign of life, on the database's clock, a run without an end was interrupted: eight signs of
@@ -140,15 +149,8 @@ def _record(row: sa.Row[Any]) -> RunRecord:
     )
 
 
-def last_sequence(engine: Engine) -> int:
-    """The last entry's sequence; 0 in an empty ledger."""
-    with reading(engine) as connection:
-        found: int = connection.execute(sa.select(chain_head.c.sequence)).scalar_one()
-    return found
-
-
-def ledger_id(engine: Engine) -> str:
-    """The identity drawn when the ledger was created."""
-    with reading(engine) as connection:
-        found: str = connection.execute(sa.select(ledger_identity.c.ledger_id)).scalar_one()
-    return found
+def ledger_position(engine: Engine) -> LedgerPosition:
+    """Which ledger this is, and how far it is."""
+    with asking(engine) as connection:
+        [row] = _POSITION.ask(connection, {})["position"]
+    return LedgerPosition(ledger_id=row.ledger_id, sequence=row.sequence)

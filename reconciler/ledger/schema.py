@@ -514,6 +514,37 @@ check_requests = _table(
 )
 """Full checks that somebody or the calendar asked for: one at a time has the open slot, and the leader takes it."""
 
+check_partitions = _table(
+    "check_partitions",
+    _text("work_key", primary_key=True),
+    _whole("number", primary_key=True),
+    _text("up_to"),
+    _text("tally"),
+    _text("breaks"),
+    _time("kept_at"),
+)
+"""Partitions that the running full check is through with, so that a later one can go on after a crash."""
+
+check_waiting = _table(
+    "check_waiting",
+    _text("participation_id", primary_key=True),
+    _time("read_at"),
+)
+"""Who was due and unpaid when the last full check looked, and when that was read first."""
+
+chain_marks = _table(
+    "chain_marks",
+    _whole("id", primary_key=True),
+    _whole("batch"),
+    _whole("sequence"),
+    _text("hash"),
+    _whole("entries"),
+    _whole("payouts"),
+    _time("whole_at"),
+    sa.CheckConstraint("id = 1", name="single"),
+)
+"""How far full checks verified the chain, and when one last walked it from its beginning."""
+
 JOURNAL_TABLES: tuple[sa.Table, ...] = (
     entries,
     postings,

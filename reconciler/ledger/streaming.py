@@ -40,16 +40,17 @@ def rows_in_order(connection: Connection, sql: str) -> Iterator[Sequence[Any]]:
 
 
 class BatchedRows:
-    """One table in the order of batches; times in canonical form."""
+    """One table in the order of batches, those behind ``after``; times in canonical form."""
 
-    def __init__(self, connection: Connection, table: str) -> None:
+    def __init__(self, connection: Connection, table: str, *, after: int | None = None) -> None:
         self.table = table
         columns = COLUMNS[table]
         self._batch_at = AT[table]["batch"]
         times = schema.metadata.tables[table].columns
         self._times_at = tuple(AT[table][one] for one in columns if isinstance(times[one].type, UtcDateTime))
         names = ", ".join(f'"{column}"' for column in columns)
-        self._rows = rows_in_order(connection, f"SELECT {names} FROM {table} ORDER BY batch")
+        behind = "" if after is None else f" WHERE batch > {after:d}"
+        self._rows = rows_in_order(connection, f"SELECT {names} FROM {table}{behind} ORDER BY batch")
         self._next: RawRow | None = None
         self._has_begun = False
 

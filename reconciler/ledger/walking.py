@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,20 +30,32 @@ _UNREADABLE = (TypeError, ValueError, KeyError, OverflowError, AttributeError)
 """What a value of a type or form that this program never writes leads to."""
 
 
-class Walk:
-    """One walk. Afterwards: how far the chain is right, and what was counted."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Milestone:
+    """A batch up to which everything was found right, with its hash, its last entry and the entries until there."""
 
-    def __init__(self, connection: Connection, faults: Faults) -> None:
+    batch: int
+    hash: str
+    sequence: int
+    entries: int
+
+
+class Walk:
+    """One walk, from the beginning or from a milestone. Afterwards: how far it is right, and what was counted."""
+
+    def __init__(self, connection: Connection, faults: Faults, start: Milestone | None = None) -> None:
         self._connection = connection
         self._faults = faults
-        self._streams = {table: BatchedRows(connection, table) for table in TABLES}
+        self._start = start
+        after = None if start is None else start.batch
+        self._streams = {table: BatchedRows(connection, table, after=after) for table in TABLES}
         self._amounts = PayoutAmounts(connection, faults)
-        self._batch = 0
+        self._batch = 0 if start is None else start.batch
         self._previous = ""
         self._is_whole = True
-        self.entries = 0
-        self.sequence = 0
-        self.verified_to = 0
+        self.entries = 0 if start is None else start.entries
+        self.sequence = 0 if start is None else start.sequence
+        self.verified_to = self._batch
 
     @property
     def payouts(self) -> int:
@@ -56,9 +69,13 @@ class Walk:
 
     def run(self) -> None:
         """Walk to the end."""
-        ledger_id: str = self._connection.execute(sa.select(schema.ledger_identity.c.ledger_id)).scalar_one()
-        self._previous = hashlib.sha256(ledger_id.encode()).hexdigest()
-        links = BatchedRows(self._connection, "chain")
+        if self._start is None:
+            ledger_id: str = self._connection.execute(sa.select(schema.ledger_identity.c.ledger_id)).scalar_one()
+            self._previous = hashlib.sha256(ledger_id.encode()).hexdigest()
+            links = BatchedRows(self._connection, "chain")
+        else:
+            self._previous = self._start.hash
+            links = BatchedRows(self._connection, "chain", after=self._start.batch)
         for link in links.rest():
             self._link(dict(zip(COLUMNS["chain"], link, strict=True)))
         for stream in self._streams.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from pymongo import UpdateOne
 
@@ -31,7 +32,7 @@ class CampaignCompletion:
         A campaign that was cancelled or rejected stays what it is, and is not among them.
         """
         by_raw = {to_bson_id(campaign_id): campaign_id for campaign_id in totals}
-        settled = [document["_id"] for document in self._campaigns.aggregate(self._settled_pipeline(list(by_raw)))]
+        settled = self.settled(list(by_raw))
         names = self._names
         updates = []
         for raw in settled:
@@ -48,6 +49,10 @@ class CampaignCompletion:
         if updates:
             self._campaigns.bulk_write(updates, ordered=False)
         return [by_raw[raw] for raw in settled]
+
+    def settled(self, raw_ids: list[object]) -> list[Any]:
+        """Those of some campaigns (their ``_id``) without a participation that could still be paid."""
+        return [document["_id"] for document in self._campaigns.aggregate(self._settled_pipeline(raw_ids))]
 
     def _settled_pipeline(self, campaign_ids: list[object]) -> list[Document]:
         """Campaigns without any participation that could still be paid: one index seek each."""

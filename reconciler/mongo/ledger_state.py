@@ -9,6 +9,7 @@ from pymongo import ReturnDocument
 from reconciler.config.mapping import MappingSettings
 from reconciler.errors import InvariantBroken
 from reconciler.mongo.connection import Connection, translated
+from reconciler.ports import LedgerPosition
 
 _ID = "ledger"
 
@@ -16,7 +17,7 @@ _ID = "ledger"
 class LedgerState:
     """One document in the collection ``reconciler_state``: the ledger's identity and the last sequence told of it.
 
-    ``identity`` and ``sequence`` read the ledger's own; they are asked anew each time, since it may be swapped.
+    ``position`` reads the ledger's own; it is asked anew each time, since the ledger may be swapped.
     """
 
     def __init__(
@@ -24,12 +25,10 @@ class LedgerState:
         connection: Connection,
         mapping: MappingSettings,
         *,
-        identity: Callable[[], str],
-        sequence: Callable[[], int],
+        position: Callable[[], LedgerPosition],
     ) -> None:
         self._collection = connection.database[mapping.collections.state]
-        self._identity = identity
-        self._sequence = sequence
+        self._position = position
 
     def check(self) -> None:
         """Raises InvariantBroken("ledger_behind") when MongoDB has seen a later sequence, or another ledger."""
@@ -37,21 +36,22 @@ class LedgerState:
             state = self._collection.find_one({"_id": _ID})
         if state is None:
             return
-        ledger_id, sequence = self._identity(), self._sequence()
-        if state.get("ledger_id") != ledger_id:
-            raise InvariantBroken(
-                "ledger_behind", f"MongoDB was told by the ledger {state.get('ledger_id')}, and this one is {ledger_id}"
-            )
-        if state.get("sequence", 0) > sequence:
+        ledger = self._position()
+        if state.get("ledger_id") != ledger.ledger_id:
             raise InvariantBroken(
                 "ledger_behind",
-                f"MongoDB was told of sequence {state.get('sequence')}, and this ledger ends at {sequence}: "
+                f"MongoDB was told by the ledger {state.get('ledger_id')}, and this one is {ledger.ledger_id}",
+            )
+        if state.get("sequence", 0) > ledger.sequence:
+            raise InvariantBroken(
+                "ledger_behind",
+                f"MongoDB was told of sequence {state.get('sequence')}, and this ledger ends at {ledger.sequence}: "
                 "an older copy of it was put in place",
             )
 
     def advance(self, sequence: int) -> None:
         """Write down how far the ledger is. Raises InvariantBroken when another ledger has written there."""
-        ledger_id = self._identity()
+        ledger_id = self._position().ledger_id
         with translated():
             state = self._collection.find_one_and_update(
                 {"_id": _ID},
@@ -67,7 +67,8 @@ class LedgerState:
 
     def take_over(self) -> None:
         """Make this ledger the one that counts: a person's decision, after what it lacks was recovered."""
+        ledger = self._position()
         with translated():
             self._collection.replace_one(
-                {"_id": _ID}, {"_id": _ID, "ledger_id": self._identity(), "sequence": self._sequence()}, upsert=True
+                {"_id": _ID}, {"_id": _ID, "ledger_id": ledger.ledger_id, "sequence": ledger.sequence}, upsert=True
             )

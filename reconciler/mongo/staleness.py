@@ -6,7 +6,6 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from bson.objectid import ObjectId
 
@@ -15,7 +14,7 @@ from reconciler.domain.effects import ProjectionTask, TaskKind
 from reconciler.domain.ids import statement_line_id
 from reconciler.domain.money import parse_amount_minor
 from reconciler.mongo.connection import Connection, Document, translated
-from reconciler.mongo.values import to_bson_id, to_plain, whole_number
+from reconciler.mongo.values import to_bson_id, to_plain
 
 
 class Staleness:
@@ -37,7 +36,6 @@ class Staleness:
         with translated():
             for sequence, what in (
                 *self._participation(tasks),
-                *self._wallet(tasks),
                 *self._statement(tasks),
                 *self._keys(tasks),
             ):
@@ -81,32 +79,16 @@ class Staleness:
             if shown != task.shown.amount_minor:
                 yield task.sequence, f"participation: {names.final_earnings}"
 
-    def _wallet(self, tasks: Sequence[ProjectionTask]) -> Iterable[tuple[int, str]]:
-        """Whether a wallet says less of the ledger than it acknowledged."""
-        names = self._names.wallets
-        users = sorted({task.streamer_id for task in tasks})
-        ledgers: dict[str, Any] = {}
-        fields = (names.user_id, names.wallet_type, names.ledger)
-        for wallet in self._wallets.find({names.user_id: {"$in": users}}, dict.fromkeys(fields, 1)):
-            user_id = str(wallet[names.user_id])
-            if user_id not in ledgers or wallet.get(names.wallet_type) == "streamer":
-                ledgers[user_id] = wallet.get(names.ledger)
-        for task in tasks:
-            shown = _of_currency(ledgers.get(task.streamer_id), task.currency)
-            if shown.get("version", -1) < task.position.acknowledged_version:
-                yield task.sequence, f"wallet: {names.ledger}.{task.currency}.version"
-            elif shown.get("version") == task.position.version and (
-                shown.get("availableMinor") != task.position.available_minor
-                or shown.get("heldMinor") != task.position.held_minor
-            ):
-                yield task.sequence, f"wallet: {names.ledger}.{task.currency}"
-
     def _statement(self, tasks: Sequence[ProjectionTask]) -> Iterable[tuple[int, str]]:
         lines = {ObjectId(statement_line_id(task.key)): task for task in tasks if task.amount_minor != 0}
-        present = {line["_id"] for line in self._transactions.find({"_id": {"$in": list(lines)}}, {"_id": 1})}
+        amount = self._names.transactions.amount
+        found = self._transactions.find({"_id": {"$in": list(lines)}}, {amount: 1})
+        shown = {line["_id"]: line.get(amount) for line in found}
         for line_id, task in lines.items():
-            if line_id not in present:
+            if line_id not in shown:
                 yield task.sequence, "transaction: missing"
+            elif parse_amount_minor(to_plain(shown[line_id]), task.currency) != task.amount_minor:
+                yield task.sequence, f"transaction: {amount}"
 
     def _keys(self, tasks: Sequence[ProjectionTask]) -> Iterable[tuple[int, str]]:
         names = self._names.gkeys
@@ -123,12 +105,3 @@ class Staleness:
                 locked_at = key.get(names.locked_at)
                 if isinstance(locked_at, datetime) and locked_at <= task.paid_at:
                     yield task.sequence, "gkey: still locked"
-
-
-def _of_currency(ledger: object, currency: str) -> dict[str, int]:
-    """The whole numbers that a wallet keeps of one currency; whatever else stands there is left out."""
-    found = ledger.get(currency) if isinstance(ledger, Mapping) else None
-    if not isinstance(found, Mapping):
-        return {}
-    numbers = ((key, whole_number(value)) for key, value in found.items())
-    return {key: number for key, number in numbers if number is not None}

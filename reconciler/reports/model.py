@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -32,21 +32,21 @@ class Completeness:
 
     def check(self) -> None:
         """Raises InvariantBroken when a participation was lost or counted twice."""
-        parts = sum(getattr(self, field.name) for field in fields(self)) - self.participations
+        parts = sum(getattr(self, one.name) for one in fields(self)) - self.participations
         if parts != self.participations:
             raise InvariantBroken("completeness", f"{self.participations} participations, but {parts} accounted for")
 
     def as_json(self) -> dict[str, int]:
         """By name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
     """Control totals of one currency, in minor units.
 
-    ``expected_minor``: payouts as posted and what is decided for the unpaid. The difference to what was paid is
-    explained by breaks and holds, or it is unexplained.
+    ``expected_minor``: what the stored facts of payouts give, and what is decided for the unpaid. The difference to the
+    sum of what was paid is explained by breaks (``explained_by``: kind → minor units), or it is unexplained.
     """
 
     currency: str
@@ -55,13 +55,23 @@ class Totals:
     held_minor: int
     reversed_minor: int
     refunded_minor: int
-    explained_minor: int
+    explained_by: Mapping[str, int]
     payouts_count: int
 
     @property
     def difference_minor(self) -> int:
         """Expected less paid."""
         return self.expected_minor - self.paid_minor
+
+    @property
+    def explained_minor(self) -> int:
+        """The part of the difference that breaks account for."""
+        return sum(self.explained_by.values())
+
+    @property
+    def unexplained_minor(self) -> int:
+        """The rest of it: anything but 0 is a break of its own."""
+        return self.difference_minor - self.explained_minor
 
     def as_json(self) -> dict[str, Any]:
         """By name, with what follows from the rest."""
@@ -74,7 +84,8 @@ class Totals:
             "refunded_minor": self.refunded_minor,
             "difference_minor": self.difference_minor,
             "explained_minor": self.explained_minor,
-            "unexplained_minor": self.difference_minor - self.explained_minor,
+            "explained_by": dict(sorted(self.explained_by.items())),
+            "unexplained_minor": self.unexplained_minor,
             "counts": {"payouts": self.payouts_count},
         }
 
@@ -107,6 +118,25 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Money that is not paid yet, as rows of the report: accrued, held, stranded, and the totals a currency."""
+
+    accrued: Sequence[Mapping[str, Any]] = ()
+    held: Sequence[Mapping[str, Any]] = ()
+    stranded: Sequence[Mapping[str, Any]] = ()
+    totals: Sequence[Mapping[str, Any]] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """By name."""
+        return {
+            "accrued": [dict(one) for one in self.accrued],
+            "held": [dict(one) for one in self.held],
+            "stranded": [dict(one) for one in self.stranded],
+            "totals": [dict(one) for one in self.totals],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything one check found."""
 
@@ -124,6 +154,10 @@ class Report:
     repairs: Mapping[str, int]
     carried: Mapping[str, int]
     integrity: Integrity
+    timezone: str = "UTC"
+    waiting: Waiting = field(default_factory=Waiting)
+    paid_by_day: Sequence[Mapping[str, Any]] = ()
+    settled_before_us: Sequence[Mapping[str, Any]] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -187,6 +221,10 @@ class Report:
                 "balances_rederived": faults["balance_differs"] == 0,
                 "chain_verified_to": integrity.chain_verified_to,
             },
+            "timezone": self.timezone,
+            "waiting": self.waiting.as_json(),
+            "paid_by_day": [dict(one) for one in self.paid_by_day],
+            "settled_before_us": [dict(one) for one in self.settled_before_us],
         }
 
 

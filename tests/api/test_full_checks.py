@@ -15,6 +15,9 @@ from cli.composition import Parts
 from cli.serving import check_requests_of
 from jobs.full_check import CheckOptions, Progress
 from jobs.requested_checks import RequestedChecks
+from reconciler.api.problems import Problem
+from reconciler.api.streams import OpenStreams
+from reconciler.devstack.process import wait_until
 from tests.support.platform import Platform
 from tests.support.served import ADMIN_KEY, Served, bearer, served, token
 
@@ -22,11 +25,11 @@ CHECK = "/api/v1/campaigns/monitoring/full-check"
 
 
 def checks_of(parts: Parts) -> RequestedChecks:
-    def check(report_id: str, trigger: str, progress: Progress) -> str:
-        report, _ = parts.full_check.step(CheckOptions(trigger=trigger, report_id=report_id), progress)
+    def check(report_id: str, progress: Progress) -> str:
+        report, _ = parts.full_check.step(CheckOptions(trigger="full_check", report_id=report_id), progress)
         return report.verdict
 
-    return RequestedChecks(check_requests_of(parts), check, status=parts.status, clock=parts.clock)
+    return RequestedChecks(check_requests_of(parts), check)
 
 
 @pytest.fixture
@@ -62,12 +65,19 @@ def test_a_check_is_asked_for_done_and_read(api: Served, api_parts: Parts, platf
 
     assert (seen[-1]["state"], seen[-1]["outcome"], seen[-1]["done"]) == ("finished", "repaired", 1)
     report = api.get(asked["report"]).json()
-    assert (report["report_id"], report["trigger"]) == (asked["reportId"], "asha")
+    assert (report["report_id"], report["trigger"]) == (asked["reportId"], "full_check")
     [head] = api.get("/api/v1/reports").json()["reports"]
-    assert (head["report_id"], head["verdict"], head["formats"]) == (asked["reportId"], "repaired", ["json", "csv"])
+    assert (head["report_id"], head["verdict"], head["formats"]) == (
+        asked["reportId"],
+        "repaired",
+        ["json", "csv", "html"],
+    )
     csv = api.get(f"{asked['report']}.csv")
     assert csv.headers["content-type"] == "text/csv; charset=utf-8"
-    assert csv.text.startswith("kind,reason,severity")
+    assert len(csv.text.splitlines()) == 2
+    page = api.get(f"{asked['report']}.html")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert asked["reportId"] in page.text
     assert api.get("/api/v1/reports/latest.json").json() == report
     assert api.post(CHECK).json()["isNew"] is True
 
@@ -105,3 +115,27 @@ def test_a_stream_ends_with_the_daemon(api: Served) -> None:
     next(stream)
     api.context.stopping.set()
     assert list(stream) == []
+
+
+def test_streams_are_counted_in_and_out() -> None:
+    streams = OpenStreams(1)
+    streams.enter()
+    with pytest.raises(Problem):
+        streams.enter()
+    streams.leave()
+    streams.enter()
+
+
+def test_a_reader_that_goes_is_counted_out(api_parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.api.app.STREAMS_MAX", 1)
+    with served(api_parts) as one:
+        report_id = one.post(CHECK).json()["reportId"]
+        with one.client.stream("GET", f"{CHECK}/{report_id}/events", headers=bearer(ADMIN_KEY)) as stream:
+            assert stream.status_code == 200
+            assert one.get(f"{CHECK}/{report_id}/events").json()["type"].endswith(":busy")
+
+        def is_free() -> bool:
+            with one.client.stream("GET", f"{CHECK}/{report_id}/events", headers=bearer(ADMIN_KEY)) as again:
+                return again.status_code == 200
+
+        assert wait_until(is_free, timeout_s=30)

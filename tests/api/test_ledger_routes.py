@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cli.composition import Parts, parts_of
+from jobs.full_check import CheckOptions
 from tests.support.platform import Platform
 from tests.support.served import ADMIN_KEY, Served, bearer, served
 
@@ -147,11 +148,19 @@ def test_how_far_a_campaign_is(api: Served, parts: Parts, platform: Platform) ->
     )
 
     assert api.post(f"{path}/completion-check").status_code == 202
-    assert api.woken == ["sweep"]
+    assert api.woken == [f"campaign {campaign}"]
     assert api.post("/api/v1/campaigns/64b0000000000000000000ff/completion-check").status_code == 404
     assert api.get("/api/v1/campaigns/none/completion-status").status_code == 404
 
 
-def test_breaks_are_nobodys_until_there_is_a_book(api: Served) -> None:
-    assert api.get("/api/v1/breaks").status_code == 404
-    assert api.post("/api/v1/breaks/1/acknowledge", json=WHY).status_code == 404
+def test_a_break_is_acknowledged(api: Served, parts: Parts, platform: Platform) -> None:
+    platform.participation(platform.campaign(), "many")
+    parts.full_check.step(CheckOptions(trigger="test"))
+    [found] = api.get("/api/v1/breaks").json()["breaks"]
+    assert (found["kind"], found["severity"], found["status"]) == ("malformed", "warning", "open")
+
+    path = f"/api/v1/breaks/{found['break_id']}/acknowledge"
+    assert api.post(path, json=WHY).json() == {"subject": found["break_id"], "result": "acknowledged", "by": "asha"}
+    assert [one["status"] for one in api.get("/api/v1/breaks").json()["breaks"]] == ["acknowledged"]
+    assert api.post(path, json=WHY).json()["detail"].startswith(f"{found['break_id']} was acknowledged by asha")
+    assert api.post("/api/v1/breaks/none/acknowledge", json=WHY).status_code == 409

@@ -19,7 +19,7 @@ from tests.support.served import ADMIN_KEY, VIEWER_KEY, Served, bearer, context_
 ID = "64b000000000000000000001"
 KEY = f"payout:oid:{ID}:1"
 WHY = {"reason": "looked at it"}
-ANYBODY, PAGE, READS, ACTS = "anybody", "page", "reads", "acts"
+ANYBODY, PAGE, TOKEN, READS, ACTS = "anybody", "page", "token", "reads", "acts"
 
 TABLE: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("GET", "/livez"): (ANYBODY, "/livez", None),
@@ -28,6 +28,8 @@ TABLE: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("GET", "/login"): (ANYBODY, "/login", None),
     ("POST", "/login"): (PAGE, "/login", None),
     ("POST", "/logout"): (ANYBODY, "/logout", None),
+    ("POST", "/api/v1/campaigns/impression/{token}"): (TOKEN, "/api/v1/campaigns/impression/nobody-has-this", None),
+    ("POST", "/api/v1/campaigns/click/{token}"): (TOKEN, "/api/v1/campaigns/click/nobody-has-this", None),
     ("GET", "/api/v1/openapi.json"): (READS, "/api/v1/openapi.json", None),
     ("GET", "/api/v1/campaigns/monitoring/status"): (READS, "/api/v1/campaigns/monitoring/status", None),
     ("POST", "/api/v1/campaigns/monitoring/full-check"): (ACTS, "/api/v1/campaigns/monitoring/full-check", None),
@@ -181,3 +183,9 @@ def test_health_and_metrics_ask_nobody(shared: Served) -> None:
     for row, (need, _, _) in TABLE.items():
         if need == ANYBODY:
             assert answer(shared, row, {}).status_code in (200, 303, 503), row
+
+
+def test_recording_asks_for_its_own_token_and_for_nothing_else(shared: Served) -> None:
+    for row, (need, _, _) in TABLE.items():
+        if need == TOKEN:
+            assert answer(shared, row, {}).status_code == answer(shared, row, bearer(ADMIN_KEY)).status_code == 404, row

@@ -199,18 +199,23 @@ def test_a_critical_break_cannot_be_acknowledged(product: Product, platform: Pla
     assert product.run("status").code == 4
 
 
-def test_the_list_reads_well_in_80_columns(product: Product, malformed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = the_break(check(product, code=1))["break_id"]
+def test_the_list_reads_well_in_80_columns(
+    product: Product, platform: Platform, malformed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = platform.participation(platform.campaign(targetImpressions=2000, budget=1), 2000)
+    platform.database["campaigns"].update_many({"budget": 1}, {"$set": {"paymentRate": 987_654_321}})
+    found = check(product, code=1)["breaks"][-1]["break_id"]
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "80")
 
     drawn = re.sub(r"\x1b\[[0-9;]*m", "", product.run("breaks", "list").stdout)
 
     assert max(map(len, drawn.splitlines())) <= 80
-    for word in (found, str(malformed), "warning", "malformed", "participation"):
+    for word in (found, str(malformed), "malformed", "participation", str(held), "over budget", "-1975308642.00 INR"):
         assert word in drawn
-    assert re.search(r"\b\d+ s\b", drawn)
-    product.run("breaks", "acknowledge", found, *SIGNED)
+    assert re.search(r"warning, \d+ (s|min) ", drawn)
+    for one in listed(product):
+        product.run("breaks", "acknowledge", one["break_id"], *SIGNED)
     assert "No open breaks." in product.run("breaks", "list").stdout
     acknowledged = re.sub(r"\x1b\[[0-9;]*m", "", product.run("breaks", "list", "--status", "acknowledged").stdout)
     assert "by asha" in " ".join(acknowledged.split())

@@ -27,7 +27,7 @@ class Platform:
             "paymentType": "cpm",
             "paymentRate": 1650,
             "budget": 3300,
-            "remainingBudget": 3300,
+            "remainingBudget": fields.get("budget", 3300),
         } | fields
         return self.database["campaigns"].insert_one(_without_absent(document)).inserted_id
 

@@ -15,12 +15,16 @@ from fastapi import APIRouter
 
 from cli.api_ports import CampaignFacts, CheckDesk, LedgerBooks, PeopleDesk, ReportFiles
 from cli.composition import Parts
+from cli.page_ports import RememberedBreaks
+from cli.recording import recording_of
 from cli.serving import check_requests_of
 from reconciler.api.api_keys import digest_of, new_key
 from reconciler.api.app import create_app
-from reconciler.api.context import ApiContext, BreakBook
+from reconciler.api.context import ApiContext
+from reconciler.api.recording_routes import recording_router
 from reconciler.api.server import ApiServer
 from reconciler.config.api import ApiAuthSettings, ApiKey, ApiSettings
+from reconciler.domain.ids import DocumentId
 from reconciler.status import Liveness
 
 SECRET = "a secret of the tests, long enough for HS256"
@@ -74,6 +78,19 @@ class Served:
         return self.client.post(path, headers=bearer(token(role)), **more)
 
 
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """Hints, written down."""
+
+    seen: list[str]
+
+    def participation(self, participation_id: DocumentId) -> None:
+        self.seen.append(f"participation {participation_id}")
+
+    def campaign(self, campaign_id: DocumentId) -> None:
+        self.seen.append(f"campaign {campaign_id}")
+
+
 def context_of(
     parts: Parts,
     *,
@@ -81,9 +98,10 @@ def context_of(
     settings: Mapping[str, object] | None = None,
     woken: list[str] | None = None,
     routers: tuple[APIRouter, ...] = (),
-    breaks: BreakBook | None = None,
 ) -> ApiContext:
     seen: list[str] = [] if woken is None else woken
+    hints = _Heard(seen)
+    recording = recording_of(parts.settings, parts.connection, hints)
     return ApiContext(
         settings=ApiSettings.model_validate({"enabled": True, "auth": auth, **(settings or {})}),
         timezone="Asia/Kolkata",
@@ -94,12 +112,13 @@ def context_of(
         liveness=Liveness(),
         metrics=parts.metrics,
         books=LedgerBooks(parts),
-        campaigns=CampaignFacts(parts, None, lambda: seen.append("sweep")),
+        campaigns=CampaignFacts(parts, hints),
         people=PeopleDesk(parts, lambda: seen.append("payers")),
         checks=CheckDesk(check_requests_of(parts), lambda: seen.append("checks")),
         reports=ReportFiles(parts.settings.reports.directory),
-        routers=routers,
-        breaks=breaks,
+        routers=(*routers, recording_router(recording)),
+        lifespans=(recording.running,),
+        breaks=RememberedBreaks(parts),
     )
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import Engine
 
-from reconciler.domain.break_identity import break_id
 from reconciler.domain.break_memory import BreakStatus, CheckMark, Remembered
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.errors import UsageError
@@ -63,7 +62,7 @@ class Books:
         return BreakDesk(journal_of(self.engine, self.clock), run_id="by-hand")
 
     def line(self, found: Break = HELD) -> BreakLine:
-        [line] = [one for one in self.book.lines(BreakFilter()) if one.record.break_id == break_id(found)]
+        [line] = [one for one in self.book.lines(BreakFilter()) if one.record.break_id == found.break_id]
         return line
 
     def decisions(self) -> list[dict[str, Any]]:
@@ -103,28 +102,28 @@ def test_lines_by_status_kind_and_campaign(books: Books) -> None:
     gone = replace(HELD, participation_id="gone")
     books.check(gone, MALFORMED)
     books.check(HELD, MALFORMED, BROKEN)
-    books.desk().acknowledge([break_id(MALFORMED)], ASHA)
+    books.desk().acknowledge([MALFORMED.break_id], ASHA)
 
     def found(**chosen: Any) -> list[str]:
         return [one.record.break_id for one in books.book.lines(BreakFilter(**chosen))]
 
-    assert found()[0] == break_id(BROKEN)
-    assert (set(found()[1:3]), found()[3]) == ({break_id(gone), break_id(MALFORMED)}, break_id(HELD)), "then the oldest"
-    assert found(status=BreakStatus.OPEN) == [break_id(BROKEN), break_id(HELD)], "the worst first"
-    assert found(status=BreakStatus.ACKNOWLEDGED) == [break_id(MALFORMED)]
-    assert found(status=BreakStatus.CLEARED) == [break_id(gone)]
-    assert found(kind="held", status=BreakStatus.OPEN) == [break_id(HELD)]
-    assert found(campaign_id="c2") == [break_id(MALFORMED)]
+    assert found()[0] == BROKEN.break_id
+    assert (set(found()[1:3]), found()[3]) == ({gone.break_id, MALFORMED.break_id}, HELD.break_id), "then the oldest"
+    assert found(status=BreakStatus.OPEN) == [BROKEN.break_id, HELD.break_id], "the worst first"
+    assert found(status=BreakStatus.ACKNOWLEDGED) == [MALFORMED.break_id]
+    assert found(status=BreakStatus.CLEARED) == [gone.break_id]
+    assert found(kind="held", status=BreakStatus.OPEN) == [HELD.break_id]
+    assert found(campaign_id="c2") == [MALFORMED.break_id]
     assert found(campaign_id="C2") == []
 
 
 def test_an_acknowledgement_is_a_row_of_the_chain_with_what_was_seen(books: Books) -> None:
     books.check(HELD)
 
-    assert books.desk().acknowledge([break_id(HELD)], ASHA) == [break_id(HELD)]
+    assert books.desk().acknowledge([HELD.break_id], ASHA) == [HELD.break_id]
 
     [row] = books.decisions()
-    assert (row["kind"], row["subject"]) == ("acknowledge", f"break:{break_id(HELD)}")
+    assert (row["kind"], row["subject"]) == ("acknowledge", f"break:{HELD.break_id}")
     assert (row["decided_by"], row["reason"], row["occurred_at"]) == (ASHA.by, ASHA.reason, books.clock.now)
     assert (row["amount_minor"], row["currency"]) == (-330_000, "INR")
     seen = json.loads(row["state_before"])
@@ -133,15 +132,15 @@ def test_an_acknowledgement_is_a_row_of_the_chain_with_what_was_seen(books: Book
     assert books.line().status is BreakStatus.ACKNOWLEDGED
     chain_is_sound(books.engine)
     assert Verifier(books.engine).verify().faults == ()
-    assert books.check(HELD).standings[break_id(HELD)].status is BreakStatus.ACKNOWLEDGED
-    assert books.check(replace(HELD, expected_minor=340_000)).standings[break_id(HELD)].status is BreakStatus.OPEN
+    assert books.check(HELD).standings[HELD.break_id].status is BreakStatus.ACKNOWLEDGED
+    assert books.check(replace(HELD, expected_minor=340_000)).standings[HELD.break_id].status is BreakStatus.OPEN
 
 
 def test_resolved_until_it_is_found_again(books: Books) -> None:
     books.check(HELD, MALFORMED)
-    books.desk().acknowledge([break_id(HELD)], ASHA)
+    books.desk().acknowledge([HELD.break_id], ASHA)
 
-    assert books.desk().resolve([break_id(HELD), break_id(MALFORMED)], BIREN) == [break_id(HELD), break_id(MALFORMED)]
+    assert books.desk().resolve([HELD.break_id, MALFORMED.break_id], BIREN) == [HELD.break_id, MALFORMED.break_id]
 
     assert {line.status for line in books.book.lines(BreakFilter())} == {BreakStatus.CLEARED}
     assert (books.line().record.cleared_by, books.line().record.cleared_at) == ("person", books.clock.now)
@@ -171,8 +170,8 @@ def test_what_is_refused_writes_nothing(books: Books, act: str, named: list[Any]
     gone = replace(HELD, participation_id="gone")
     books.check(gone)
     books.check(HELD, MALFORMED, BROKEN)
-    books.desk().acknowledge([break_id(MALFORMED)], BIREN)
-    ids = [break_id(one) if isinstance(one, Break) else break_id(gone) if one == "gone" else one for one in named]
+    books.desk().acknowledge([MALFORMED.break_id], BIREN)
+    ids = [one.break_id if isinstance(one, Break) else gone.break_id if one == "gone" else one for one in named]
     before = everything(books.engine)
 
     with pytest.raises(UsageError, match=sentence):
@@ -183,7 +182,7 @@ def test_what_is_refused_writes_nothing(books: Books, act: str, named: list[Any]
 
 def test_one_named_twice_is_decided_once(books: Books) -> None:
     books.check(HELD)
-    books.desk().acknowledge([break_id(HELD)] * 2, ASHA)
+    books.desk().acknowledge([HELD.break_id] * 2, ASHA)
     assert len(books.decisions()) == 1
 
 
@@ -196,7 +195,7 @@ def test_two_who_acknowledge_at_once(books: Books, ledger_url: str) -> None:
         try:
             desk = BreakDesk(journal_of(engine, SetClock(NOW + timedelta(days=2))), run_id=signed.by)
             barrier.wait()
-            desk.acknowledge([break_id(HELD)], signed)
+            desk.acknowledge([HELD.break_id], signed)
         except UsageError as refused:
             return str(refused)
         finally:
@@ -209,7 +208,7 @@ def test_two_who_acknowledge_at_once(books: Books, ledger_url: str) -> None:
     [row] = books.decisions()
     other = answers[1] if answers[0] == "" else answers[0]
     assert min(answers) == "", "one of them was first"
-    assert other == f"{break_id(HELD)} was acknowledged by {row['decided_by']} on 2026-03-03"
+    assert other == f"{HELD.break_id} was acknowledged by {row['decided_by']} on 2026-03-03"
     chain_is_sound(books.engine)
 
 

@@ -9,11 +9,11 @@ from itertools import count
 import pytest
 from sqlalchemy.engine import Engine
 
+from jobs.check_lock import CheckRunning
 from jobs.full_check import Stopped
 from jobs.requested_checks import BY_CALENDAR, RequestedChecks
 from reconciler.errors import Outage, UsageError
 from reconciler.ledger.check_requests import ATTEMPTS_MAX, CheckRequests
-from reconciler.status import StatusBoard
 
 
 class Clock:
@@ -69,19 +69,19 @@ def test_one_whose_daemon_died_is_done_again_and_in_the_end_given_up(requests: C
 
 
 def checks(requests: CheckRequests, error: Exception | None = None) -> RequestedChecks:
-    def check(_report_id: str, _by: str, progress: object) -> str:
+    def check(_report_id: str, _progress: object) -> str:
         if error is not None:
             raise error
         return "clean"
 
-    return RequestedChecks(requests, check, status=StatusBoard(), clock=Clock())
+    return RequestedChecks(requests, check)
 
 
-def test_an_outage_or_an_end_leaves_it_for_later(requests: CheckRequests) -> None:
+def test_an_outage_another_check_or_an_end_leaves_it_for_later(requests: CheckRequests) -> None:
     requests.request("asha")
-    for _ in range(2 * ATTEMPTS_MAX):
-        with pytest.raises(Outage):
-            checks(requests, Outage("mongodb", "away")).step()
+    for error in [Outage("mongodb", "away"), CheckRunning("somebody's check runs")] * ATTEMPTS_MAX:
+        with pytest.raises(type(error)):
+            checks(requests, error).step()
     assert checks(requests, Stopped()).step() is None
     assert checks(requests).step() == "clean"
 

@@ -213,3 +213,21 @@ def test_postgresql_commits_durably_and_tells_times_in_utc(postgres_url: str) ->
 
 def test_the_url_is_shown_without_its_password(ledger_url: str) -> None:
     assert PASSWORD not in masked_url(open_engine(ledger_url))
+
+
+def test_connections_that_died_while_they_lay_idle_are_replaced_unseen(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.ledger.engine.IDLE_S", 0)
+    engine, other = open_engine(postgres_url), open_engine(postgres_url)
+    mine = sa.text("SELECT pg_backend_pid()")
+    with reading(engine) as first, reading(engine) as second:
+        dead = {first.execute(mine).scalar_one(), second.execute(mine).scalar_one()}
+    with writing(other) as connection:
+        for process_id in dead:
+            connection.execute(sa.text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": process_id})
+    with reading(engine) as first, reading(engine) as second:
+        alive = {first.execute(mine).scalar_one(), second.execute(mine).scalar_one()}
+    assert alive.isdisjoint(dead)
+    engine.dispose()
+    other.dispose()

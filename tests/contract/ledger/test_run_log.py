@@ -12,7 +12,7 @@ from sqlalchemy.engine import Engine
 from reconciler.errors import InvariantBroken
 from reconciler.ledger import schema
 from reconciler.ledger.database_clock import before
-from reconciler.ledger.runs import SILENT_FOR, RunLog, ledger_id
+from reconciler.ledger.runs import SILENT_FOR, RunLog, ledger_position
 from reconciler.ports import RunRecord
 from tests.support.ledger import NOW, rows_of
 
@@ -159,4 +159,4 @@ def test_a_run_id_is_used_once(engine: Engine) -> None:
 
 def test_the_ledger_says_who_it_is(engine: Engine) -> None:
     [row] = rows_of(engine, schema.ledger_identity)
-    assert ledger_id(engine) == row["ledger_id"]
+    assert ledger_position(engine).ledger_id == row["ledger_id"]

@@ -374,3 +374,14 @@ def test_an_unreachable_server_is_an_outage(mongo_database: Database[Document]) 
         _reader(connection).read([document_id(ObjectId())])
 
     connection.close()
+
+
+def test_a_campaign_is_remembered_by_the_types_of_its_values(reader: FactsReader, platform: Platform) -> None:
+    """1, 1.0 and true are equal and hash alike; one of them is no budget."""
+    campaign = platform.campaign(paymentRate=1, budget=1)
+    identity = DocumentId(IdKind.OBJECT_ID, str(campaign))
+    kinds = []
+    for budget in (1, True, 1.0, [1], "1"):
+        platform.database["campaigns"].update_one({"_id": campaign}, {"$set": {"budget": budget}})
+        kinds.append(type(reader.campaigns([identity])[identity.tagged]).__name__)
+    assert kinds == ["CampaignTerms", "MalformedCampaign", "CampaignTerms", "MalformedCampaign", "CampaignTerms"]

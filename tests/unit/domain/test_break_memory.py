@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.domain.break_identity import break_id, fingerprint
+from reconciler.domain.break_identity import fingerprint
 from reconciler.domain.break_memory import (
     ACKNOWLEDGE,
     RESOLVE,
@@ -38,7 +38,7 @@ HELD = Break(
 )
 STALE = Break(kind=BreakKind.PROJECTION_STALE, participation_id="p2", campaign_id="c2", payout_key="payout:str:p2:1")
 OTHER = Break(kind=BreakKind.MALFORMED, reason="participation", participation_id="p3", campaign_id="c1")
-IDENTITY = break_id(HELD)
+IDENTITY = HELD.break_id
 
 
 class Diary:
@@ -111,7 +111,7 @@ def test_a_check_of_one_campaign_neither_clears_nor_counts_for_the_next_whole_on
     assert of_another.carried == counts(1, 0, 0)
     assert diary.status() is BreakStatus.OPEN
     assert diary.check(HELD, STALE).carried == counts(1, 1, 0), "to the last whole check it is new"
-    assert diary.records[break_id(STALE)].first_seen == START + 2 * DAY, "but it was seen before"
+    assert diary.records[STALE.break_id].first_seen == START + 2 * DAY, "but it was seen before"
     assert diary.check(STALE, is_whole=False).carried == counts(0, 1, 0)
     assert diary.check().carried == counts(0, 0, 2)
 
@@ -122,17 +122,17 @@ def test_a_repaired_break_is_closed_by_the_check_that_repaired_it() -> None:
     diary.check(STALE)
 
     assert diary.check(repaired).carried == counts(0, 1, 0)
-    assert diary.records[break_id(STALE)].cleared_by == "repair"
+    assert diary.records[STALE.break_id].cleared_by == "repair"
     assert diary.check().carried == counts(0, 0, 0), "it was not left open"
     assert diary.check(repaired).carried == counts(1, 0, 0)
-    assert diary.records[break_id(STALE)].appearances_count == 2
+    assert diary.records[STALE.break_id].appearances_count == 2
 
 
 def test_one_of_two_with_the_same_identity_repaired_leaves_it_open() -> None:
     diary = Diary()
     diary.check(STALE, replace(STALE, repaired=True))
-    assert diary.status(break_id(STALE)) is BreakStatus.OPEN
-    assert diary.records[break_id(STALE)].found_count == 2
+    assert diary.status(STALE.break_id) is BreakStatus.OPEN
+    assert diary.records[STALE.break_id].found_count == 2
 
 
 def test_an_acknowledgement_holds_while_nothing_changes() -> None:
@@ -221,7 +221,7 @@ def test_a_check_that_began_before_does_not_undo_what_came_later() -> None:
 
 def test_identity_leaves_out_what_moves_and_keeps_what_it_is_about() -> None:
     same = replace(HELD, expected_minor=1, actual_minor=2, detail="x", streamer_id="s", repaired=True)
-    assert break_id(same) == break_id(HELD)
+    assert same.break_id == HELD.break_id
     others = [
         replace(HELD, kind=BreakKind.STRANDED),
         replace(HELD, reason="over_approval_threshold"),
@@ -229,8 +229,8 @@ def test_identity_leaves_out_what_moves_and_keeps_what_it_is_about() -> None:
         replace(HELD, campaign_id="c9"),
         replace(HELD, payout_key="payout:str:p1:1"),
     ]
-    assert len({break_id(one) for one in [HELD, *others]}) == 6
-    assert break_id(HELD) == "ed1a6a39fb532983", "people have written it down"
+    assert len({one.break_id for one in [HELD, *others]}) == 6
+    assert HELD.break_id == "ed1a6a39fb532983", "people have written it down"
     assert fingerprint([HELD, OTHER]) == fingerprint([OTHER, HELD])
     assert fingerprint([HELD]) != fingerprint([HELD, HELD])
 

@@ -136,7 +136,7 @@ def test_the_document_satisfies_the_schema() -> None:
         held_minor=0,
         reversed_minor=0,
         refunded_minor=0,
-        explained_minor=0,
+        explained_by={},
         payouts_count=1,
     )
     found = Break(kind=BreakKind.HELD, reason="over_budget", currency="INR", expected_minor=5, actual_minor=0)

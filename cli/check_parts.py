@@ -1,0 +1,113 @@
+"""The full check's own part of the composition root: what nothing else reads with."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+
+from jobs.full_check import CheckLimits, FullCheck
+from jobs.projecting import Projector
+from jobs.running import RunRecorder
+from jobs.waiting_money import MoneyInWaiting
+from reconciler.config import Settings
+from reconciler.domain.decision import Policy
+from reconciler.ledger.break_book import BreakBook
+from reconciler.ledger.check_integrity import CheckVerifier
+from reconciler.ledger.check_reads import CheckReads
+from reconciler.ledger.check_runs import CheckRuns
+from reconciler.ledger.engine import Engine
+from reconciler.ledger.journal import Journal
+from reconciler.ledger.lease import CHECKING, Lease
+from reconciler.ledger.lookups import LedgerReader
+from reconciler.ledger.outbox import Outbox
+from reconciler.ledger.payout_list import PayoutFilter, payout_lines
+from reconciler.ledger.sweep_watch import SweepWatch
+from reconciler.mongo.connection import Connection
+from reconciler.mongo.effect_states import EffectStates
+from reconciler.mongo.facts import FactsReader
+from reconciler.mongo.ledger_state import LedgerState
+from reconciler.mongo.projection import Projection
+from reconciler.mongo.scanning import FactScan
+from reconciler.reports.writer import ReportDirectory
+from reconciler.status import StatusBoard
+
+LEASE_TTL_S = 30
+"""How long a check that was killed keeps others away: longer than any single statement of a renewal waits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What the check works with and other jobs too."""
+
+    facts: FactsReader
+    ledger: LedgerReader
+    journal: Journal
+    outbox: Outbox
+    projection: Projection
+    projector: Projector
+    policy: Policy
+    guard: LedgerState
+    recorder: RunRecorder
+    book: BreakBook
+    status: StatusBoard
+    stopping: threading.Event
+
+
+def full_check_of(settings: Settings, *, connection: Connection, engine: Engine, shared: Shared) -> FullCheck:
+    """The check for some settings. Nothing connects until it is used."""
+    mapping, clock = settings.mapping, shared.recorder.clock
+    reads, scan = CheckReads(engine), FactScan(connection, mapping, clock=clock)
+    holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+    return FullCheck(
+        facts=shared.facts,
+        scan=scan,
+        states=EffectStates(connection, mapping),
+        reads=reads,
+        ledger=shared.ledger,
+        journal=shared.journal,
+        outbox=shared.outbox,
+        projection=shared.projection,
+        projector=shared.projector,
+        verifier=CheckVerifier(engine, clock=clock, whole_after=timedelta(days=settings.full_check.whole_chain_days)),
+        sweeps=SweepWatch(engine, pays=settings.payout.enabled),
+        check_runs=CheckRuns(engine, clock=clock),
+        lease=Lease(engine, name=CHECKING, holder=holder, ttl=timedelta(seconds=LEASE_TTL_S)),
+        book=shared.book,
+        policy=shared.policy,
+        guard=shared.guard,
+        recorder=shared.recorder,
+        reports=report_directory_of(settings, engine),
+        status=shared.status,
+        money=MoneyInWaiting(
+            facts=shared.facts,
+            scan=scan,
+            reads=reads,
+            ledger=shared.ledger,
+            policy=shared.policy,
+            timezone=settings.reports.timezone,
+            rows_max=settings.reports.json_breaks_max,
+        ),
+        config_fingerprint=settings.fingerprint(),
+        limits=CheckLimits(
+            partition_size=settings.full_check.partition_size,
+            page_size=settings.full_check.page_size,
+            resume_within=timedelta(seconds=settings.full_check.resume_within_s),
+            lease_ttl_s=LEASE_TTL_S,
+        ),
+        stopping=shared.stopping,
+    )
+
+
+def report_directory_of(settings: Settings, engine: Engine) -> ReportDirectory:
+    """Where checks write their reports."""
+    reports = settings.reports
+    return ReportDirectory(
+        reports.directory,
+        json_breaks_max=reports.json_breaks_max,
+        keep=reports.keep,
+        payouts=lambda: payout_lines(engine, PayoutFilter()),
+    )

@@ -1,0 +1,213 @@
+"""What is no participation: wallets against the ledger's accounts, campaigns against their budgets and payments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from jobs.projecting import Projector
+from jobs.tally import Tally
+from reconciler.check_ports import (
+    CampaignCounters,
+    CampaignMoney,
+    CheckReads,
+    EffectStates,
+    FactScan,
+    WalletAccount,
+    WalletFault,
+)
+from reconciler.domain.breaks import Break, BreakKind
+from reconciler.domain.campaign import Campaign, CampaignTerms
+from reconciler.domain.ids import DocumentId
+from reconciler.domain.money import format_minor
+from reconciler.ports import Facts, Projection
+
+ACCOUNTS_A_PAGE = 10_000
+CAMPAIGNS_A_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountChecker:
+    """Checks in pages and repairs what is safe. Raises Outage or InvariantBroken."""
+
+    facts: Facts
+    scan: FactScan
+    reads: CheckReads
+    states: EffectStates
+    projection: Projection
+    projector: Projector
+    dry_run: bool
+
+    def check_wallets(self, campaign_id: str | None) -> Tally:
+        """Wallets that say less of the ledger than they acknowledged are told again; those below zero are named."""
+        tally, after = Tally(), ("", "")
+        while accounts := self.reads.wallet_accounts(after, ACCOUNTS_A_PAGE, campaign_id):
+            after = (accounts[-1].streamer_id, accounts[-1].currency)
+            self._check_drift(tally, accounts)
+            self._name_negative(tally, accounts)
+        return tally
+
+    def check_campaigns(self, campaign_id: str | None) -> Tally:
+        """Budgets below what was paid, counters that cannot be right, and campaigns that are over and do not say so."""
+        tally, after = Tally(), ""
+        while money := self.reads.campaign_money(after, CAMPAIGNS_A_PAGE):
+            after = money[-1].campaign_id.tagged
+            chosen = [one for one in money if campaign_id in (None, one.campaign_id.value)]
+            self._check_budgets(tally, chosen)
+            self._check_completion(tally, [one.campaign_id for one in chosen])
+        return tally
+
+    def _check_drift(self, tally: Tally, accounts: Sequence[WalletAccount]) -> None:
+        faults = self._settled_faults(accounts)
+        if not faults:
+            return
+        still = {(one.streamer_id, one.currency) for one in faults}
+        if not self.dry_run:
+            self.reads.show_again(sorted(still))
+            self.projector.show_lagging(ACCOUNTS_A_PAGE)
+            # One that could not take its position is not told: it stays open, and the reason is that of its effects.
+            left = {(one.streamer_id, one.currency) for one in self._faults_of(still)}
+            now = self.reads.accounts_of(sorted(still))
+            left |= {(one.streamer_id, one.currency) for one in now if not one.is_told}
+            tally.projected += len(still - left)
+            still = left
+        paid = self.reads.participations_of([one.streamer_id for one in faults])
+        for fault in faults:
+            key = (fault.streamer_id, fault.currency)
+            tally.breaks.append(_break_of_wallet(fault, paid, repaired=key not in still))
+
+    def _settled_faults(self, accounts: Sequence[WalletAccount]) -> list[WalletFault]:
+        """Faults of accounts that stood still: whoever was paid while we looked is looked at again."""
+        faults = self.states.wallet_faults(accounts)
+        return self._faults_of({(one.streamer_id, one.currency) for one in faults}) if faults else []
+
+    def _faults_of(self, keys: set[tuple[str, str]]) -> list[WalletFault]:
+        return self.states.wallet_faults(self.reads.accounts_of(sorted(keys)))
+
+    def _name_negative(self, tally: Tally, accounts: Sequence[WalletAccount]) -> None:
+        negative = self.projection.negative_wallets(one.streamer_id for one in accounts)
+        paid = self.reads.participations_of(negative) if negative else {}
+        for streamer_id in negative:
+            participation, campaign = paid.get(streamer_id, ("", ""))
+            tally.breaks.append(
+                Break(
+                    kind=BreakKind.WALLET_NEGATIVE,
+                    reason="below_zero",
+                    participation_id=_plain(participation),
+                    campaign_id=_plain(campaign),
+                    streamer_id=streamer_id,
+                    detail="more was withdrawn or taken back than the wallet held",
+                )
+            )
+
+    def _check_budgets(self, tally: Tally, money: Sequence[CampaignMoney]) -> None:
+        ids = [one.campaign_id for one in money]
+        terms = self.facts.campaigns(ids)
+        currencies = {key: one.currency for key, one in terms.items() if isinstance(one, CampaignTerms)}
+        counters = self.scan.counters(ids, currencies)
+        for one in money:
+            campaign = terms.get(one.campaign_id.tagged)
+            if isinstance(campaign, CampaignTerms) and campaign.currency == one.currency:
+                tally.breaks += _breaks_of_budget(one, campaign, counters.get(one.campaign_id.tagged))
+
+    def _check_completion(self, tally: Tally, campaign_ids: Sequence[DocumentId]) -> None:
+        stale = self._stale(campaign_ids)
+        if not stale:
+            return
+        stale = self._stale(sorted(stale))
+        still = stale
+        if stale and not self.dry_run:
+            self.projection.complete_campaigns(self.reads.told_totals(sorted(stale)))
+            still = self._stale(sorted(stale))
+            tally.projected += len(stale) - len(still)
+        for campaign_id, what in sorted(stale.items()):
+            tally.breaks.append(
+                Break(
+                    kind=BreakKind.PROJECTION_STALE,
+                    reason="campaign",
+                    campaign_id=campaign_id.value,
+                    detail=what,
+                    repaired=campaign_id not in still,
+                )
+            )
+
+    def _stale(self, campaign_ids: Sequence[DocumentId]) -> dict[DocumentId, str]:
+        """By totals read before the documents: of a campaign that is just being paid they differ, once."""
+        totals = self.reads.told_totals(campaign_ids)
+        return self.states.stale_campaigns(totals) if totals else {}
+
+
+def malformed_campaigns(pages: Sequence[Sequence[Campaign]]) -> list[Break]:
+    """Campaigns that should pay and cannot be read: one break each, however many take part in them."""
+    return [
+        Break(
+            kind=BreakKind.MALFORMED,
+            reason="campaign",
+            campaign_id=str(campaign.campaign_id),
+            detail="; ".join(map(str, campaign.problems)),
+        )
+        for page in pages
+        for campaign in page
+        if not isinstance(campaign, CampaignTerms)
+    ]
+
+
+def _breaks_of_budget(money: CampaignMoney, terms: CampaignTerms, counters: CampaignCounters | None) -> list[Break]:
+    found: list[Break] = []
+
+    def add(kind: BreakKind, reason: str, amounts: tuple[int, int], detail: str) -> None:
+        expected, actual = amounts
+        found.append(
+            Break(
+                kind=kind,
+                reason=reason,
+                campaign_id=money.campaign_id.value,
+                currency=money.currency,
+                expected_minor=expected,
+                actual_minor=actual,
+                detail=detail,
+            )
+        )
+
+    def shown(minor: int) -> str:
+        return f"{format_minor(minor, money.currency)} {money.currency}"
+
+    if terms.budget_minor < money.paid_minor:
+        add(
+            BreakKind.BUDGET_BELOW_PAID,
+            "",
+            (terms.budget_minor, money.paid_minor),
+            f"the budget is {shown(terms.budget_minor)}, and {shown(money.paid_minor)} were paid of it",
+        )
+    remaining = counters.remaining_minor if counters else None
+    if remaining is not None and not 0 <= remaining <= terms.budget_minor:
+        reason = "remaining_negative" if remaining < 0 else "remaining_above_budget"
+        detail = f"{shown(remaining)} are said to remain of a budget of {shown(terms.budget_minor)}"
+        add(BreakKind.BUDGET_DRIFT, reason, (terms.budget_minor, remaining), detail)
+    elif terms.status != "active" and not money.is_refunded and terms.budget_minor != money.budget_minor:
+        detail = (
+            f"the campaign is {terms.status} with a budget of {shown(terms.budget_minor)}; "
+            f"the ledger last saw {shown(money.budget_minor)}"
+        )
+        add(BreakKind.BUDGET_DRIFT, "changed_after_end", (money.budget_minor, terms.budget_minor), detail)
+    return found
+
+
+def _break_of_wallet(fault: WalletFault, paid: Mapping[str, tuple[str, str]], *, repaired: bool) -> Break:
+    participation, campaign = paid.get(fault.streamer_id, ("", ""))
+    return Break(
+        kind=BreakKind.WALLET_DRIFT,
+        reason=fault.currency,
+        participation_id=_plain(participation),
+        campaign_id=_plain(campaign),
+        streamer_id=fault.streamer_id,
+        currency=fault.currency,
+        expected_minor=fault.expected_minor,
+        actual_minor=fault.shown_minor,
+        detail=fault.detail,
+        repaired=repaired,
+    )
+
+
+def _plain(tagged: str) -> str:
+    return DocumentId.from_tagged(tagged).value if tagged else ""

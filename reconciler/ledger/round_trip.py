@@ -1,0 +1,33 @@
+"""Writes that nobody reads the answers of, sent to PostgreSQL together and waited for once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+
+@contextmanager
+def one_round_trip(connection: Connection) -> Iterator[None]:
+    """What is written in the block goes out together; at its end all of it was done, or the driver's error is raised.
+
+    Nothing can be read in the block. SQLite is embedded and has nothing to wait for: there it changes nothing.
+    """
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    driver: Any = connection.connection.driver_connection
+    try:
+        with driver.pipeline():
+            yield
+    except psycopg.Error as error:
+        # It comes at the end of the pipeline, past SQLAlchemy, so nobody has put it into SQLAlchemy's words yet.
+        if driver.closed or driver.broken:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            "several at once", None, error, psycopg.Error, connection_invalidated=connection.invalidated
+        ) from error

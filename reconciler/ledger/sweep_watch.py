@@ -1,0 +1,38 @@
+"""Whether whoever is due should have been paid by now: a sweep passed by since, or nobody sweeps."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from reconciler.ledger.engine import reading
+from reconciler.ledger.halts import current_halt
+from reconciler.ledger.lease import PAYING, is_held
+from reconciler.ledger.schema import runs
+
+
+class SweepWatch:
+    """``pays``: whether this installation pays at all; where it does not, no sweep ever comes to anybody."""
+
+    def __init__(self, engine: Engine, *, pays: bool) -> None:
+        self._engine = engine
+        self._pays = pays
+
+    def must_be_paid(self, read_at: datetime) -> bool:
+        """Whether a whole sweep began and ended since ``read_at``, or no daemon is there to sweep."""
+        if not self._pays:
+            return True
+        with reading(self._engine) as connection:
+            return (
+                not is_held(connection, PAYING)
+                or current_halt(connection) is not None
+                or _swept_since(connection, read_at)
+            )
+
+
+def _swept_since(connection: Connection, since: datetime) -> bool:
+    swept = (runs.c.kind == "sweep") & (runs.c.outcome == "complete") & (runs.c.started_at >= since)
+    found = connection.execute(sa.select(runs.c.run_id).where(swept, runs.c.finished_at.is_not(None)).limit(1))
+    return found.one_or_none() is not None

@@ -1,0 +1,284 @@
+"""Reading every participation, a partition at a time, as columns: what a full check compares.
+
+A thread reads one partition ahead, while the one before is compared. Each partition is a query of its own: a check may
+pay and repair for long between two of them, and a cursor that nobody reads is closed by the server.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from bson.int64 import Int64
+from bson.objectid import ObjectId
+from pymongo import ASCENDING
+
+from reconciler.check_ports import CampaignCounters, FactColumns, ScannedPartition
+from reconciler.clock import Clock
+from reconciler.config.mapping import MappingSettings
+from reconciler.domain.ids import DocumentId, IdKind, parse_id
+from reconciler.domain.money import parse_amount_minor
+from reconciler.domain.parsing import Unreadable
+from reconciler.domain.participation import MalformedParticipation, parse_participation
+from reconciler.mongo.connection import Connection, Document, translated
+from reconciler.mongo.names import FactNames
+from reconciler.mongo.values import to_bson_id, to_plain, to_record
+
+_DOCUMENTS_A_CHUNK = 5_000
+"""Documents that are held as such before they become columns: a document takes five times the memory."""
+
+_NUMBERS = frozenset({int, Int64, float})
+_FLAGS = frozenset({bool, type(None)})
+_TEXTS = frozenset({str, type(None)})
+_OPTIONAL_NUMBERS = frozenset({int, Int64, float, type(None)})
+_END = None
+
+
+class FactScan:
+    """Reads from the primary with majority concern. Every method raises Outage when MongoDB does not answer."""
+
+    def __init__(self, connection: Connection, mapping: MappingSettings, *, clock: Clock) -> None:
+        self._mapping = mapping
+        self._names = FactNames.of(mapping).participation
+        self._clock = clock
+        self._database = connection.database
+        self._participations = connection.database[mapping.collections.participations]
+        self._campaigns = connection.database[mapping.collections.campaigns]
+        names = mapping.participations
+        self._projection = dict.fromkeys(
+            (
+                names.campaign_id,
+                names.streamer_id,
+                names.status,
+                names.impressions,
+                names.earnings_forfeited,
+                names.final_earnings_transferred,
+                names.completion_reason,
+                names.final_earnings,
+            ),
+            1,
+        )
+
+    @contextmanager
+    def partitions(
+        self, size: int, *, campaign_id: str | None, after: DocumentId | None
+    ) -> Iterator[Iterator[ScannedPartition]]:
+        """Partitions in the order of ``_id``. The last one has no ``up_to``, and may be empty."""
+        ahead = _Ahead(lambda: self._read_all(size, campaign_id, after))
+        try:
+            yield ahead.partitions()
+        finally:
+            ahead.close()
+
+    def collections(self) -> dict[str, str]:
+        """The collections that are compared: name → its UUID, which another one of the name does not have."""
+        collections = self._mapping.collections
+        names = (
+            collections.campaigns,
+            collections.participations,
+            collections.wallets,
+            collections.transactions,
+            collections.gkeys,
+        )
+        with translated(), self._database.list_collections(filter={"name": {"$in": list(names)}}) as found:
+            return {one["name"]: str(one.get("info", {}).get("uuid", "")) for one in found}
+
+    def counters(
+        self, campaign_ids: Sequence[DocumentId], currencies: Mapping[str, str]
+    ) -> dict[str, CampaignCounters]:
+        """Title and remaining budget of some campaigns, by tagged identity."""
+        names = self._mapping.campaigns
+        query = {"_id": {"$in": [to_bson_id(one) for one in campaign_ids]}}
+        found: dict[str, CampaignCounters] = {}
+        with translated(), self._campaigns.find(query, {names.title: 1, names.remaining_budget: 1}) as cursor:
+            for document in cursor:
+                campaign_id = parse_id(to_plain(document["_id"]))
+                if isinstance(campaign_id, Unreadable):
+                    continue
+                currency = currencies.get(campaign_id.tagged)
+                remaining = to_plain(document.get(names.remaining_budget))
+                minor = None if currency is None or remaining is None else parse_amount_minor(remaining, currency)
+                title = document.get(names.title)
+                found[campaign_id.tagged] = CampaignCounters(
+                    title=title[:200] if isinstance(title, str) else "",
+                    remaining_minor=minor if isinstance(minor, int) else None,
+                )
+        return found
+
+    def _read_all(self, size: int, campaign_id: str | None, after: DocumentId | None) -> Iterator[ScannedPartition]:
+        names = self._mapping.participations
+        query: Document = {}
+        if campaign_id is not None:
+            either: list[object] = [campaign_id]
+            if ObjectId.is_valid(campaign_id) and len(campaign_id) == 24:
+                either.append(ObjectId(campaign_id))
+            query = {names.campaign_id: {"$in": either}}
+        last: object = None if after is None else to_bson_id(after)
+        begin = after
+        while True:
+            read_at = self._clock()
+            columns, unreadable, last, count = self._read(query, size, last)
+            is_end = count < size
+            # Identities of odd types sort before and behind ours: a partition that ends in them ends, for the ledger,
+            # with the last one that can be named.
+            named = columns.participation_ids[-1] if columns.participation_ids else None
+            up_to = begin if named is None else DocumentId.from_tagged(named)
+            yield ScannedPartition(
+                columns=columns,
+                unreadable=unreadable,
+                after=begin,
+                up_to=None if is_end else up_to,
+                read_at=read_at,
+                is_resumable=up_to is not None and to_bson_id(up_to) == last,
+            )
+            if is_end:
+                return
+            begin = up_to
+
+    def _read(
+        self, query: Document, size: int, last: object
+    ) -> tuple[FactColumns, list[MalformedParticipation], object, int]:
+        """One partition after ``last``. By bounds of the index, since ``$gt`` would stop at the end of a type."""
+        columns, unreadable, count = FactColumns(), list[MalformedParticipation](), 0
+        with translated():
+            cursor = self._participations.find(query, self._projection, sort=[("_id", ASCENDING)])
+            if last is not None:
+                bound: list[Any] = [("_id", last)]
+                cursor = cursor.hint([("_id", ASCENDING)]).min(bound)
+            with cursor.limit(size + 1).batch_size(_DOCUMENTS_A_CHUNK) as documents:
+                chunk: list[Document] = []
+                for document in documents:
+                    if document["_id"] == last and last is not None:
+                        continue
+                    if count == size:
+                        break
+                    count += 1
+                    chunk.append(document)
+                    if len(chunk) >= _DOCUMENTS_A_CHUNK:
+                        last = chunk[-1]["_id"]
+                        self._add(chunk, columns, unreadable)
+                        chunk = []
+                if chunk:
+                    last = chunk[-1]["_id"]
+                    self._add(chunk, columns, unreadable)
+        return columns, unreadable, last, count
+
+    def _add(self, chunk: list[Document], columns: FactColumns, unreadable: list[MalformedParticipation]) -> None:
+        names = self._mapping.participations
+        raw: dict[str, list[Any]] = {
+            field: [document.get(field) for document in chunk] for field in ("_id", *self._projection)
+        }
+        plain = _plain_rows(raw, names.impressions, names)
+        if not all(plain):
+            chunk, plain = self._without_unreadable(chunk, plain, unreadable)
+            filled = [one if is_plain else self._filler(one) for one, is_plain in zip(chunk, plain, strict=True)]
+            raw = {field: [document.get(field) for document in filled] for field in ("_id", *self._projection)}
+        oid = IdKind.OBJECT_ID.value
+        columns.participation_ids += [
+            f"{oid}:{one.binary.hex()}" if type(one) is ObjectId else _tagged(one) for one in raw["_id"]
+        ]
+        columns.campaign_ids += [f"{oid}:{one.binary.hex()}" for one in raw[names.campaign_id]]
+        columns.streamer_ids += [one.binary.hex() for one in raw[names.streamer_id]]
+        columns.statuses += raw[names.status]
+        columns.impressions += raw[names.impressions]
+        columns.forfeited += [bool(one) for one in raw[names.earnings_forfeited]]
+        columns.marked_paid += [bool(one) for one in raw[names.final_earnings_transferred]]
+        columns.completion_reasons += [one or "" for one in raw[names.completion_reason]]
+        columns.final_earnings += [math.nan if one is None else float(one) for one in raw[names.final_earnings]]
+        columns.is_plain += plain
+
+    def _without_unreadable(
+        self, chunk: list[Document], plain: list[bool], unreadable: list[MalformedParticipation]
+    ) -> tuple[list[Document], list[bool]]:
+        """Take out those that cannot be named: nothing can be looked up of them."""
+        kept: list[Document] = []
+        kept_plain: list[bool] = []
+        for document, is_plain in zip(chunk, plain, strict=True):
+            if not is_plain and isinstance(parse_id(to_plain(document["_id"])), Unreadable):
+                malformed = parse_participation(to_record(document, self._names))
+                assert isinstance(malformed, MalformedParticipation)
+                unreadable.append(malformed)
+            else:
+                kept.append(document)
+                kept_plain.append(is_plain)
+        return kept, kept_plain
+
+    def _filler(self, document: Document) -> Document:
+        names, nobody = self._mapping.participations, ObjectId(bytes(12))
+        return {
+            "_id": document["_id"],
+            names.campaign_id: nobody,
+            names.streamer_id: nobody,
+            names.status: "",
+            names.impressions: 0,
+        }
+
+
+class _Ahead:
+    """A thread that reads while the caller works: at most one partition waits."""
+
+    def __init__(self, read: Any) -> None:
+        self._read = read
+        self._ready: queue.Queue[ScannedPartition | BaseException | None] = queue.Queue(maxsize=1)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="read-ahead", daemon=True)
+        self._thread.start()
+
+    def partitions(self) -> Iterator[ScannedPartition]:
+        """What was read, in order; raises what the reading raised."""
+        while (found := self._ready.get()) is not _END:
+            if isinstance(found, BaseException):
+                raise found
+            yield found
+
+    def close(self) -> None:
+        """Stop reading. A read under way is not waited for: it ends by itself, and nobody takes what it brings."""
+        self._closing.set()
+
+    def _run(self) -> None:
+        try:
+            for partition in self._read():
+                if not self._put(partition):
+                    return
+            self._put(_END)
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that asked, whatever it is
+            self._put(error)
+
+    def _put(self, found: ScannedPartition | BaseException | None) -> bool:
+        while not self._closing.is_set():
+            try:
+                self._ready.put(found, timeout=0.2)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+
+def _plain_rows(raw: Mapping[str, list[Any]], impressions: str, names: Any) -> list[bool]:
+    """Which rows hold the usual types; a column at a time, and row by row only where one is mixed."""
+    wanted = (
+        ("_id", frozenset({ObjectId})),
+        (names.campaign_id, frozenset({ObjectId})),
+        (names.streamer_id, frozenset({ObjectId})),
+        (names.status, frozenset({str})),
+        (impressions, _NUMBERS),
+        (names.earnings_forfeited, _FLAGS),
+        (names.final_earnings_transferred, _FLAGS),
+        (names.completion_reason, _TEXTS),
+        (names.final_earnings, _OPTIONAL_NUMBERS),
+    )
+    plain = [True] * len(raw["_id"])
+    for field, types in wanted:
+        if not set(map(type, raw[field])) <= types:
+            plain = [one and type(value) in types for one, value in zip(plain, raw[field], strict=True)]
+    return plain
+
+
+def _tagged(raw: object) -> str:
+    found = parse_id(to_plain(raw))
+    assert isinstance(found, DocumentId)
+    return found.tagged
