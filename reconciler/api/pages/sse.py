@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.responses import StreamingResponse
 
 from reconciler.api.auth import door_of
 from reconciler.api.problems import Problem
 from reconciler.api.services import Services, services_of
+from reconciler.api.streams import EventStream
 from reconciler.errors import Outage
 
 HEARTBEAT_S = 15.0
@@ -24,15 +24,9 @@ Look = Callable[[], Awaitable[Mapping[str, Any] | None]]
 
 
 def stream_of(request: Request, name: str, look: Look, every_s: float) -> Response:
-    """Events ``name``, one for each change of what ``look`` answers. Raises Problem when too many streams are open."""
+    """Events ``name``, one for each change of what ``look`` answers."""
     services = services_of(request)
-    services.streams.enter()
-    return StreamingResponse(
-        _events(request, services, name, look, every_s),
-        media_type="text/event-stream",
-        # A proxy that buffers would hold every event back until the end.
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+    return EventStream(_events(request, services, name, look, every_s), services.streams)
 
 
 async def _events(request: Request, services: Services, name: str, look: Look, every_s: float) -> AsyncIterator[bytes]:
@@ -58,8 +52,6 @@ async def _events(request: Request, services: Services, name: str, look: Look, e
     except (Problem, Outage):
         # The browser connects again by itself, and is told by then.
         return
-    finally:
-        services.streams.leave()
 
 
 async def _is_still_known(request: Request) -> bool:
