@@ -49,19 +49,21 @@ class RememberedBreaks:
     parts: Parts
 
     def open_breaks(self, limit: int) -> list[Document]:
-        """Open breaks and acknowledged ones, in this order; of each the gravest and oldest first."""
-        lines = [
-            line
-            for status in (BreakStatus.OPEN, BreakStatus.ACKNOWLEDGED)
-            for line in self.parts.breaks.lines(BreakFilter(status=status))
-        ]
-        return [break_row(line) for line in lines[:limit]]
+        """Open breaks, the gravest and oldest first."""
+        return self._rows(BreakStatus.OPEN, limit)
+
+    def acknowledged_breaks(self, limit: int) -> list[Document]:
+        """Those that somebody acknowledged, in the same order."""
+        return self._rows(BreakStatus.ACKNOWLEDGED, limit)
 
     def acknowledge(self, break_id: str, by: str, reason: str) -> str:
         """Record that a person knows of an open break."""
         desk = BreakDesk(self.parts.journal, run_id=str(uuid.uuid4()))
         desk.acknowledge([break_id], Signature(by=by, reason=reason))
         return "acknowledged"
+
+    def _rows(self, status: BreakStatus, limit: int) -> list[Document]:
+        return [break_row(line) for line in self.parts.breaks.lines(BreakFilter(status=status))[:limit]]
 
 
 def break_row(line: BreakLine) -> Document:

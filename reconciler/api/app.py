@@ -19,6 +19,10 @@ from reconciler.api.context import ApiContext, Lifespan
 from reconciler.api.edge import Edge, EdgeLimits
 from reconciler.api.ledger_health import LedgerHealth
 from reconciler.api.offload import Offload
+from reconciler.api.pages import overview, participations, payouts, trying, waiting, webhooks
+from reconciler.api.pages import reports as report_pages
+from reconciler.api.pages.flashes import Flashes
+from reconciler.api.pages.looking import Looking
 from reconciler.api.problems import ProblemDocument, install_problems
 from reconciler.api.rendering import STATIC
 from reconciler.api.services import Services
@@ -35,6 +39,18 @@ _ROUTERS = (
     decisions.router,
     report_routes.router,
     campaigns.router,
+)
+
+_STYLES: list[str | tuple[str, str]] = [("reconciler.look", "css")]
+"""The style sheet that pages share with reports."""
+
+_PAGES = (
+    overview.router,
+    payouts.router,
+    participations.router,
+    waiting.router,
+    report_pages.router,
+    webhooks.router,
 )
 
 _DESCRIPTION = (
@@ -83,6 +99,8 @@ def create_app(context: ApiContext) -> FastAPI:
     )
     app.state.door = door
     app.state.login_failures = login.FailureLimit()
+    app.state.flashes = Flashes()
+    app.state.looking = Looking(context, offload)
     install_problems(app)
     app.add_exception_handler(NeedsLogin, _to_login)
     if settings.cors_origins:
@@ -100,10 +118,11 @@ def create_app(context: ApiContext) -> FastAPI:
         is_open=door.is_open,
     )
     app.add_middleware(Edge, limits=limits)
-    for router in (*_ROUTERS, *context.routers):
+    pages = (*_PAGES, trying.router) if context.trials is not None else _PAGES
+    for router in (*_ROUTERS, *pages, *context.routers):
         app.include_router(router)
     app.add_api_route("/api/v1/openapi.json", _schema, include_in_schema=False)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/static", StaticFiles(directory=STATIC, packages=_STYLES), name="static")
     return app
 
 

@@ -126,6 +126,10 @@ class BreakBook(Protocol):
         """Open breaks, the gravest and oldest first; each with ``break_id``."""
         ...
 
+    def acknowledged_breaks(self, limit: int) -> list[Document]:
+        """Breaks that are still there and that somebody acknowledged as they are."""
+        ...
+
     def acknowledge(self, break_id: str, by: str, reason: str) -> str:
         """Record that a person knows of a break. Raises UsageError where there is no such open break."""
         ...

@@ -1,0 +1,48 @@
+"""Reports, and full checks on demand."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import RedirectResponse
+
+from reconciler.api.auth import PageAction, PageViewer
+from reconciler.api.pages.shell import PageRoute, looking_of, show
+from reconciler.api.problems import Problem, ProblemKind
+from reconciler.api.services import ServicesOf
+
+REPORTS_MAX = 60
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@router.get("/reports")
+async def reports(request: Request, services: ServicesOf, caller: PageViewer) -> Response:
+    """Reports on disk, newest first."""
+    found = await services.offload(lambda: services.context.reports.newest(REPORTS_MAX))
+    return await show(request, caller, "reports.html", {"reports": found})
+
+
+@router.post("/reports/checks")
+async def start_check(request: Request, services: ServicesOf, action: PageAction) -> Response:
+    """Ask for a full check, and look at it; the one that is open already, where there is one."""
+    ticket, _ = await services.offload(lambda: services.context.checks.request(action.caller.name))
+    looking_of(request).forget()
+    return RedirectResponse(f"/reports/checks/{quote(ticket.report_id, safe='')}", status_code=303)
+
+
+@router.get("/reports/checks/{report_id}")
+async def check(
+    request: Request,
+    services: ServicesOf,
+    caller: PageViewer,
+    report_id: Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")],
+) -> Response:
+    """How far a check is, as it goes on."""
+    ticket = await services.offload(lambda: services.context.checks.ticket(report_id))
+    if ticket is None:
+        raise Problem(ProblemKind.NOT_FOUND, f"No full check {report_id} was asked for.")
+    has_page = await services.offload(lambda: services.context.reports.file(report_id, "html") is not None)
+    return await show(request, caller, "check.html", {"ticket": ticket, "has_page": has_page})
