@@ -16,7 +16,7 @@ def test_every_kind_has_a_severity_and_an_action(kind: BreakKind) -> None:
 def test_only_a_damaged_ledger_halts_paying() -> None:
     critical = {kind.value for kind, severity in SEVERITY.items() if severity is Severity.CRITICAL}
 
-    assert critical == {"ledger_unbalanced", "balance_differs", "chain_broken", "escrow_negative"}
+    assert critical == {"ledger_unbalanced", "balance_differs", "chain_broken", "escrow_negative", "ledger_behind"}
 
 
 @pytest.mark.parametrize("kind", BreakKind)
