@@ -22,7 +22,7 @@ from pymongo.write_concern import WriteConcern
 from reconciler.clock import Clock
 from reconciler.domain.recording import Outcome, Recorded, Refusal, Refused, Report
 from reconciler.mongo.connection import WRITE_TIMEOUT_MS, Connection
-from reconciler.mongo.recording_group import RecordingGroup
+from reconciler.mongo.recording_group import NotFoundAgain, RecordingGroup
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +82,8 @@ class GroupRecorder:
         while True:
             try:
                 outcomes = self._once(reports, deadline)
+            except NotFoundAgain:
+                return Refusal.REJECTED
             except PyMongoError as error:
                 refusal = _refusal_of(error)
                 if refusal is Refusal.REJECTED:
