@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from uuid import uuid4
 
 import structlog
@@ -27,6 +27,7 @@ _QUIET = ("/livez", "/readyz", "/metrics", "/static/")
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _EVENTS = "text/event-stream"
 _PATH_SHOWN_MAX = 200
+_LENGTH_DIGITS_MAX = 18
 
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -119,11 +120,12 @@ class Edge:
         """Before anything of the body is read. Raises Problem."""
         headers, limits = Headers(scope=scope), self._limits
         host = headers.get("host", "")
-        if limits.is_open and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+        if limits.is_open and not is_loopback(_parts_of(f"//{host}").hostname or ""):
             # A name that an attacker's DNS points at this machine would make a browser speak for its user.
             raise Problem(ProblemKind.CROSS_ORIGIN, "Without authentication only localhost may be called.")
         length = headers.get("content-length", "")
-        if length.isdecimal() and int(length) > limits.body_bytes_max:
+        # Digits that Python will not even read as a number are more than any limit.
+        if length.isdecimal() and (len(length) > _LENGTH_DIGITS_MAX or int(length) > limits.body_bytes_max):
             raise Problem(ProblemKind.TOO_LARGE, f"At most {limits.body_bytes_max} bytes are taken.")
         if scope["method"] in _UNSAFE and not _RECORDING.match(scope["path"]):
             self._refuse_other_sites(headers, host)
@@ -133,7 +135,7 @@ class Edge:
         origin = headers.get("origin")
         if origin is None or origin in self._limits.origins:
             return
-        if urlsplit(origin).netloc != host:
+        if _parts_of(origin).netloc != host:
             raise Problem(ProblemKind.CROSS_ORIGIN, "Pages of other sites may not act here.")
 
     def _limited(self, receive: Receive, exchange: _Exchange) -> Receive:
@@ -162,6 +164,14 @@ class Edge:
 def masked_path(path: str) -> str:
     """A path as it may be logged: recording routes carry a secret in it."""
     return _TOKEN_IN_PATH.sub(r"\1***", path)[:_PATH_SHOWN_MAX]
+
+
+def _parts_of(url: str) -> SplitResult:
+    """A URL's parts; of what is none, parts that are empty, and so those of nobody."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 def _secure(headers: MutableHeaders, *, is_https: bool) -> None:

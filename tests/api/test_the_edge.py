@@ -167,6 +167,11 @@ def test_pages_of_other_sites_may_not_act_but_overlays_may_record(probed: Served
     assert kind_of(probed.client.post(REVERSE, json={"reason": "x"}, headers=own)) == "refused"
 
 
+def test_an_origin_that_is_no_address_is_another_site_and_no_defect(probed: Served) -> None:
+    headers = {"Origin": "http://[", **bearer(token("admin"))}
+    assert kind_of(probed.client.post(REVERSE, json={"reason": "x"}, headers=headers)) == "cross_origin"
+
+
 def test_origins_that_are_configured_may_call(api_parts: Parts) -> None:
     origin = "https://app.example"
     with served(api_parts, settings={"cors_origins": [origin]}) as one:
