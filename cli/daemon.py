@@ -91,7 +91,7 @@ def jobs_of(parts: Parts, halt: Halt) -> list[Job]:
 
     def check(report_id: str, progress: Progress) -> str:
         dry_run = halt.is_on() or not settings.payout.enabled
-        options = CheckOptions(trigger="full_check", report_id=report_id, dry_run=dry_run)
+        options = CheckOptions(trigger="full_check", report_id=report_id, dry_run=dry_run, writes_progress=True)
         report, _ = parts.full_check.step(options, progress)
         keep_halt(parts, report)
         return report.verdict

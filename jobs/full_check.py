@@ -90,6 +90,9 @@ class CheckOptions:
     remembers: bool = True
     """False: breaks are compared with those remembered, and not kept. A rehearsal that a person asked for; a check that
     repairs nothing because paying is off or halted does see what is there, and remembers it."""
+    writes_progress: bool = False
+    """Whether progress is written into the ledger's database. A rehearsal holds that database's lock, on SQLite against
+    this very process too: then it is told when the rehearsal is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +230,8 @@ class _Work:
             check.projector.drain()
         with self._poster() as poster:
             self._population(poster)
+        if options.dry_run and options.writes_progress:
+            self._progress(total.scanned, total.scanned)
         if options.campaign_id is not None and not total.scanned:
             raise UsageError(f"there is no participation of a campaign {options.campaign_id}")
         if options.campaign_id is None:
@@ -286,7 +291,8 @@ class _Work:
                 number += 1
                 if partition.up_to is not None and partition.is_resumable:
                     self._keep(number, partition.up_to, tally)
-                self._progress(total.scanned, expected)
+                if not (options.dry_run and options.writes_progress):
+                    self._progress(total.scanned, expected)
                 check.status.record(SECTION, done=total.scanned, expected=max(expected, total.scanned))
         total.add(partitions.check_text_identities(scope))
         last = partitions.check_waiting(total.waiting, self._stamp)
