@@ -71,7 +71,7 @@ STEP_VERDICTS: Mapping[str, tuple[str, str]] = {
 }
 
 OUTCOMES: Mapping[str, str] = {
-    "approved": "Approved. It is paid with the next sweep, which has been woken.",
+    "approved": "Approved. A sweep has been woken, and pays it within moments.",
     "rejected": "Rejected. It is not paid, until a person repays it.",
     "reversed": "Reversed. Every posting is mirrored; the wallet follows within moments.",
     "requested": "Asked for. Under the rule of four eyes another person has to approve it.",
