@@ -90,7 +90,7 @@ def dashboard(
         parts = stack.enter_context(parts_of(settings, fence=lease.fence))
         upgrade(parts.engine)
         create_missing(parts.connection, settings.mapping)
-        ended: list[tuple[DaemonEnd, bool]] = []
+        ended: list[DaemonEnd] = []
         thread = threading.Thread(target=lambda: ended.append(run_until_stopped(parts, lease)), daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{port}"
