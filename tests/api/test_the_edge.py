@@ -147,7 +147,7 @@ def test_a_log_line_says_who_asked_for_what_and_not_with_which_credential(probed
     credential = token("viewer")
     probed.client.get("/api/v1/holds?secret=1", headers=bearer(credential))
     # The line is written behind the answer, so it may come a moment after it.
-    assert wait_until(lambda: requests_of(said), timeout_s=10)
+    assert wait_until(lambda: bool(requests_of(said)), timeout_s=10)
     [line] = requests_of(said)
     assert (line["method"], line["path"], line["status"], line["caller"]) == ("GET", "/api/v1/holds", 200, "asha")
     assert credential not in str(said.entries)

@@ -108,7 +108,7 @@ def dashboard(
             parts.stopping.set()
             thread.join(ENDS_WITHIN_S)
         # Streams that browsers had open must not hold it up.
-        assert [(end.in_time, end.by_defect, is_left) for end, is_left in ended] == [(True, False, False)]
+        assert [(end.in_time, end.by_defect) for end in ended] == [(True, False)]
 
 
 def _is_ready(url: str) -> bool:
