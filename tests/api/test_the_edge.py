@@ -18,6 +18,7 @@ from cli.composition import Parts
 from reconciler.api.edge import masked_path
 from reconciler.api.services import ServicesOf
 from reconciler.config.api import ApiAuthSettings
+from reconciler.devstack.process import wait_until
 from tests.support.served import Served, bearer, served, token
 
 REVERSE = "/api/v1/payouts/payout:oid:64b000000000000000000001:1/reverse"
@@ -123,6 +124,10 @@ def test_a_defect_is_answered_and_logged_without_its_words(probed: Served, said:
     assert "secret document" not in str(said.entries)
 
 
+def requests_of(said: LogCapture) -> list[Any]:
+    return [one for one in said.entries if one.get("action") == "api_request"]
+
+
 def test_unknown_addresses_and_methods_are_problems_too(probed: Served) -> None:
     assert kind_of(probed.client.get("/nothing")) == "not_found"
     assert kind_of(probed.client.delete("/livez")) == "method_not_allowed"
@@ -132,16 +137,18 @@ def test_no_token_of_an_overlay_is_logged(probed: Served, said: LogCapture) -> N
     assert probed.client.post("/api/v1/campaigns/impression/s3cr3t-t0k3n").json() == {"taken": True}
     probed.client.post("/api/v1/campaigns/impression/s3cr3t-t0k3n/more")
     probed.client.get("/api/v1/campaigns/click/s3cr3t-t0k3n?x=1")
-    assert "s3cr3t" not in str(said.entries)
     assert masked_path("/api/v1/campaigns/click/abc/def") == "/api/v1/campaigns/click/***/def"
-    shown = [one["path"] for one in said.entries if one.get("action") == "api_request"]
-    assert "/api/v1/campaigns/click/***" in shown
+    assert wait_until(lambda: len(requests_of(said)) == 3, timeout_s=10)
+    assert "/api/v1/campaigns/click/***" in [one["path"] for one in requests_of(said)]
+    assert "s3cr3t" not in str(said.entries)
 
 
 def test_a_log_line_says_who_asked_for_what_and_not_with_which_credential(probed: Served, said: LogCapture) -> None:
     credential = token("viewer")
     probed.client.get("/api/v1/holds?secret=1", headers=bearer(credential))
-    [line] = [one for one in said.entries if one.get("action") == "api_request"]
+    # The line is written behind the answer, so it may come a moment after it.
+    assert wait_until(lambda: bool(requests_of(said)), timeout_s=10)
+    [line] = requests_of(said)
     assert (line["method"], line["path"], line["status"], line["caller"]) == ("GET", "/api/v1/holds", 200, "asha")
     assert credential not in str(said.entries)
 

@@ -15,6 +15,8 @@ from reconciler.domain.batch import Outcome
 from reconciler.domain.breaks import BreakKind
 
 NOW = datetime(2026, 11, 26, 8, 0, tzinfo=UTC)
+LATER = NOW + timedelta(seconds=1)
+INTERRUPTED = {"state": "backing_off", "why": "no primary"}
 SWEPT: dict[str, dict[str, Any]] = {"sweep": {"last_finished_at": NOW}}
 STREAMING: dict[str, dict[str, Any]] = SWEPT | {"stream": {"state": "streaming", "since": NOW, "why": ""}}
 HALT = {"since": "2026-11-26T07:00:00.000Z", "cause": "chain_broken: batch 7"}
@@ -34,7 +36,7 @@ def overview(**changes: Any) -> dict[str, Any]:
 
 WELL = Seen(board=STREAMING, is_leader=True, is_paying_on=True, overview=overview())
 FAILED: dict[str, dict[str, Any]] = {
-    "sweep": {"last_finished_at": NOW, "last_failed_at": NOW + timedelta(seconds=1), "last_error": "Outage"}
+    "sweep": {"last_finished_at": NOW, "last_failed_at": LATER, "last_error": "Outage"}
 }
 
 CASES = [
@@ -47,7 +49,8 @@ CASES = [
     (replace(WELL, is_paying_on=False), "Not paying", "warn"),
     (replace(WELL, board=STREAMING | FAILED), "Sweep failed", "bad"),
     (replace(WELL, board={}), "Starting", "calm"),
-    (replace(WELL, board=SWEPT | {"stream": {"state": "backing_off", "why": "no primary"}}), "Paying, slower", "warn"),
+    (replace(WELL, board=SWEPT | {"stream": INTERRUPTED | {"since": LATER}}), "Interrupted", "warn"),
+    (replace(WELL, board=SWEPT | {"stream": INTERRUPTED | {"since": NOW}}), "Paying, slower", "warn"),
     (replace(WELL, board=SWEPT | {"stream": {"state": "degraded_polling"}}), "Paying, slower", "warn"),
     (replace(WELL, board=SWEPT), "Paying", "good"),
     (WELL, "Paying", "good"),
