@@ -25,6 +25,7 @@ from reconciler.ledger.lease import CHECKING, Lease
 from reconciler.ledger.lookups import LedgerReader
 from reconciler.ledger.outbox import Outbox
 from reconciler.ledger.payout_list import PayoutFilter, payout_lines
+from reconciler.ledger.stream_positions import StreamPositions
 from reconciler.ledger.sweep_watch import SweepWatch
 from reconciler.mongo.connection import Connection
 from reconciler.mongo.effect_states import EffectStates
@@ -74,6 +75,7 @@ def full_check_of(settings: Settings, *, connection: Connection, engine: Engine,
         projector=shared.projector,
         verifier=CheckVerifier(engine, clock=clock, whole_after=timedelta(days=settings.full_check.whole_chain_days)),
         sweeps=SweepWatch(engine, pays=settings.payout.enabled),
+        watched=StreamPositions(engine, clock=clock),
         check_runs=CheckRuns(engine, clock=clock),
         lease=Lease(engine, name=CHECKING, holder=holder, ttl=timedelta(seconds=LEASE_TTL_S)),
         book=shared.book,

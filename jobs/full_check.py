@@ -33,6 +33,7 @@ from reconciler.check_ports import (
     EffectStates,
     FactScan,
     SweepWatch,
+    WatchedPosition,
 )
 from reconciler.domain.break_memory import BreakStatus, CheckMark
 from reconciler.domain.breaks import Break, BreakKind
@@ -41,6 +42,7 @@ from reconciler.domain.decision import Policy
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.settlement import PoolNotDue
 from reconciler.errors import InvariantBroken, Outage, UsageError
+from reconciler.feed import KeptPosition
 from reconciler.ports import (
     BatchStamp,
     BreakBook,
@@ -119,6 +121,7 @@ class FullCheck:
     projector: Projector
     verifier: Verifier
     sweeps: SweepWatch
+    watched: WatchedPosition
     check_runs: CheckRuns
     lease: CheckLease
     book: BreakBook
@@ -413,12 +416,20 @@ class _Work:
             waiting=waiting,
             paid_by_day=check.money.paid_by_day(now, options.campaign_id),
             settled_before_us=check.money.settled_before(options.campaign_id),
+            resume_token_age_s=_age_s(check.watched.load(), now),
         )
 
 
 def report_id_of(run: RunInProgress, options: CheckOptions) -> str:
     """The identity announced, or one of the time and the run."""
     return options.report_id or f"{run.record.started_at:%Y%m%dT%H%M%SZ}-{run.run_id[:8]}"
+
+
+def _age_s(kept: KeptPosition, now: datetime) -> float | None:
+    """How far the kept position lies back; None where none is kept, or where it does not say up to when it was read."""
+    reached_at = kept.position.reached_at if kept.position else None
+    # By the server's clock, which may be ahead of ours.
+    return None if reached_at is None else max(0.0, round((now - reached_at).total_seconds(), 3))
 
 
 def _where(sequence: int | None) -> str:

@@ -16,6 +16,7 @@ from reconciler.domain.breaks import Break
 from reconciler.domain.campaign import Campaign
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.participation import MalformedParticipation
+from reconciler.feed import KeptPosition
 
 
 @dataclass(slots=True, kw_only=True)
@@ -314,6 +315,14 @@ class SweepWatch(Protocol):
 
     def must_be_paid(self, read_at: datetime) -> bool:
         """Whether a whole sweep began and ended since, or nobody sweeps."""
+        ...
+
+
+class WatchedPosition(Protocol):
+    """How far the watch has read; it goes on moving while a check looks elsewhere."""
+
+    def load(self) -> KeptPosition:
+        """What is kept of it. Raises Outage."""
         ...
 
 
