@@ -50,7 +50,7 @@ class Metrics:
         )
         self.overdue_oldest_age = Gauge(
             "payout_overdue_oldest_age_seconds",
-            "Age of the oldest participation that is due and unpaid.",
+            "How long the oldest participation is due that could be neither paid nor held; 0 when there is none.",
             registry=registry,
         )
 
