@@ -14,6 +14,7 @@ from jobs.projecting import Projector
 from jobs.running import RunRecorder
 from jobs.waiting_money import MoneyInWaiting
 from reconciler.config import Settings
+from reconciler.domain.campaign import CampaignDefaults
 from reconciler.domain.decision import Policy
 from reconciler.ledger.break_book import BreakBook
 from reconciler.ledger.check_integrity import CheckVerifier
@@ -32,6 +33,7 @@ from reconciler.mongo.effect_states import EffectStates
 from reconciler.mongo.facts import FactsReader
 from reconciler.mongo.ledger_state import LedgerState
 from reconciler.mongo.projection import Projection
+from reconciler.mongo.recorded_budgets import RecordedBudgets
 from reconciler.mongo.scanning import FactScan
 from reconciler.reports.writer import ReportDirectory
 from reconciler.status import StatusBoard
@@ -54,6 +56,7 @@ class Shared:
     guard: LedgerState
     recorder: RunRecorder
     book: BreakBook
+    defaults: CampaignDefaults
     status: StatusBoard
     stopping: threading.Event
 
@@ -76,6 +79,7 @@ def full_check_of(settings: Settings, *, connection: Connection, engine: Engine,
         verifier=CheckVerifier(engine, clock=clock, whole_after=timedelta(days=settings.full_check.whole_chain_days)),
         sweeps=SweepWatch(engine, pays=settings.payout.enabled),
         watched=StreamPositions(engine, clock=clock),
+        budgets=RecordedBudgets(connection, mapping, shared.defaults),
         check_runs=CheckRuns(engine, clock=clock),
         lease=Lease(engine, name=CHECKING, holder=holder, ttl=timedelta(seconds=LEASE_TTL_S)),
         book=shared.book,
@@ -99,6 +103,7 @@ def full_check_of(settings: Settings, *, connection: Connection, engine: Engine,
             page_size=settings.full_check.page_size,
             resume_within=timedelta(seconds=settings.full_check.resume_within_s),
             lease_ttl_s=LEASE_TTL_S,
+            recorded_budgets=settings.full_check.recorded_budgets,
         ),
         stopping=shared.stopping,
     )

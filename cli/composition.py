@@ -192,6 +192,7 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
                 recorder=recorder,
                 status=status,
                 book=book,
+                defaults=defaults,
                 stopping=stopping,
             ),
         ),

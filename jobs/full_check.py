@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from jobs.account_check import AccountChecker, malformed_campaigns
+from jobs.budget_check import BudgetChecker
 from jobs.check_lock import only_check
 from jobs.checking import PageChecker
 from jobs.control_totals import control_totals, unexplained
@@ -32,6 +33,7 @@ from reconciler.check_ports import (
     DonePartition,
     EffectStates,
     FactScan,
+    RecordedBudgets,
     SweepWatch,
     WatchedPosition,
 )
@@ -98,12 +100,14 @@ class CheckOptions:
 class CheckLimits:
     """``partition_size``: participations compared at once. ``page_size``: those judged one by one that are read and
     repaired together. ``resume_within``: how old the last partition of an interrupted check may be to go on from it.
-    ``lease_ttl_s``: after how long a check that was killed no longer keeps others away."""
+    ``lease_ttl_s``: after how long a check that was killed no longer keeps others away. ``recorded_budgets``: whether
+    what is left of budgets has to follow from what was recorded."""
 
     partition_size: int
     page_size: int
     resume_within: timedelta
     lease_ttl_s: float
+    recorded_budgets: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +126,7 @@ class FullCheck:
     verifier: Verifier
     sweeps: SweepWatch
     watched: WatchedPosition
+    budgets: RecordedBudgets
     check_runs: CheckRuns
     lease: CheckLease
     book: BreakBook
@@ -237,6 +242,7 @@ class _Work:
         accounts = self._accounts()
         total.add(accounts.check_wallets(options.campaign_id))
         total.add(accounts.check_campaigns(options.campaign_id))
+        total.breaks += self._budgets().check(options.campaign_id)
         now = check.recorder.clock()
         waiting, stranded = check.money.waiting(total, now, options.campaign_id)
         total.breaks += stranded
@@ -359,6 +365,12 @@ class _Work:
             projection=check.projection,
             projector=check.projector,
             dry_run=self._options.dry_run,
+        )
+
+    def _budgets(self) -> BudgetChecker:
+        check = self._check
+        return BudgetChecker(
+            facts=check.facts, reads=check.reads, budgets=check.budgets, is_on=check.limits.recorded_budgets
         )
 
     def _freeze_pools(self, freezer: PoolFreezer) -> list[Break]:
