@@ -121,14 +121,16 @@ def _endpoint(recording: Recording, kind: RecordingKind) -> Callable[[Request], 
         token: str = request.path_params["token"]
         wait_s = recording.limits.wait_s(token, _address(request, recording.limits.proxies))
         if wait_s:
-            return _problem(429, "too_many_requests", "Too many reports; come again later.", retry_after_s=wait_s)
+            detail = "Too many reports; come again later."
+            return _problem(request, 429, "too_many_requests", detail, retry_after_s=wait_s)
         try:
             count, key = await _count(request, recording.count_max), _key(request)
         except _Malformed as malformed:
-            return _problem(malformed.status, "malformed_request", malformed.detail)
+            return _problem(request, malformed.status, "malformed_request", malformed.detail)
         if not _TOKEN.fullmatch(token):
-            return _answer(Refused(refusal=Refusal.TOKEN_UNKNOWN))
-        return _answer(await recording.groups.record(Report(token=token, kind=kind, count=count, key=key)))
+            return _answer(request, Refused(refusal=Refusal.TOKEN_UNKNOWN))
+        report = Report(token=token, kind=kind, count=count, key=key)
+        return _answer(request, await recording.groups.record(report))
 
     return record
 
@@ -183,9 +185,9 @@ def _key(request: Request) -> str | None:
     return keys[0]
 
 
-def _answer(outcome: Outcome) -> Response:
+def _answer(request: Request, outcome: Outcome) -> Response:
     if isinstance(outcome, Refused):
-        return _refused(outcome)
+        return _refused(request, outcome)
     headers = {"cache-control": "no-store"}
     if outcome.replayed:
         headers["idempotent-replayed"] = "true"
@@ -202,7 +204,7 @@ def _shown(recorded: Recorded) -> bytes:
     return json.dumps(answer, separators=(",", ":")).encode()
 
 
-def _refused(refused: Refused) -> Response:
+def _refused(request: Request, refused: Refused) -> Response:
     refusal = refused.refusal
     status = _STATUSES.get(refusal, 409)
     extra: dict[str, object] = {}
@@ -211,11 +213,12 @@ def _refused(refused: Refused) -> Response:
     if refused.affordable_count is not None:
         extra["affordable_count"] = refused.affordable_count
     retry_after_s = _RETRY_AFTER_S if status == 503 else None
-    return _problem(status, refusal.value, PROBLEMS[refusal.value][1], retry_after_s=retry_after_s, extra=extra)
+    detail = PROBLEMS[refusal.value][1]
+    return _problem(request, status, refusal.value, detail, retry_after_s=retry_after_s, **extra)
 
 
 def _problem(
-    status: int, code: str, detail: str, *, retry_after_s: int | None = None, extra: dict[str, object] | None = None
+    request: Request, status: int, code: str, detail: str, *, retry_after_s: int | None = None, **extra: object
 ) -> Response:
     """A problem by RFC 9457. It has no ``instance``: the path of these routes is a secret."""
     problem = {
@@ -223,8 +226,9 @@ def _problem(
         "title": PROBLEMS[code][0],
         "status": status,
         "detail": detail,
+        "request_id": str(request.scope.get("request_id", "")),
         "code": code,
-    } | (extra or {})
+    } | extra
     headers = {"cache-control": "no-store"}
     if retry_after_s is not None:
         headers["retry-after"] = str(retry_after_s)
