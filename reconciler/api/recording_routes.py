@@ -26,6 +26,7 @@ from reconciler.api.rate_limits import Buckets, Pace, RateLimits, TrustedProxies
 from reconciler.api.recording_schema import CLICK_OPENAPI, IMPRESSION_OPENAPI, PROBLEMS
 from reconciler.config.recording import RecordingSettings
 from reconciler.domain.recording import Outcome, Recorded, RecordingKind, Refusal, Refused, Report
+from reconciler.metrics import Metrics
 from reconciler.ports import Recorder, Triggers
 
 BODY_BYTES_MAX = 1_024
@@ -83,11 +84,16 @@ class Recording:
 
 
 def recording(
-    recorder: Recorder, triggers: Triggers, limits: RecordingSettings, *, trusted_proxies: str = ""
+    recorder: Recorder,
+    triggers: Triggers,
+    limits: RecordingSettings,
+    *,
+    trusted_proxies: str = "",
+    metrics: Metrics | None = None,
 ) -> Recording:
     """Everything that the routes need. Nothing runs yet: see :meth:`Recording.running`."""
     return Recording(
-        groups=GroupCommit(recorder, triggers, group_max=limits.group_max, queue_max=limits.queue_max),
+        groups=GroupCommit(recorder, triggers, group_max=limits.group_max, queue_max=limits.queue_max, metrics=metrics),
         limits=RateLimits(
             tokens=Buckets(Pace(per_s_max=limits.token_per_s_max, burst_max=limits.token_burst_max)),
             addresses=Buckets(Pace(per_s_max=limits.address_per_s_max, burst_max=limits.address_burst_max)),

@@ -130,7 +130,10 @@ def test_a_report_is_not_cut_off_before_its_own_deadline(api_parts: Parts) -> No
 def test_a_refused_report_names_its_request(api_parts: Parts) -> None:
     with served(api_parts) as one:
         answer = one.client.post("/api/v1/campaigns/impression/nobodys-token")
+        counted = one.client.get("/metrics").text
     assert kind_of(answer) == "token_unknown"
+    assert 'payout_recordings_total{kind="impression",outcome="token_unknown"} 1.0' in counted
+    assert "payout_recording_group_duration_seconds_count 1.0" in counted
 
 
 def test_a_defect_is_answered_and_logged_without_its_words(probed: Served, said: LogCapture) -> None:
