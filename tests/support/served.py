@@ -101,7 +101,7 @@ def context_of(
 ) -> ApiContext:
     seen: list[str] = [] if woken is None else woken
     hints = _Heard(seen)
-    recording = recording_of(parts.settings, parts.connection, hints)
+    recording = recording_of(parts.settings, parts.connection, hints, parts.metrics)
     return ApiContext(
         settings=ApiSettings.model_validate({"enabled": True, "auth": auth, **(settings or {})}),
         timezone="Asia/Kolkata",
