@@ -90,7 +90,7 @@ def dashboard(
         parts = stack.enter_context(parts_of(settings, fence=lease.fence))
         upgrade(parts.engine)
         create_missing(parts.connection, settings.mapping)
-        ended: list[tuple[DaemonEnd, bool]] = []
+        ended: list[DaemonEnd] = []
         thread = threading.Thread(target=lambda: ended.append(run_until_stopped(parts, lease)), daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{port}"
@@ -108,7 +108,7 @@ def dashboard(
             parts.stopping.set()
             thread.join(ENDS_WITHIN_S)
         # Streams that browsers had open must not hold it up.
-        assert [(end.in_time, end.by_defect, is_left) for end, is_left in ended] == [(True, False, False)]
+        assert ended == [DaemonEnd(in_time=True, by_defect=False)]
 
 
 def _is_ready(url: str) -> bool:
