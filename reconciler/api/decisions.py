@@ -97,9 +97,10 @@ async def resume(services: ServicesOf, caller: Admin, why: Why) -> Decided:
 async def breaks(
     services: ServicesOf, _caller: Viewer, limit: Annotated[int, Query(ge=1, le=1000)] = 200
 ) -> OpenBreaks:
-    """As the last full check left them."""
+    """As the last full check left them; behind them those that somebody acknowledged, by their ``status``."""
     book = _book(services)
-    return OpenBreaks(breaks=await services.offload(lambda: book.open_breaks(limit)))
+    found = await services.offload(lambda: [*book.open_breaks(limit), *book.acknowledged_breaks(limit)])
+    return OpenBreaks(breaks=found[:limit])
 
 
 @router.post("/breaks/{break_id}/acknowledge", summary="Say that a break is known", responses=_REFUSALS)
