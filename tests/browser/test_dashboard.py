@@ -108,7 +108,7 @@ def dashboard(
             parts.stopping.set()
             thread.join(ENDS_WITHIN_S)
         # Streams that browsers had open must not hold it up.
-        assert [(end.in_time, end.by_defect) for end in ended] == [(True, False)]
+        assert ended == [DaemonEnd(in_time=True, by_defect=False)]
 
 
 def _is_ready(url: str) -> bool:
