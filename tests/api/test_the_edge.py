@@ -18,6 +18,7 @@ from cli.composition import Parts
 from reconciler.api.edge import masked_path
 from reconciler.api.services import ServicesOf
 from reconciler.config.api import ApiAuthSettings
+from reconciler.devstack.process import wait_until
 from tests.support.served import Served, bearer, served, token
 
 REVERSE = "/api/v1/payouts/payout:oid:64b000000000000000000001:1/reverse"
@@ -141,6 +142,8 @@ def test_no_token_of_an_overlay_is_logged(probed: Served, said: LogCapture) -> N
 def test_a_log_line_says_who_asked_for_what_and_not_with_which_credential(probed: Served, said: LogCapture) -> None:
     credential = token("viewer")
     probed.client.get("/api/v1/holds?secret=1", headers=bearer(credential))
+    # It is written when the answer is sent already.
+    assert wait_until(lambda: any(one.get("action") == "api_request" for one in said.entries), timeout_s=10)
     [line] = [one for one in said.entries if one.get("action") == "api_request"]
     assert (line["method"], line["path"], line["status"], line["caller"]) == ("GET", "/api/v1/holds", 200, "asha")
     assert credential not in str(said.entries)
