@@ -91,8 +91,13 @@ def jobs_of(parts: Parts, halt: Halt) -> list[Job]:
             parts.live.queue.clear()
 
     def check(report_id: str, progress: Progress) -> str:
-        dry_run = halt.is_on() or not settings.payout.enabled
-        options = CheckOptions(trigger="full_check", report_id=report_id, dry_run=dry_run)
+        is_halted = halt.is_on()
+        options = CheckOptions(
+            trigger="full_check",
+            report_id=report_id,
+            dry_run=is_halted or not settings.payout.enabled,
+            is_halted=is_halted,
+        )
         report, _ = parts.full_check.step(options, progress)
         keep_halt(parts, report)
         return report.verdict
