@@ -273,7 +273,8 @@ class _Work:
             self._total.breaks.append(Break(kind=BreakKind.LEDGER_BEHIND, detail=broken.detail))
 
     def _poster(self) -> AbstractContextManager[Poster]:
-        return self._check.journal.rehearsal() if self._options.dry_run else nullcontext(self._check.journal)
+        journal = self._check.journal
+        return journal.rehearsal(has_limits=False) if self._options.dry_run else nullcontext(journal)
 
     def _population(self, poster: Poster) -> None:
         """Every participation, a partition at a time; from where an interrupted check of the same kind left off."""
