@@ -140,7 +140,7 @@ class Journal(Poster):
     def rehearsal(self, *, has_limits: bool = True) -> Iterator[Rehearsal]:
         """A poster whose batches see each other and are all rolled back in the end: a dry run by the same code.
 
-        It holds the ledger's lock until then, so other writers wait for it. Without ``has_limits`` no limit of ``safety``
+        It holds the ledger's lock until then, so other writers wait for it. Without ``has_limits`` no limit of `safety`
         stops it: a check has to name everybody who is due, however many they are.
         """
         rules = self._parts.rules
