@@ -14,6 +14,7 @@ from jobs.projecting import Projector
 from jobs.running import RunRecorder
 from jobs.waiting_money import MoneyInWaiting
 from reconciler.config import Settings
+from reconciler.domain.campaign import CampaignDefaults
 from reconciler.domain.decision import Policy
 from reconciler.ledger.break_book import BreakBook
 from reconciler.ledger.check_integrity import CheckVerifier
@@ -25,12 +26,14 @@ from reconciler.ledger.lease import CHECKING, Lease
 from reconciler.ledger.lookups import LedgerReader
 from reconciler.ledger.outbox import Outbox
 from reconciler.ledger.payout_list import PayoutFilter, payout_lines
+from reconciler.ledger.stream_positions import StreamPositions
 from reconciler.ledger.sweep_watch import SweepWatch
 from reconciler.mongo.connection import Connection
 from reconciler.mongo.effect_states import EffectStates
 from reconciler.mongo.facts import FactsReader
 from reconciler.mongo.ledger_state import LedgerState
 from reconciler.mongo.projection import Projection
+from reconciler.mongo.recorded_budgets import RecordedBudgets
 from reconciler.mongo.scanning import FactScan
 from reconciler.reports.writer import ReportDirectory
 from reconciler.status import StatusBoard
@@ -53,6 +56,7 @@ class Shared:
     guard: LedgerState
     recorder: RunRecorder
     book: BreakBook
+    defaults: CampaignDefaults
     status: StatusBoard
     stopping: threading.Event
 
@@ -74,6 +78,8 @@ def full_check_of(settings: Settings, *, connection: Connection, engine: Engine,
         projector=shared.projector,
         verifier=CheckVerifier(engine, clock=clock, whole_after=timedelta(days=settings.full_check.whole_chain_days)),
         sweeps=SweepWatch(engine, pays=settings.payout.enabled),
+        watched=StreamPositions(engine, clock=clock),
+        budgets=RecordedBudgets(connection, mapping, shared.defaults),
         check_runs=CheckRuns(engine, clock=clock),
         lease=Lease(engine, name=CHECKING, holder=holder, ttl=timedelta(seconds=LEASE_TTL_S)),
         book=shared.book,
@@ -97,6 +103,7 @@ def full_check_of(settings: Settings, *, connection: Connection, engine: Engine,
             page_size=settings.full_check.page_size,
             resume_within=timedelta(seconds=settings.full_check.resume_within_s),
             lease_ttl_s=LEASE_TTL_S,
+            recorded_budgets=settings.full_check.recorded_budgets,
         ),
         stopping=shared.stopping,
     )

@@ -16,6 +16,7 @@ from jobs.full_check import FullCheck
 from jobs.hints import Hints
 from jobs.housekeeping import Housekeeping
 from jobs.measuring import Measuring
+from jobs.overdue import Overdue
 from jobs.projecting import Projector
 from jobs.refunds import Refunds
 from jobs.releasing import KeyReleases
@@ -133,7 +134,18 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
     stopping = threading.Event()
     status, metrics = StatusBoard(), Metrics()
     measuring = Measuring(metrics=metrics, status=status, clock=clock)
-    settler = Settler(facts=facts, ledger=ledger, poster=journal, projector=projector, policy=policy, guard=guard)
+    overdue = Overdue(clock)
+    status.ask("sweep", overdue.shown)
+    metrics.overdue_oldest_age.set_function(overdue.oldest_age_s)
+    settler = Settler(
+        facts=facts,
+        ledger=ledger,
+        poster=journal,
+        projector=projector,
+        policy=policy,
+        guard=guard,
+        overdue=overdue,
+    )
     return Parts(
         settings=settings,
         clock=clock,
@@ -162,6 +174,7 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
             recorder=recorder,
             limits=SweepLimits(page_size=settings.sweep.page_size, deadline_s=settings.sweep.deadline_s),
             stopping=stopping,
+            overdue=overdue,
         ),
         full_check=full_check_of(
             settings,
@@ -179,6 +192,7 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
                 recorder=recorder,
                 status=status,
                 book=book,
+                defaults=defaults,
                 stopping=stopping,
             ),
         ),

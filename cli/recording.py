@@ -8,19 +8,23 @@ from reconciler.config import Settings
 from reconciler.domain.campaign import CampaignDefaults
 from reconciler.domain.parsing import Unreadable
 from reconciler.domain.recording import RecordingPolicy, parse_milestones
+from reconciler.metrics import Metrics
 from reconciler.mongo.connection import Connection
 from reconciler.mongo.recording import GroupRecorder
 from reconciler.mongo.recording_group import RecordingGroup
 from reconciler.ports import Triggers
 
 
-def recording_of(settings: Settings, connection: Connection, triggers: Triggers) -> Recording:
+def recording_of(
+    settings: Settings, connection: Connection, triggers: Triggers, metrics: Metrics | None = None
+) -> Recording:
     """What :func:`reconciler.api.recording_routes.recording_router` serves. Nothing runs before it is started."""
     return recording(
         recorder_of(settings, connection),
         triggers,
         settings.api.recording,
         trusted_proxies=settings.api.trusted_proxies,
+        metrics=metrics,
     )
 
 

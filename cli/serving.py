@@ -79,7 +79,7 @@ def app_of(own: Parts, parts: Parts, daemon: Daemon, keeper: LeaseKeeper, livene
         wake_sweep()
         wake_housekeeping()
 
-    recording = recording_of(settings, own.connection, parts.triggers)
+    recording = recording_of(settings, own.connection, parts.triggers, parts.metrics)
     context = ApiContext(
         settings=settings.api,
         timezone=settings.reports.timezone,

@@ -15,6 +15,7 @@ from cli.commands import print_json
 from cli.composition import Parts, parts_of
 from cli.people_commands import as_json_option
 from cli.session import Session
+from cli.stream_commands import stream_standing
 from cli.tables import local_time, one_line
 from reconciler.errors import Outage, UsageError
 from reconciler.exit_codes import ExitCode
@@ -28,7 +29,7 @@ from reconciler.reports.tables import utc_text
 
 Source = Callable[[Parts], Mapping[str, object]]
 
-SOURCES: tuple[tuple[str, Source], ...] = ()
+SOURCES: tuple[tuple[str, Source], ...] = (("stream", stream_standing),)
 """Further sections by name, each from a table of its own: asked only when the ledger is there. Times are aware."""
 
 
@@ -158,9 +159,10 @@ def _lines(found: _Found, shown: Callable[[datetime], str]) -> list[tuple[str, s
     if ledger is not None:
         lines += _lines_of_ledger(ledger, found.now, shown)
     lines += [
-        (f"{name}: {key.replace('_', ' ')}", shown(value) if isinstance(value, datetime) else one_line(str(value)))
+        (f"{name}: {key.replace('_', ' ')}", shown(value) if isinstance(value, datetime) else _said(value))
         for name, part in found.sections.items()
         for key, value in part.items()
+        if value is not None
     ]
     if found.report is not None:
         lines.append(("newest report", one_line(f"{found.report['report_id']} ({found.report['verdict']})")))
@@ -207,6 +209,10 @@ def _ago(seconds: float) -> str:
         if seconds >= 2 * length_s:
             return f"{int(seconds // length_s)} {unit}"
     return f"{max(0, round(seconds))} s"
+
+
+def _said(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else one_line(str(value))
 
 
 def _plain(value: object) -> object:

@@ -66,6 +66,20 @@ def stream_reset(session: Session, *, as_json: bool) -> ExitCode:
     return ExitCode.CLEAN
 
 
+def stream_standing(parts: Parts) -> dict[str, object]:
+    """For `status`: where the watch stands by what is kept. Nobody is asked whether it could go on from there."""
+    kept = parts.positions.load()
+    reached_at = None if kept.position is None else kept.position.reached_at
+    return {
+        "watch_enabled": parts.settings.watch.enabled,
+        "has_position": kept.position is not None,
+        "reached_at": reached_at,
+        "age_s": None if reached_at is None else max(0, round((parts.clock() - reached_at).total_seconds())),
+        "changed_at": kept.changed_at,
+        "dropped_because": kept.dropped_because,
+    }
+
+
 STREAM_COMMANDS = (stream_show, stream_reset)
 
 

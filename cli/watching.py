@@ -120,6 +120,7 @@ def listen(parts: Parts, keeper: LeaseKeeper, wake_live: Callable[[], None], wak
 
     parts.live.queue.call(on_work=wake_live, on_full=on_full)
     parts.live.triggers.deliver_while(lambda: keeper.is_leader)
+    parts.sweep.overdue.count_while(lambda: keeper.is_leader)
     parts.metrics.leader.set_function(lambda: float(keeper.is_leader))
     parts.metrics.lease_epoch.set_function(lambda: float(keeper.epoch or 0))
     parts.status.ask("lease", lambda: {"is_leader": keeper.is_leader, "epoch": keeper.epoch})

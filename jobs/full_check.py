@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from jobs.account_check import AccountChecker, malformed_campaigns
+from jobs.budget_check import BudgetChecker
 from jobs.check_lock import only_check
 from jobs.checking import PageChecker
 from jobs.control_totals import control_totals, unexplained
@@ -32,7 +33,9 @@ from reconciler.check_ports import (
     DonePartition,
     EffectStates,
     FactScan,
+    RecordedBudgets,
     SweepWatch,
+    WatchedPosition,
 )
 from reconciler.domain.break_memory import BreakStatus, CheckMark
 from reconciler.domain.breaks import Break, BreakKind
@@ -41,6 +44,7 @@ from reconciler.domain.decision import Policy
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.settlement import PoolNotDue
 from reconciler.errors import InvariantBroken, Outage, UsageError
+from reconciler.feed import KeptPosition
 from reconciler.ports import (
     BatchStamp,
     BreakBook,
@@ -87,6 +91,8 @@ class CheckOptions:
     dry_run: bool = False
     campaign_id: str | None = None
     report_id: str | None = None
+    is_halted: bool = False
+    """Paying is halted: the check says so, whatever it finds."""
     remembers: bool = True
     """False: breaks are compared with those remembered, and not kept. A rehearsal that a person asked for; a check that
     repairs nothing because paying is off or halted does see what is there, and remembers it."""
@@ -99,12 +105,14 @@ class CheckOptions:
 class CheckLimits:
     """``partition_size``: participations compared at once. ``page_size``: those judged one by one that are read and
     repaired together. ``resume_within``: how old the last partition of an interrupted check may be to go on from it.
-    ``lease_ttl_s``: after how long a check that was killed no longer keeps others away."""
+    ``lease_ttl_s``: after how long a check that was killed no longer keeps others away. ``recorded_budgets``: whether
+    what is left of budgets has to follow from what was recorded."""
 
     partition_size: int
     page_size: int
     resume_within: timedelta
     lease_ttl_s: float
+    recorded_budgets: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +130,8 @@ class FullCheck:
     projector: Projector
     verifier: Verifier
     sweeps: SweepWatch
+    watched: WatchedPosition
+    budgets: RecordedBudgets
     check_runs: CheckRuns
     lease: CheckLease
     book: BreakBook
@@ -239,6 +249,7 @@ class _Work:
         accounts = self._accounts()
         total.add(accounts.check_wallets(options.campaign_id))
         total.add(accounts.check_campaigns(options.campaign_id))
+        total.breaks += self._budgets().check(options.campaign_id)
         now = check.recorder.clock()
         waiting, stranded = check.money.waiting(total, now, options.campaign_id)
         total.breaks += stranded
@@ -267,7 +278,8 @@ class _Work:
             self._total.breaks.append(Break(kind=BreakKind.LEDGER_BEHIND, detail=broken.detail))
 
     def _poster(self) -> AbstractContextManager[Poster]:
-        return self._check.journal.rehearsal() if self._options.dry_run else nullcontext(self._check.journal)
+        journal = self._check.journal
+        return journal.rehearsal(has_limits=False) if self._options.dry_run else nullcontext(journal)
 
     def _population(self, poster: Poster) -> None:
         """Every participation, a partition at a time; from where an interrupted check of the same kind left off."""
@@ -364,6 +376,12 @@ class _Work:
             dry_run=self._options.dry_run,
         )
 
+    def _budgets(self) -> BudgetChecker:
+        check = self._check
+        return BudgetChecker(
+            facts=check.facts, reads=check.reads, budgets=check.budgets, is_on=check.limits.recorded_budgets
+        )
+
     def _freeze_pools(self, freezer: PoolFreezer) -> list[Break]:
         """Freeze what is due as a whole; the breaks say which campaigns cannot be settled, and why."""
         waiting: list[tuple[CampaignTerms, PoolNotDue]] = []
@@ -414,17 +432,26 @@ class _Work:
             sightings=sorted(sightings, key=_order),
             repairs={"paid": total.paid, "projected": total.projected},
             carried=memory.carried,
+            is_halted=options.is_halted,
             integrity=integrity,
             timezone=check.money.timezone,
             waiting=waiting,
             paid_by_day=check.money.paid_by_day(now, options.campaign_id),
             settled_before_us=check.money.settled_before(options.campaign_id),
+            resume_token_age_s=_age_s(check.watched.load(), now),
         )
 
 
 def report_id_of(run: RunInProgress, options: CheckOptions) -> str:
     """The identity announced, or one of the time and the run."""
     return options.report_id or f"{run.record.started_at:%Y%m%dT%H%M%SZ}-{run.run_id[:8]}"
+
+
+def _age_s(kept: KeptPosition, now: datetime) -> float | None:
+    """How far the kept position lies back; None where none is kept, or where it does not say up to when it was read."""
+    reached_at = kept.position.reached_at if kept.position else None
+    # By the server's clock, which may be ahead of ours.
+    return None if reached_at is None else max(0.0, round((now - reached_at).total_seconds(), 3))
 
 
 def _where(sequence: int | None) -> str:

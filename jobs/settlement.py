@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from jobs.overdue import Overdue
 from jobs.projecting import Projector
 from reconciler.domain.batch import Outcome
 from reconciler.domain.decision import Decision, Due, Facts, NotDue, Policy, Reason, Settled, decide
@@ -64,7 +65,10 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settler:
-    """``projector`` is None in a dry run: nothing was paid, so nobody is told."""
+    """``projector`` is None in a dry run: nothing was paid, so nobody is told.
+
+    ``overdue`` is told who is due and what became of them; None where nothing is paid, or where nobody asks.
+    """
 
     facts: FactsSource
     ledger: LedgerReads
@@ -72,6 +76,7 @@ class Settler:
     projector: Projector | None
     policy: Policy
     guard: LedgerGuard
+    overdue: Overdue | None = None
 
     def settle(self, participation_ids: Sequence[DocumentId], stamp: BatchStamp) -> Settlement:
         """Settle a page of participations. Raises Outage or InvariantBroken; what was paid before that stays paid."""
@@ -107,6 +112,10 @@ class Settler:
         )
         for decision in not_due:
             _count_not_due(settlement, decision)
+        attempted = [one.participation.participation_id for one in due]
+        if self.overdue is not None:
+            self.overdue.saw(attempted)
+            self.overdue.answered(set(participation_ids).difference(attempted))
         settlement.skipped[Reason.MALFORMED] += len(page.participations) - len(readable)
         if batch.is_empty:
             return []
@@ -118,6 +127,9 @@ class Settler:
             for request in requests
             if not _count_outcome(settlement, request, posted.outcomes[request.key])
         ]
+        if self.overdue is not None:
+            undecided = set(again)
+            self.overdue.answered(one for one in attempted if one not in undecided)
         if self.projector is not None and posted.payout_sequences:
             settlement.projected += self.projector.project(posted.payout_sequences)
         return again

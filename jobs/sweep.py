@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from jobs.overdue import Overdue
 from jobs.pools import PoolFreezer
 from jobs.projecting import Projector
 from jobs.running import RunRecorder
@@ -94,6 +95,7 @@ class Sweep:
     recorder: RunRecorder
     limits: SweepLimits
     stopping: threading.Event
+    overdue: Overdue
 
     def step(self, trigger: str, *, dry_run: bool = False) -> SweepResult:
         """Sweep once. Raises Outage or InvariantBroken; what was paid until then stays paid."""
@@ -108,6 +110,7 @@ class Sweep:
                 projector=projector,
                 policy=self.policy,
                 guard=self.guard,
+                overdue=None if dry_run else self.overdue,
             )
             freezer = PoolFreezer(
                 facts=self.facts, ledger=ledger, poster=poster, policy=self.policy, clock=self.recorder.clock
@@ -115,7 +118,11 @@ class Sweep:
             result = SweepResult(run_id=run.run_id, dry_run=dry_run)
             started = time.monotonic()
             self.guard.check()
+            if not dry_run:
+                self.overdue.begin_round()
             _Pass(self, settler, freezer, result, BatchStamp(run_id=run.run_id, trigger=trigger)).run()
+            if result.complete and not dry_run:
+                self.overdue.end_round()
             if isinstance(poster, Rehearsal):
                 result.account_changes = poster.account_changes(ACCOUNT_CHANGES_MAX)
             if projector is not None:

@@ -16,6 +16,7 @@ from reconciler.domain.breaks import Break
 from reconciler.domain.campaign import Campaign
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.participation import MalformedParticipation
+from reconciler.feed import KeptPosition
 
 
 @dataclass(slots=True, kw_only=True)
@@ -191,6 +192,19 @@ class CampaignCounters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedBudget:
+    """A campaign's budget, and what its document says is left of it, in minor units of ``currency``.
+
+    ``drift_minor``: as :func:`reconciler.domain.recording.budget_drift_minor` has it; 0 is in order.
+    """
+
+    currency: str
+    budget_minor: int
+    remaining_minor: int
+    drift_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckKey:
     """What makes two checks the same work: one that was interrupted is continued by the next with the same key."""
 
@@ -226,6 +240,14 @@ class FactScan(Protocol):
         self, campaign_ids: Sequence[DocumentId], currencies: Mapping[str, str]
     ) -> Mapping[str, CampaignCounters]:
         """Of some campaigns (tagged identity → …), what their documents say; ``currencies`` by tagged identity."""
+        ...
+
+
+class RecordedBudgets(Protocol):
+    """What recording left of budgets."""
+
+    def read(self, campaign_id: DocumentId) -> RecordedBudget | None:
+        """A campaign beside its members' counters, from one snapshot; None where nothing can be said."""
         ...
 
 
@@ -314,6 +336,14 @@ class SweepWatch(Protocol):
 
     def must_be_paid(self, read_at: datetime) -> bool:
         """Whether a whole sweep began and ended since, or nobody sweeps."""
+        ...
+
+
+class WatchedPosition(Protocol):
+    """How far the watch has read; it goes on moving while a check looks elsewhere."""
+
+    def load(self) -> KeptPosition:
+        """What is kept of it. Raises Outage."""
         ...
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SWEEP_BUCKETS_S = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800, 3600)
+_GROUP_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 30, 60, 300)
 
 
@@ -22,6 +23,7 @@ class Metrics:
         self._queue()
         self._leading()
         self._webhooks()
+        self._recording()
 
     def _sweeps(self) -> None:
         """``kind``: ``full`` (a sweep), ``live`` (a batch of the watch) or ``check``."""
@@ -50,7 +52,7 @@ class Metrics:
         )
         self.overdue_oldest_age = Gauge(
             "payout_overdue_oldest_age_seconds",
-            "Age of the oldest participation that is due and unpaid.",
+            "How long the oldest participation is due that could be neither paid nor held; 0 when there is none.",
             registry=registry,
         )
 
@@ -134,4 +136,26 @@ class Metrics:
         )
         self.webhook_dead = Gauge(
             "payout_webhook_dead_letters", "Events that were given up.", ["endpoint"], registry=registry
+        )
+
+    def _recording(self) -> None:
+        """``outcome``: ``recorded``, ``replayed``, or why a report changed nothing."""
+        registry = self.registry
+        self.recordings = Counter(
+            "payout_recordings_total",
+            "Reports of impressions and clicks, by what became of them.",
+            ["kind", "outcome"],
+            registry=registry,
+        )
+        self.recording_group_size = Histogram(
+            "payout_recording_group_size_reports",
+            "Reports that are written together.",
+            registry=registry,
+            buckets=_GROUP_BUCKETS,
+        )
+        self.recording_group_duration = Histogram(
+            "payout_recording_group_duration_seconds",
+            "How long writing a group takes, a majority's commit included.",
+            registry=registry,
+            buckets=_LATENCY_BUCKETS_S,
         )

@@ -340,8 +340,8 @@ class Rehearsal(Poster, Protocol):
 class Journal(Poster, Protocol):
     """A poster that can also rehearse."""
 
-    def rehearsal(self) -> AbstractContextManager[Rehearsal]:
-        """A poster whose batches see each other and are all rolled back in the end."""
+    def rehearsal(self, *, has_limits: bool = True) -> AbstractContextManager[Rehearsal]:
+        """A poster whose batches see each other and are all rolled back in the end; without limits it never halts."""
         ...
 
 

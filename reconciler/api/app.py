@@ -31,6 +31,10 @@ from reconciler.api.streams import OpenStreams
 STREAMS_MAX = 200
 """Streams of events at once."""
 
+GROUPS_WAITED_FOR = 2
+"""Groups that a report waits for at most while MongoDB is away: the one under way, and its own. Each answers in its own
+words within ``api.recording.deadline_s``, and clients need them: whether to come again, and whether it was counted."""
+
 _ROUTERS = (
     health.router,
     login.router,
@@ -114,6 +118,7 @@ def create_app(context: ApiContext) -> FastAPI:
     limits = EdgeLimits(
         body_bytes_max=settings.body_bytes_max,
         request_timeout_s=settings.request_timeout_s,
+        recording_timeout_s=settings.request_timeout_s + GROUPS_WAITED_FOR * settings.recording.deadline_s,
         origins=frozenset(settings.cors_origins),
         is_open=door.is_open,
     )

@@ -37,7 +37,8 @@ _OTHER_POLICY = "default-src 'none'; frame-ancestors 'none'"
 _ALWAYS = (
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
-    ("Referrer-Policy", "no-referrer"),
+    # Not no-referrer: with it a browser says "Origin: null" of our own forms, and they would be refused.
+    ("Referrer-Policy", "same-origin"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Permissions-Policy", "camera=(), geolocation=(), microphone=()"),
@@ -46,10 +47,14 @@ _ALWAYS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeLimits:
-    """``is_open``: nobody is asked who they are, so only this machine's own names may be called."""
+    """``is_open``: nobody is asked who they are, so only this machine's own names may be called.
+
+    ``recording_timeout_s``: of the two routes that record, whose own deadline is longer than what others may take.
+    """
 
     body_bytes_max: int
     request_timeout_s: float
+    recording_timeout_s: float
     origins: Collection[str] = ()
     is_open: bool = False
 
@@ -89,7 +94,7 @@ class Edge:
     async def _serve(self, scope: Scope, receive: Receive, send: Send, exchange: _Exchange) -> None:
         try:
             self._refuse_early(scope)
-            async with asyncio.timeout(self._limits.request_timeout_s) as timer:
+            async with asyncio.timeout(self._limit_s(scope)) as timer:
 
                 async def sending(message: Message) -> None:
                     if message["type"] == "http.response.start" and _is_stream_of_events(message):
@@ -115,6 +120,10 @@ class Edge:
         # Nothing can be said any more to who was half answered.
         if not exchange.status:
             await answer(scope, receive, send)
+
+    def _limit_s(self, scope: Scope) -> float:
+        is_recording = _RECORDING.match(scope["path"]) is not None
+        return self._limits.recording_timeout_s if is_recording else self._limits.request_timeout_s
 
     def _refuse_early(self, scope: Scope) -> None:
         """Before anything of the body is read. Raises Problem."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from reconciler.domain.recording import Outcome, Recorded, Refusal, Refused, Report
+from reconciler.metrics import Metrics
 from reconciler.ports import Recorder, Triggers
 
 log = structlog.get_logger(__name__)
@@ -34,7 +36,17 @@ class _Waiting:
 class GroupCommit:
     """Hands reports to a :class:`Recorder` in groups, and hints what may be due to ``triggers``."""
 
-    def __init__(self, recorder: Recorder, triggers: Triggers, *, group_max: int, queue_max: int) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        triggers: Triggers,
+        *,
+        group_max: int,
+        queue_max: int,
+        metrics: Metrics | None = None,
+    ) -> None:
+        """``metrics``: where reports are counted; None where nobody asks."""
+        self._metrics = metrics or Metrics()
         self._recorder = recorder
         self._triggers = triggers
         self._group_max = group_max
@@ -76,10 +88,10 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Outcome] = loop.create_future()
         with self._changed:
-            if self._closed:
-                return Refused(refusal=Refusal.UNAVAILABLE)
-            if len(self._waiting) >= self._queue_max:
-                return Refused(refusal=Refusal.BUSY)
+            if self._closed or len(self._waiting) >= self._queue_max:
+                refused = Refused(refusal=Refusal.UNAVAILABLE if self._closed else Refusal.BUSY)
+                self._count([report], [refused])
+                return refused
             self._waiting.append(_Waiting(report, loop, answer))
             self._changed.notify()
         return await answer
@@ -106,16 +118,26 @@ class GroupCommit:
         if not group:
             return False
         outcomes: Sequence[Outcome] = [Refused(refusal=Refusal.OUTCOME_UNKNOWN)] * len(group)
+        reports, began_s = [one.report for one in group], time.monotonic()
         try:
-            outcomes = self._recorder.record([one.report for one in group])
+            outcomes = self._recorder.record(reports)
             # After the commit, before the answer, and once a participation. A hint that is lost with the process costs
             # one interval of the sweep.
             hints = {one.participation_id for one in outcomes if isinstance(one, Recorded) and one.needs_check}
             for participation_id in sorted(hints):
                 self._triggers.participation(participation_id)
         finally:
+            # Before the answers: whoever has theirs finds it counted.
+            self._metrics.recording_group_size.observe(len(group))
+            self._metrics.recording_group_duration.observe(time.monotonic() - began_s)
+            self._count(reports, outcomes)
             _answer(group, outcomes)
         return True
+
+    def _count(self, reports: Sequence[Report], outcomes: Sequence[Outcome]) -> None:
+        found = Counter((one.kind, _name_of(outcome)) for one, outcome in zip(reports, outcomes, strict=True))
+        for (kind, name), count in found.items():
+            self._metrics.recordings.labels(kind.value, name).inc(count)
 
     def _refuse_waiting(self) -> None:
         with self._changed:
@@ -123,7 +145,15 @@ class GroupCommit:
             self._waiting.clear()
         if rest:
             log.warning("reports were not recorded", action="recording_refused", count=len(rest))
-            _answer(rest, [Refused(refusal=Refusal.UNAVAILABLE)] * len(rest))
+            outcomes = [Refused(refusal=Refusal.UNAVAILABLE)] * len(rest)
+            self._count([one.report for one in rest], outcomes)
+            _answer(rest, outcomes)
+
+
+def _name_of(outcome: Outcome) -> str:
+    if isinstance(outcome, Refused):
+        return outcome.refusal.value
+    return "replayed" if outcome.replayed else "recorded"
 
 
 def _answer(group: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:

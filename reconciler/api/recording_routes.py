@@ -26,6 +26,7 @@ from reconciler.api.rate_limits import Buckets, Pace, RateLimits, TrustedProxies
 from reconciler.api.recording_schema import CLICK_OPENAPI, IMPRESSION_OPENAPI, PROBLEMS
 from reconciler.config.recording import RecordingSettings
 from reconciler.domain.recording import Outcome, Recorded, RecordingKind, Refusal, Refused, Report
+from reconciler.metrics import Metrics
 from reconciler.ports import Recorder, Triggers
 
 BODY_BYTES_MAX = 1_024
@@ -83,11 +84,16 @@ class Recording:
 
 
 def recording(
-    recorder: Recorder, triggers: Triggers, limits: RecordingSettings, *, trusted_proxies: str = ""
+    recorder: Recorder,
+    triggers: Triggers,
+    limits: RecordingSettings,
+    *,
+    trusted_proxies: str = "",
+    metrics: Metrics | None = None,
 ) -> Recording:
     """Everything that the routes need. Nothing runs yet: see :meth:`Recording.running`."""
     return Recording(
-        groups=GroupCommit(recorder, triggers, group_max=limits.group_max, queue_max=limits.queue_max),
+        groups=GroupCommit(recorder, triggers, group_max=limits.group_max, queue_max=limits.queue_max, metrics=metrics),
         limits=RateLimits(
             tokens=Buckets(Pace(per_s_max=limits.token_per_s_max, burst_max=limits.token_burst_max)),
             addresses=Buckets(Pace(per_s_max=limits.address_per_s_max, burst_max=limits.address_burst_max)),
@@ -121,14 +127,16 @@ def _endpoint(recording: Recording, kind: RecordingKind) -> Callable[[Request], 
         token: str = request.path_params["token"]
         wait_s = recording.limits.wait_s(token, _address(request, recording.limits.proxies))
         if wait_s:
-            return _problem(429, "too_many_requests", "Too many reports; come again later.", retry_after_s=wait_s)
+            detail = "Too many reports; come again later."
+            return _problem(request, 429, "too_many_requests", detail, retry_after_s=wait_s)
         try:
             count, key = await _count(request, recording.count_max), _key(request)
         except _Malformed as malformed:
-            return _problem(malformed.status, "malformed_request", malformed.detail)
+            return _problem(request, malformed.status, "malformed_request", malformed.detail)
         if not _TOKEN.fullmatch(token):
-            return _answer(Refused(refusal=Refusal.TOKEN_UNKNOWN))
-        return _answer(await recording.groups.record(Report(token=token, kind=kind, count=count, key=key)))
+            return _answer(request, Refused(refusal=Refusal.TOKEN_UNKNOWN))
+        report = Report(token=token, kind=kind, count=count, key=key)
+        return _answer(request, await recording.groups.record(report))
 
     return record
 
@@ -183,9 +191,9 @@ def _key(request: Request) -> str | None:
     return keys[0]
 
 
-def _answer(outcome: Outcome) -> Response:
+def _answer(request: Request, outcome: Outcome) -> Response:
     if isinstance(outcome, Refused):
-        return _refused(outcome)
+        return _refused(request, outcome)
     headers = {"cache-control": "no-store"}
     if outcome.replayed:
         headers["idempotent-replayed"] = "true"
@@ -202,7 +210,7 @@ def _shown(recorded: Recorded) -> bytes:
     return json.dumps(answer, separators=(",", ":")).encode()
 
 
-def _refused(refused: Refused) -> Response:
+def _refused(request: Request, refused: Refused) -> Response:
     refusal = refused.refusal
     status = _STATUSES.get(refusal, 409)
     extra: dict[str, object] = {}
@@ -211,11 +219,12 @@ def _refused(refused: Refused) -> Response:
     if refused.affordable_count is not None:
         extra["affordable_count"] = refused.affordable_count
     retry_after_s = _RETRY_AFTER_S if status == 503 else None
-    return _problem(status, refusal.value, PROBLEMS[refusal.value][1], retry_after_s=retry_after_s, extra=extra)
+    detail = PROBLEMS[refusal.value][1]
+    return _problem(request, status, refusal.value, detail, retry_after_s=retry_after_s, **extra)
 
 
 def _problem(
-    status: int, code: str, detail: str, *, retry_after_s: int | None = None, extra: dict[str, object] | None = None
+    request: Request, status: int, code: str, detail: str, *, retry_after_s: int | None = None, **extra: object
 ) -> Response:
     """A problem by RFC 9457. It has no ``instance``: the path of these routes is a secret."""
     problem = {
@@ -223,8 +232,9 @@ def _problem(
         "title": PROBLEMS[code][0],
         "status": status,
         "detail": detail,
+        "request_id": str(request.scope.get("request_id", "")),
         "code": code,
-    } | (extra or {})
+    } | extra
     headers = {"cache-control": "no-store"}
     if retry_after_s is not None:
         headers["retry-after"] = str(retry_after_s)

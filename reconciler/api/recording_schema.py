@@ -33,12 +33,13 @@ PROBLEMS: dict[str, tuple[str, str]] = {
 
 _PROBLEM_SCHEMA: dict[str, Any] = {
     "type": "object",
-    "required": ["type", "title", "status", "detail", "code"],
+    "required": ["type", "title", "status", "detail", "request_id", "code"],
     "properties": {
         "type": {"type": "string", "format": "uri"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
+        "request_id": {"type": "string"},
         "code": {"type": "string", "enum": sorted(PROBLEMS)},
         "problems": {
             "type": "array",
@@ -99,6 +100,7 @@ def _problem_response(status: int, description: str) -> dict[str, Any]:
             "title": title,
             "status": status,
             "detail": detail,
+            "request_id": "4f1c1c2ad2f64d5f8a6e3b7f0a9b1c2d",
             "code": code,
         } | ({"affordable_count": 5} if code == "budget_exhausted" else {})
     response: dict[str, Any] = {"description": description, "content": {"application/problem+json": media}}

@@ -172,6 +172,9 @@ class FullCheckSettings(Section):
     """Seconds for which a check that was interrupted can be continued: what it found then is still worth telling."""
     whole_chain_days: Whole = Field(default=7, ge=0, le=3650)
     """Days after which a check walks the whole hash chain again, and not only what came since; 0: always."""
+    recorded_budgets: bool = False
+    """Whether remainingBudget of cpm campaigns has to follow from their participations' impressions, to the minor unit:
+    for platforms where this program alone records. Off, since a platform that counts otherwise would be all breaks."""
 
 
 class HousekeepingSettings(Section):

@@ -158,6 +158,10 @@ class Report:
     waiting: Waiting = field(default_factory=Waiting)
     paid_by_day: Sequence[Mapping[str, Any]] = ()
     settled_before_us: Sequence[Mapping[str, Any]] = ()
+    resume_token_age_s: float | None = None
+    """How far the position that the watch keeps lay back when the check ended; None where none is kept."""
+    is_halted: bool = False
+    """Paying was halted already when the check began."""
 
     @property
     def is_whole(self) -> bool:
@@ -167,7 +171,7 @@ class Report:
     @property
     def verdict(self) -> str:
         """``halted``, ``breaks``, ``repaired`` or ``clean``."""
-        if any(one.found.severity is Severity.CRITICAL for one in self.sightings):
+        if self.is_halted or any(one.found.severity is Severity.CRITICAL for one in self.sightings):
             return "halted"
         if any(one.is_open for one in self.sightings):
             return "breaks"
@@ -207,7 +211,7 @@ class Report:
             "positions": {
                 "ledger_sequence": integrity.ledger_sequence,
                 "chain_head": integrity.chain_head,
-                "resume_token_age_s": None,
+                "resume_token_age_s": self.resume_token_age_s,
             },
             "completeness": self.completeness.as_json(),
             "totals": [one.as_json() for one in self.totals],

@@ -11,6 +11,7 @@ import pytest
 from reconciler.api.group_commit import GroupCommit
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.recording import Outcome, Recorded, Refusal, Refused, Report
+from reconciler.metrics import Metrics
 from tests.support.recording import HeardTriggers, impressions
 
 TIMEOUT_S = 30
@@ -44,6 +45,11 @@ class Gate:
         ]
 
 
+def counted(metrics: Metrics, outcome: str) -> float | None:
+    labels = {"kind": "impression", "outcome": outcome}
+    return metrics.registry.get_sample_value("payout_recordings_total", labels)
+
+
 async def _began(gate: Gate) -> None:
     assert await asyncio.to_thread(gate.began.acquire, timeout=TIMEOUT_S)
 
@@ -55,8 +61,8 @@ async def _waiting(groups: GroupCommit, count: int) -> None:
 
 
 def test_what_arrives_meanwhile_is_the_next_group() -> None:
-    gate, triggers = Gate(), HeardTriggers()
-    groups = GroupCommit(gate, triggers, group_max=4, queue_max=100)
+    gate, triggers, metrics = Gate(), HeardTriggers(), Metrics()
+    groups = GroupCommit(gate, triggers, group_max=4, queue_max=100, metrics=metrics)
 
     async def run() -> list[Outcome]:
         groups.start()
@@ -72,6 +78,9 @@ def test_what_arrives_meanwhile_is_the_next_group() -> None:
     groups.stop()
 
     assert gate.groups == [1, 4, 2]
+    assert counted(metrics, "recorded") == 7
+    assert metrics.registry.get_sample_value("payout_recording_group_size_reports_sum") == 7
+    assert metrics.registry.get_sample_value("payout_recording_group_duration_seconds_count") == 3
     assert [one.participation_id.value for one in outcomes if isinstance(one, Recorded)] == [
         f"token-{n:02}" for n in range(7)
     ]
@@ -80,7 +89,8 @@ def test_what_arrives_meanwhile_is_the_next_group() -> None:
 
 def test_a_full_queue_says_so_at_once() -> None:
     gate = Gate()
-    groups = GroupCommit(gate, HeardTriggers(), group_max=4, queue_max=2)
+    metrics = Metrics()
+    groups = GroupCommit(gate, HeardTriggers(), group_max=4, queue_max=2, metrics=metrics)
 
     async def run() -> list[Outcome]:
         groups.start()
@@ -95,6 +105,7 @@ def test_a_full_queue_says_so_at_once() -> None:
 
     assert all(isinstance(one, Recorded) for one in asyncio.run(run()))
     groups.stop()
+    assert (counted(metrics, "recorded"), counted(metrics, "busy")) == (3, 1)
 
 
 def test_a_client_that_leaves_gives_up_the_answer_only() -> None:

@@ -177,7 +177,7 @@ def test_unknown_tokens_and_those_of_no_shape_look_the_same(
         answer = await client.post(f"/api/v1/campaigns/impression/{token}")
         assert (answer.status_code, answer.json()["code"]) == (404, "token_unknown")
         assert token not in answer.text
-        assert answer.json().keys() == {"type", "title", "status", "detail", "code"}
+        assert answer.json().keys() == {"type", "title", "status", "detail", "request_id", "code"}
 
     ask(mongo_connection, talk)
 

@@ -51,8 +51,8 @@ class Interrupted:
             self._after()
         return posted
 
-    def rehearsal(self) -> AbstractContextManager[Rehearsal]:
-        return self._journal.rehearsal()
+    def rehearsal(self, *, has_limits: bool = True) -> AbstractContextManager[Rehearsal]:
+        return self._journal.rehearsal(has_limits=has_limits)
 
 
 def nothing() -> None:

@@ -20,6 +20,7 @@ from reconciler.config import load
 from reconciler.devstack.sample import SampleSpec, generate
 from reconciler.devstack.sample import load as load_sample
 from reconciler.devstack.stranding import stranded_campaigns
+from reconciler.domain.recording import Recorded
 from reconciler.ledger import schema
 from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.indexes import create_missing
@@ -27,6 +28,7 @@ from reconciler.reports.model import Report
 from tests.support.ledger import rows_of
 from tests.support.planted_breaks import Found, Garden
 from tests.support.platform import Platform
+from tests.support.recording import alone, impressions, make_recorder
 
 Document = dict[str, Any]
 
@@ -178,3 +180,53 @@ def test_an_oracle_agrees_on_random_data(open_parts: Parts, mongo_database: Data
         by_part[part] += minor
     assert (totals.paid_minor, totals.expected_minor) == (by_part["matched"], by_part["matched"] + by_part["due"])
     assert check(parts).completeness.matched == parts_of_whole["matched"] + len(unpaid)
+
+
+TOKENS = ("0123456789abcdef01234567", "76543210fedcba9876543210")
+
+
+def drifts(report: Report) -> set[tuple[str, str, int | None, int | None, int | None]]:
+    found = (one.found for one in report.sightings if one.found.kind.value == "budget_drift")
+    return {(one.campaign_id, one.reason, one.expected_minor, one.actual_minor, one.delta_minor) for one in found}
+
+
+def test_a_budget_that_does_not_follow_from_what_was_recorded(
+    mongo_uri: str, mongo_database: Database[Document], sqlite_url: str, tmp_path: Path, platform: Platform
+) -> None:
+    overrides: dict[str, Any] = {
+        "mongodb.uri": mongo_uri,
+        "mongodb.database": mongo_database.name,
+        "ledger.url": sqlite_url,
+        "reports.directory": str(tmp_path / "reports"),
+    }
+    drifted, kept = platform.campaign(), platform.campaign()
+    for campaign, token in zip((drifted, kept), TOKENS, strict=True):
+        platform.participation(campaign, 0, browserSourceToken=token)
+    # A platform's own counting: half of it spent, and not by these impressions. Under fixed payment nothing follows.
+    fixed = platform.campaign(paymentType="fixed", paymentRate=100, remainingBudget=7)
+    platform.participation(fixed, 10)
+    unreadable = platform.campaign(remainingBudget=1)
+    platform.participation(unreadable, "many")
+    drafted = platform.campaign(status="draft", remainingBudget=1)
+    platform.participation(drafted, 10)
+    campaigns = mongo_database["campaigns"]
+    with parts_of(load(None, {}, overrides | {"full_check.recorded_budgets": True})) as parts:
+        upgrade(parts.engine)
+        create_missing(parts.connection, parts.settings.mapping)
+        recorder = make_recorder(parts.connection)
+        for token in TOKENS:
+            for _ in range(7):
+                assert isinstance(alone(recorder, impressions(token)), Recorded)
+        assert drifts(check(parts, dry_run=True)) == set()
+        # 7 impressions at 1650 a thousand are 11.55, so that 3288.45 remain.
+        campaigns.update_one({"_id": drifted}, {"$set": {"remainingBudget": 3288.46}})
+        found = check(parts, dry_run=True)
+        assert drifts(found) == {(str(drifted), "counted_unpaid", 328_845, 328_846, 1)}
+        assert found.exit_code == 1
+        campaigns.update_one({"_id": drifted}, {"$set": {"remainingBudget": 3200.0}})
+        expected = {(str(drifted), "paid_uncounted", 328_845, 320_000, -8_845)}
+        assert drifts(check(parts)) == expected
+        assert drifts(check(parts, campaign_id=str(drifted))) == expected
+        assert drifts(check(parts, campaign_id=str(kept))) == set()
+    with parts_of(load(None, {}, overrides)) as parts:
+        assert drifts(check(parts)) == set()

@@ -20,6 +20,7 @@ from jobs.check_lock import CheckRunning
 from jobs.full_check import CheckOptions, FullCheck, Stopped
 from reconciler.config import load
 from reconciler.errors import Outage
+from reconciler.feed import Position
 from reconciler.ledger import schema
 from reconciler.ledger.lease import CHECKING, PAYING, Lease
 from reconciler.ledger.migrate import upgrade
@@ -195,7 +196,7 @@ def test_an_interrupted_check_is_continued(open_parts: Parts, platform: Platform
     with pytest.raises(Outage):
         dying.step(OPTIONS)
     assert (last_run(parts)["outcome"], last_run(parts)["error"]) == (
-        "failed", "Outage: MongoDB cannot be reached: gone",
+        "failed", "MongoDB cannot be reached: gone",
     )  # fmt: skip
     assert len(rows_of(parts.engine, schema.check_partitions)) == 1
     seen: list[int] = []
@@ -277,3 +278,25 @@ def test_a_check_is_on_the_status_board_from_beginning_to_end(open_parts: Parts,
         replace(parts.full_check, scan=_Dying(parts.full_check, 0, Outage("mongodb", "gone"))).step(OPTIONS)
     failed = parts.status.snapshot()["full_check"]
     assert (failed["running"], failed["verdict"]) == (False, "failed")
+
+
+def test_a_report_tells_how_far_the_kept_position_lies_back(open_parts: Parts, platform: Platform) -> None:
+    parts = open_parts
+    platform.participation(platform.campaign())
+
+    def told() -> Any:
+        report, _ = parts.full_check.step(OPTIONS)
+        return report.as_json(10)["positions"]["resume_token_age_s"]
+
+    assert told() is None
+    kept = Position(token="8265", reached_at=parts.clock() - timedelta(hours=1))
+    generation = parts.positions.load().generation
+    assert parts.positions.save(kept, "fingerprint", generation)
+    assert 3_600 <= told() < 7_200
+    # A server whose clock is ahead of ours; the schema knows no negative age.
+    assert parts.positions.save(replace(kept, reached_at=parts.clock() + timedelta(hours=1)), "fingerprint", generation)
+    assert told() == 0
+    assert parts.positions.save(replace(kept, reached_at=None), "fingerprint", generation)
+    assert told() is None
+    parts.positions.drop("history_lost")
+    assert told() is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,27 @@ def test_a_standalone_server_comes_with_its_remedy(product: Product, tmp_path: P
     assert shown.code == 0
     assert "rs.initiate()" in shown.stdout
     assert "no_change_streams" in shown.stdout
+
+
+def test_the_status_shows_where_the_stream_stands(product: Product) -> None:
+    def stream() -> dict[str, object]:
+        found: dict[str, object] = product.run("status", "--json").json()["stream"]
+        return found
+
+    assert (stream()["has_position"], stream()["age_s"], stream()["dropped_because"]) == (False, None, None)
+    engine = open_engine(product.servers["ledger.url"])
+    positions = StreamPositions(engine, clock=utc_now)
+    kept = Position(token="{}", reached_at=utc_now() - timedelta(hours=2))
+    generation = positions.load().generation
+    assert positions.save(kept, "fingerprint", generation)
+    age_s = stream()["age_s"]
+    assert isinstance(age_s, int)
+    assert 7_200 <= age_s < 10_800
+    shown = " ".join(product.run("status").stdout.split())
+    assert "stream: has position: yes" in shown
+    assert "stream: age s: 7" in shown
+    assert "stream: dropped because" not in shown
+    positions.drop("history_lost")
+    engine.dispose()
+    assert (stream()["has_position"], stream()["dropped_because"]) == (False, "history_lost")
+    assert "stream: dropped because: history_lost" in " ".join(product.run("status").stdout.split())
