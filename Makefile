@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help setup demo live test check format format-check lint types imports bench clean lock
+.PHONY: help setup demo live test soak check format format-check lint types imports bench clean lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,11 +34,14 @@ $(BIN)/python:
 demo: setup ## a replica set, sample data, two sweeps and a full check on this machine, then all of it stopped
 	@$(BIN)/python run.py demo $(ARGS)
 
-live: setup ## the same with the daemon and simulated viewers, until Ctrl-C
+live: setup ## the same with the daemon, simulated viewers and the dashboard, until Ctrl-C
 	@$(BIN)/python run.py demo --live $(ARGS)
 
 test: setup ## the whole suite, with real servers; ARGS="-k sweep" for a part
 	@$(BIN)/python -m pytest -q --numprocesses=2 --dist=loadfile $(ARGS)
+
+soak: setup ## ten minutes of payments while nodes and daemons are killed; SOAK_S and SOAK_SEED choose others
+	@SOAK_S=$${SOAK_S:-600} $(BIN)/python -m pytest -q -s tests/faults/test_soak.py $(ARGS)
 
 check: format-check lint types imports test ## what CI runs: format, lint, types, imports, tests
 
@@ -71,7 +74,8 @@ clean: ## caches; ledgers, reports and .venv stay
 LOCK := $(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate pyproject.toml
 
-lock: setup ## requirements*.txt anew from pyproject.toml
+lock: setup ## requirements.txt, requirements-api.txt and requirements-dev.txt anew from pyproject.toml
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(LOCK) -o requirements.txt >/dev/null
+	@$(LOCK) --extra api --constraint requirements.txt -o requirements-api.txt >/dev/null
 	@$(LOCK) --extra dev -o requirements-dev.txt >/dev/null

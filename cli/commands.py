@@ -50,6 +50,7 @@ def check(session: Session, settings: Settings, *, dry_run: bool, campaign_id: s
             trigger="full_check",
             dry_run=dry_run or is_halted or not settings.payout.enabled,
             campaign_id=campaign_id,
+            is_halted=is_halted,
             remembers=not dry_run,
         )
         with halting(parts), render.progress("Checking participations") as progress:
@@ -59,7 +60,7 @@ def check(session: Session, settings: Settings, *, dry_run: bool, campaign_id: s
         print_json(report.as_json(settings.reports.json_breaks_max))
     else:
         report_view.show_report(report.as_json(len(report.sightings)), path)
-    return ExitCode.HALTED if is_halted else report.exit_code
+    return report.exit_code
 
 
 def migrate(_session: Session, settings: Settings, *, as_json: bool) -> ExitCode:

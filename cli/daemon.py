@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import NoReturn
 
@@ -42,15 +43,15 @@ def run_daemon(settings: Settings) -> int:
         stop_on_signals(parts.stopping, end_at_once)
         if not _prepared(parts):
             _end_process(ExitCode.CLEAN)
-        end, is_left_behind = run_until_stopped(parts, lease)
+        end = run_until_stopped(parts, lease)
         code = UNEXPECTED if end.by_defect else int(ExitCode.CLEAN)
-        if not end.in_time or is_left_behind:
+        if not end.in_time:
             _end_process(code)
     return code
 
 
-def run_until_stopped(parts: Parts, lease: Lease) -> tuple[DaemonEnd, bool]:
-    """Run everything that the daemon does, until ``parts.stopping`` is set; and whether a request was left behind."""
+def run_until_stopped(parts: Parts, lease: Lease) -> DaemonEnd:
+    """Run everything that the daemon does, until ``parts.stopping`` is set."""
     halt = Halt(parts.desk)
     keeper = LeaseKeeper(lease, ttl_s=parts.settings.sweep.lease_ttl_s, stopping=parts.stopping)
     daemon = Daemon(jobs_of(parts, halt), stopping=parts.stopping, halt=halt, clock=parts.clock, keeper=keeper)
@@ -58,7 +59,7 @@ def run_until_stopped(parts: Parts, lease: Lease) -> tuple[DaemonEnd, bool]:
     watch = watch_thread(parts, parts.positions, keeper, daemon.waker("sweep"))
     with serving(parts, daemon, keeper) as served:
         end = daemon.run([] if watch is None else [watch])
-    return end, served.is_left_behind
+    return replace(end, in_time=end.in_time and not served.is_left_behind)
 
 
 @contextmanager
@@ -90,8 +91,13 @@ def jobs_of(parts: Parts, halt: Halt) -> list[Job]:
             parts.live.queue.clear()
 
     def check(report_id: str, progress: Progress) -> str:
-        dry_run = halt.is_on() or not settings.payout.enabled
-        options = CheckOptions(trigger="full_check", report_id=report_id, dry_run=dry_run)
+        is_halted = halt.is_on()
+        options = CheckOptions(
+            trigger="full_check",
+            report_id=report_id,
+            dry_run=is_halted or not settings.payout.enabled,
+            is_halted=is_halted,
+        )
         report, _ = parts.full_check.step(options, progress)
         keep_halt(parts, report)
         return report.verdict

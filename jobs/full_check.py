@@ -91,6 +91,8 @@ class CheckOptions:
     dry_run: bool = False
     campaign_id: str | None = None
     report_id: str | None = None
+    is_halted: bool = False
+    """Paying is halted: the check says so, whatever it finds."""
     remembers: bool = True
     """False: breaks are compared with those remembered, and not kept. A rehearsal that a person asked for; a check that
     repairs nothing because paying is off or halted does see what is there, and remembers it."""
@@ -423,6 +425,7 @@ class _Work:
             sightings=sorted(sightings, key=_order),
             repairs={"paid": total.paid, "projected": total.projected},
             carried=memory.carried,
+            is_halted=options.is_halted,
             integrity=integrity,
             timezone=check.money.timezone,
             waiting=waiting,

@@ -52,7 +52,7 @@ class Decided(BaseModel):
     by: str = Field(examples=["asha"])
 
 
-class OpenBreaks(BaseModel):
+class StandingBreaks(BaseModel):
     """Breaks that are not gone: the open ones, then those that somebody acknowledged; the gravest and oldest first."""
 
     breaks: list[dict[str, Any]]
@@ -91,15 +91,16 @@ async def resume(services: ServicesOf, caller: Admin, why: Why) -> Decided:
 
 @router.get(
     "/breaks",
-    summary="Open breaks",
+    summary="Breaks that are still there, the open ones first",
     responses=problem_responses(ProblemKind.UNAUTHORIZED, ProblemKind.NOT_FOUND),
 )
 async def breaks(
     services: ServicesOf, _caller: Viewer, limit: Annotated[int, Query(ge=1, le=1000)] = 200
-) -> OpenBreaks:
-    """As the last full check left them."""
+) -> StandingBreaks:
+    """As the last full check left them; ``status`` tells those that somebody acknowledged."""
     book = _book(services)
-    return OpenBreaks(breaks=await services.offload(lambda: book.open_breaks(limit)))
+    found = await services.offload(lambda: [*book.open_breaks(limit), *book.acknowledged_breaks(limit)])
+    return StandingBreaks(breaks=found[:limit])
 
 
 @router.post("/breaks/{break_id}/acknowledge", summary="Say that a break is known", responses=_REFUSALS)

@@ -37,7 +37,7 @@ from reconciler.feed import (
     StreamFailure,
     Unnamed,
 )
-from reconciler.mongo.connection import Document
+from reconciler.mongo.connection import CODEC, Document
 from reconciler.mongo.stream_errors import FORBIDDEN, classify
 from reconciler.mongo.stream_pipeline import GONE, pipeline_of
 from reconciler.mongo.values import to_plain
@@ -98,7 +98,9 @@ class ChangeStreams:
     def open(self, position: Position | None) -> OpenStream | StreamFailure:
         """A stream from ``position`` on, or from now on."""
         token = None if position is None else json_util.loads(position.token)
-        database = self._connected().get_database(self._database_name, read_preference=ReadPreference.PRIMARY)
+        database = self._connected().get_database(
+            self._database_name, codec_options=CODEC, read_preference=ReadPreference.PRIMARY
+        )
         try:
             # The server gives up too then: looking for the position may mean to read a whole oplog.
             with pymongo.timeout(self._limits.open_max_s):

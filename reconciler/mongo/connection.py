@@ -38,7 +38,7 @@ _OF_THE_MOMENT = frozenset({24, 43, 46, 50, 64, 72, 112, 202, 251, 262, 290, 292
 
 # What cannot be represented must not stop a whole page from being read: a date beyond the year 9999 comes as a number
 # of milliseconds, and broken UTF-8 with replacement characters.
-_CODEC: CodecOptions[Document] = CodecOptions(
+CODEC: CodecOptions[Document] = CodecOptions(
     tz_aware=True,
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
     unicode_decode_error_handler="replace",
@@ -79,7 +79,7 @@ def connect(uri: str, database: str, *, wait_max_s: float) -> Connection:
         client=client,
         database=client.get_database(
             database,
-            codec_options=_CODEC,
+            codec_options=CODEC,
             read_preference=ReadPreference.PRIMARY,
             read_concern=ReadConcern("majority"),
             write_concern=WriteConcern("majority", wtimeout=WRITE_TIMEOUT_MS),

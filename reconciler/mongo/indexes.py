@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import structlog
 from pymongo import ASCENDING, IndexModel
-from pymongo.errors import OperationFailure
 
 from reconciler.config.mapping import MappingSettings
-from reconciler.mongo.connection import Connection, translated
-
-log = structlog.get_logger(__name__)
+from reconciler.mongo.connection import Connection, Document, translated
 
 EXPIRY_FIELD = "expiresAt"
 """In documents of our own that are not for ever."""
-
-_DUPLICATE_KEY = 11000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +20,8 @@ class Index:
     collection: str
     name: str
     fields: tuple[str, ...]
-    unique: bool = False
-    """Over documents in which the (one) field is text: others may lack it. Where two share a value, not unique."""
+    of_text: bool = False
+    """Only over documents in which the (one) field is text: nobody asks for others."""
     expires: bool = False
     """Whether documents go once the time in the (one) field has passed."""
 
@@ -68,7 +62,7 @@ def needed(mapping: MappingSettings) -> tuple[Index, ...]:
             collection=collections.participations,
             name="reconciler_token",
             fields=(mapping.participations.browser_source_token,),
-            unique=True,
+            of_text=True,
         ),
         Index(collection=collections.recordings, name="reconciler_expiry", fields=(EXPIRY_FIELD,), expires=True),
     )
@@ -92,36 +86,27 @@ def create_missing(connection: Connection, mapping: MappingSettings) -> list[Ind
 def _create(connection: Connection, index: Index) -> None:
     keys = [(field, ASCENDING) for field in index.fields]
     collection = connection.database[index.collection]
-    if index.unique:
-        only_text = {field: {"$type": "string"} for field in index.fields}
-        model = IndexModel(keys, name=index.name, unique=True, partialFilterExpression=only_text)
-        try:
-            collection.create_indexes([model])
-        except OperationFailure as error:
-            if error.code != _DUPLICATE_KEY:
-                raise
-            log.warning(
-                "several documents share a value that should be theirs alone; the index is not unique",
-                action="index_not_unique",
-                index=str(index),
-            )
-        else:
-            return
+    # Never unique, also where the platform's values should be: a refused write of theirs would be our doing.
+    partial = {"partialFilterExpression": _only_text(index)} if index.of_text else {}
     expiry = {"expireAfterSeconds": 0} if index.expires else {}
-    collection.create_indexes([IndexModel(keys, name=index.name, **expiry)])
+    collection.create_indexes([IndexModel(keys, name=index.name, **expiry, **partial)])
 
 
 def _is_present(connection: Connection, index: Index) -> bool:
-    if not index.unique:
+    if not index.of_text:
         return index.fields in _present(connection, index.collection)
     # Whoever asks for text is served by an index of texts, and the platform's own may leave out what lacks the field.
-    only_text = {field: {"$type": "string"} for field in index.fields}
+    only_text = _only_text(index)
     return any(
         [field for field, _ in found["key"]] == list(index.fields)
         and found.get("partialFilterExpression", only_text) == only_text
         and "collation" not in found
         for found in connection.database[index.collection].index_information().values()
     )
+
+
+def _only_text(index: Index) -> Document:
+    return {field: {"$type": "string"} for field in index.fields}
 
 
 def _present(connection: Connection, collection: str) -> set[tuple[str, ...]]:

@@ -22,7 +22,7 @@ from pymongo.write_concern import WriteConcern
 from reconciler.clock import Clock
 from reconciler.domain.recording import Outcome, Recorded, Refusal, Refused, Report
 from reconciler.mongo.connection import WRITE_TIMEOUT_MS, Connection
-from reconciler.mongo.recording_group import RecordingGroup
+from reconciler.mongo.recording_group import NotFoundAgain, RecordingGroup
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +31,10 @@ CONFLICTS_MAX = 5
 APART_S_MAX = 1.0
 """How long a group is taken apart to find the document that stops it, while other reports wait."""
 
+ABORT_S_MAX = 1.0
+"""How long a server may take to abort a transaction, beyond the deadline of a group."""
+
+_LEFT_S_MIN = 0.001
 _CONFLICT_PAUSE_S = 0.002
 _OUTAGE_PAUSE_S = 0.1
 _TRANSIENT = "TransientTransactionError"
@@ -53,9 +57,7 @@ class GroupRecorder:
 
     def record(self, reports: Sequence[Report]) -> list[Outcome]:
         """Record some reports together; an outcome for each, in their order. Raises nothing that the driver raises."""
-        # The deadline covers every wait below: for a server, for an answer, for a majority.
-        with pymongo.timeout(self._deadline_s):
-            return self._record(list(reports), time.monotonic() + self._deadline_s, None)
+        return self._record(list(reports), time.monotonic() + self._deadline_s, None)
 
     def _record(self, reports: list[Report], deadline: float, apart_until: float | None) -> list[Outcome]:
         written = self._try(reports, deadline)
@@ -80,6 +82,8 @@ class GroupRecorder:
         while True:
             try:
                 outcomes = self._once(reports, deadline)
+            except NotFoundAgain:
+                return Refusal.REJECTED
             except PyMongoError as error:
                 refusal = _refusal_of(error)
                 if refusal is Refusal.REJECTED:
@@ -101,17 +105,19 @@ class GroupRecorder:
 
     def _once(self, reports: list[Report], deadline: float) -> list[Outcome]:
         with self._client.start_session() as session:
-            session.start_transaction(
-                read_concern=ReadConcern("snapshot"),
-                write_concern=WriteConcern("majority", wtimeout=WRITE_TIMEOUT_MS),
-                read_preference=ReadPreference.PRIMARY,
-            )
-            # Leaving without a commit aborts.
-            outcomes = self._group.write(reports, session, self._clock())
-            if self._commit(session, deadline):
-                return outcomes
-        unknown = Refused(refusal=Refusal.OUTCOME_UNKNOWN)
-        return [unknown if isinstance(one, Recorded) and not one.replayed else one for one in outcomes]
+            try:
+                # The deadline covers every wait below: for a server, for an answer, for a majority. (0 is no limit.)
+                with pymongo.timeout(max(deadline - time.monotonic(), _LEFT_S_MIN)):
+                    session.start_transaction(
+                        read_concern=ReadConcern("snapshot"),
+                        write_concern=WriteConcern("majority", wtimeout=WRITE_TIMEOUT_MS),
+                        read_preference=ReadPreference.PRIMARY,
+                    )
+                    outcomes = self._group.write(reports, session, self._clock())
+                    is_committed = self._commit(session, deadline)
+            finally:
+                _abort_unfinished(session)
+        return outcomes if is_committed else _unknown(reports, outcomes)
 
     def _commit(self, session: ClientSession, deadline: float) -> bool:
         """True once a majority has it; False when nobody says. Raises what says that it was not committed."""
@@ -143,6 +149,33 @@ class GroupRecorder:
         if self._is_out:
             self._is_out = False
             log.info("MongoDB takes what is recorded again", action="recording_back")
+
+
+def _abort_unfinished(session: ClientSession) -> None:
+    """Let go of the documents of a transaction that will not be committed, whatever is left of the deadline.
+
+    Past it the driver would not even send the abort, and the server would keep the documents from everybody until it
+    gives the transaction up by itself, after a minute.
+    """
+    if session.in_transaction:
+        # Errors of an abort are swallowed by the driver: there is nothing to be done about them.
+        with pymongo.timeout(ABORT_S_MAX):
+            session.abort_transaction()
+
+
+def _unknown(reports: Sequence[Report], outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Outcomes of a transaction of which nobody says whether it was committed: only what was known before it holds."""
+    in_question = {
+        report.key
+        for report, outcome in zip(reports, outcomes, strict=True)
+        if isinstance(outcome, Recorded) and not outcome.replayed and report.key is not None
+    }
+    unknown = Refused(refusal=Refusal.OUTCOME_UNKNOWN)
+    return [
+        # The answer to the same key later in the group repeats what may not have happened.
+        unknown if report.key in in_question or (isinstance(outcome, Recorded) and not outcome.replayed) else outcome
+        for report, outcome in zip(reports, outcomes, strict=True)
+    ]
 
 
 def _refusal_of(error: PyMongoError) -> Refusal:

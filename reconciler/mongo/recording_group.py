@@ -35,7 +35,6 @@ from reconciler.domain.recording import (
     accrued_minor,
     record,
 )
-from reconciler.errors import InvariantBroken
 from reconciler.mongo.connection import Connection, Document
 from reconciler.mongo.names import CAMPAIGN_FACTS, PARTICIPATION_FACTS
 from reconciler.mongo.recording_keys import RecordingKeys, as_replayed, stored_answer
@@ -44,6 +43,13 @@ from reconciler.mongo.values import to_bson_id, to_document_money, to_plain, to_
 # Asked for beside the campaigns of a group, so that a group without any does the same work as one with some.
 _NO_CAMPAIGN = ObjectId("0" * 24)
 _NOTHING_READ = Unreadable("is missing")
+
+
+class NotFoundAgain(Exception):
+    """A document that the same transaction read is not found by the identity that was read.
+
+    An identity of broken UTF-8 is one: it is read with replacement characters. Nothing of the group may be committed.
+    """
 
 
 @dataclass(slots=True, kw_only=True)
@@ -251,8 +257,7 @@ def _write_all(bulk_write: Any, updates: Sequence[UpdateOne], session: ClientSes
         return
     matched = bulk_write(updates, ordered=False, session=session).matched_count
     if matched != len(updates):
-        # The same transaction read every one of them.
-        raise InvariantBroken("recording_lost", f"{len(updates) - matched} documents vanished within a transaction")
+        raise NotFoundAgain
 
 
 def _estimate_problem(value: object) -> Unreadable | None:

@@ -160,6 +160,8 @@ class Report:
     settled_before_us: Sequence[Mapping[str, Any]] = ()
     resume_token_age_s: float | None = None
     """How far the position that the watch keeps lay back when the check ended; None where none is kept."""
+    is_halted: bool = False
+    """Paying was halted already when the check began."""
 
     @property
     def is_whole(self) -> bool:
@@ -169,7 +171,7 @@ class Report:
     @property
     def verdict(self) -> str:
         """``halted``, ``breaks``, ``repaired`` or ``clean``."""
-        if any(one.found.severity is Severity.CRITICAL for one in self.sightings):
+        if self.is_halted or any(one.found.severity is Severity.CRITICAL for one in self.sightings):
             return "halted"
         if any(one.is_open for one in self.sightings):
             return "breaks"

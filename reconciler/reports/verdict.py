@@ -36,8 +36,9 @@ def _sentence(word: str, document: Mapping[str, Any], open_by_severity: Mapping[
     among = plural(checked, "participation")
     if word == "halted":
         critical = int(open_by_severity.get("critical", 0))
-        why = f" ({plural(critical, 'critical break')})" if critical else ""
-        return f"Paying must stop: the ledger contradicts itself{why}."
+        if not critical:
+            return "Paying is halted: this check found no critical break itself."
+        return f"Paying must stop: the ledger contradicts itself ({plural(critical, 'critical break')})."
     if word == "breaks":
         names = (("critical", "critical break"), ("error", "error"), ("warning", "warning"))
         told = [plural(int(open_by_severity[key]), name) for key, name in names if open_by_severity.get(key)]

@@ -14,6 +14,7 @@ from fastapi.routing import iter_route_contexts
 from cli.composition import Parts
 from reconciler.api.api_keys import new_key
 from reconciler.api.app import create_app
+from tests.support.page_routes import PAGES
 from tests.support.served import ADMIN_KEY, VIEWER_KEY, Served, bearer, context_of, served, token
 
 ID = "64b000000000000000000001"
@@ -128,7 +129,7 @@ def answer(api: Served, row: tuple[str, str], headers: dict[str, str]) -> httpx.
 
 
 def test_every_route_is_in_the_table(api_parts: Parts) -> None:
-    assert routes_of(api_parts) == {*TABLE, ("FILES", "/static")}
+    assert routes_of(api_parts) == {*TABLE, *PAGES, ("FILES", "/static")}
 
 
 def test_nobody_gets_in_whom_we_do_not_know(shared: Served) -> None:

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page
 
 from reconciler.reports.html_report import render_html
 from tests.support import report_documents as reports
+from tests.support.contrast import POOR_CONTRAST
 from tests.support.report_documents import SampleReport
 
 Scheme = Literal["light", "dark"]
@@ -20,33 +21,6 @@ Scheme = Literal["light", "dark"]
 DESK, PHONE = 1280, 390
 _HEIGHT = 900
 CASES = [reports.clean, reports.eventful, reports.halted, reports.hostile]
-_CONTRAST = """() => {
-  const parts = colour => colour.match(/[\\d.]+/g).map(Number);
-  const light = colour => {
-    const [r, g, b] = parts(colour).map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const behind = element => {
-    for (let one = element; one; one = one.parentElement) {
-      const colour = getComputedStyle(one).backgroundColor;
-      if ((parts(colour)[3] ?? 1) > 0) return colour;
-    }
-    return "rgb(255, 255, 255)";
-  };
-  const poor = [];
-  for (const one of document.querySelectorAll("body *")) {
-    const own = [...one.childNodes].some(node => node.nodeType === 3 && node.textContent.trim());
-    if (!own || one.closest("title, desc") || !one.checkVisibility({visibilityProperty: true})) continue;
-    const style = getComputedStyle(one);
-    const colour = one instanceof SVGElement ? style.fill : style.color;
-    const [a, b] = [light(colour), light(behind(one))].sort((x, y) => y - x);
-    const ratio = (a + 0.05) / (b + 0.05);
-    if (ratio < 4.5) poor.push(`${one.tagName}.${one.className} ${ratio.toFixed(2)} ${one.textContent.slice(0, 30)}`);
-  }
-  return poor;
-}"""
-
-
 _DRAWN_OUTSIDE = """[...document.querySelectorAll("svg rect, svg text, svg line")].filter(one => {
   const box = one.getBoundingClientRect();
   return box.right > innerWidth + 1 || box.left < -1;
@@ -136,7 +110,7 @@ def test_every_text_can_be_read_against_what_is_behind_it(open_page: OpenPage, w
     """WCAG 2 asks for a contrast of 4.5 to 1, of every text in both schemes."""
     for report in (reports.eventful(), reports.halted()):
         with open_page(report, width, scheme) as page:
-            assert page.evaluate(_CONTRAST) == []
+            assert page.evaluate(POOR_CONTRAST) == []
 
 
 def test_dark_is_dark_and_paper_is_white(open_page: OpenPage) -> None:

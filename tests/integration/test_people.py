@@ -442,6 +442,10 @@ def test_a_halt_stops_sweeps_until_a_person_resumes(product: Product, platform: 
         assert answer.code == 4
         assert "Paying is halted since" in answer.stderr
     assert rows_of(engine, schema.payouts) == []
+    checked = product.run("--full-check", "--json")
+    assert (checked.code, checked.json()["verdict"], checked.json()["exit_code"]) == (4, "halted", 4), (
+        "whatever it found"
+    )
     assert done(product.run("resume", *SIGNED, "--json")) == "resumed"
     product.settings["safety.payouts_per_hour_max"] = 10
     assert product.sweep().paid == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from fastapi import APIRouter
 
 from cli.api_ports import CampaignFacts, CheckDesk, LedgerBooks, PeopleDesk, ReportFiles
 from cli.composition import Parts
-from cli.page_ports import RememberedBreaks
+from cli.page_ports import RememberedBreaks, TrialFacts, WebhookBooks
 from cli.recording import recording_of
 from cli.serving import check_requests_of
 from reconciler.api.api_keys import digest_of, new_key
@@ -119,13 +119,16 @@ def context_of(
         routers=(*routers, recording_router(recording)),
         lifespans=(recording.running,),
         breaks=RememberedBreaks(parts),
+        webhooks=WebhookBooks(parts),
+        trials=TrialFacts(parts),
     )
 
 
 @contextmanager
-def served(parts: Parts, **more: Any) -> Iterator[Served]:
+def served(parts: Parts, *, changes: Mapping[str, Any] | None = None, **more: Any) -> Iterator[Served]:
+    """Serve; ``changes`` to the context's fields."""
     woken: list[str] = []
-    context = context_of(parts, woken=woken, **more)
+    context = replace(context_of(parts, woken=woken, **more), **(changes or {}))
     deaths: list[str] = []
     settings = context.settings.model_copy(update={"port": 0})
     server = ApiServer(create_app(context), settings, stopping=context.stopping, on_death=lambda: deaths.append("api"))

@@ -142,6 +142,14 @@ def _at_work(seen: Seen) -> Headline:
             tone="calm", word="Starting", sentence="Starting: the first sweep is under way.", detail="Then it pays."
         )
     tone, name, meaning = STREAM_STATES.get(str(stream.get("state", "stopped")), ("warn", "unknown", ""))
+    if stream.get("state") == "backing_off" and finished_at < stream["since"]:
+        return Headline(
+            tone="warn",
+            word="Interrupted",
+            sentence="The live watch is interrupted: the next sweep pays, if it gets through.",
+            detail=f"{stream['why']}. It is opened again by itself." if stream.get("why") else "",
+            since=stream["since"],
+        )
     if tone == "warn":
         why = str(stream.get("why") or "")
         return Headline(

@@ -22,7 +22,14 @@ BREAK_KINDS: Mapping[str, str] = {
     "chain_broken": "Rows of the ledger were changed after they were posted.",
     "escrow_negative": "More left a campaign's account than was in it.",
     "amount_differs": "The facts stored with a payout give another amount.",
+    "paid_not_due": "Was paid, though nothing that is recorded made it due.",
+    "paid_without_participation": "Was paid, and MongoDB has no such participation any more.",
+    "facts_changed": "A document changed after it was paid for. Nothing is wrong by that alone.",
+    "budget_below_paid": "More was paid for a campaign than its budget is now.",
     "budget_drift": "What a campaign has left does not follow from what was recorded.",
+    "wallet_drift": "What the wallet remembers of the ledger is not what the ledger says.",
+    "ledger_behind": "MongoDB knows of payouts that the ledger lacks: an older copy of it runs.",
+    "unexplained_difference": "Expected and paid differ by something that no break explains.",
 }
 
 HOLD_REASONS: Mapping[str, str] = {
@@ -71,7 +78,7 @@ STEP_VERDICTS: Mapping[str, tuple[str, str]] = {
 }
 
 OUTCOMES: Mapping[str, str] = {
-    "approved": "Approved. It is paid with the next sweep, which has been woken.",
+    "approved": "Approved. A sweep has been woken, and pays it within moments.",
     "rejected": "Rejected. It is not paid, until a person repays it.",
     "reversed": "Reversed. Every posting is mirrored; the wallet follows within moments.",
     "requested": "Asked for. Under the rule of four eyes another person has to approve it.",

@@ -15,8 +15,8 @@
     if (state.expected > 0) {
       bar.max = Math.max(state.expected, state.done);
       bar.value = state.done;
+      count.textContent = `${state.done.toLocaleString("en")} of about ${state.expected.toLocaleString("en")} participations`;
     }
-    count.textContent = `${state.done.toLocaleString("en")} of about ${state.expected.toLocaleString("en")} participations`;
     if (state.state === "finished") {
       source.close();
       location.reload();

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from bson.datetime_ms import DatetimeMS
 from pymongo import ReplaceOne, UpdateOne
 from pymongo.change_stream import DatabaseChangeStream
 from pymongo.database import Database
@@ -181,3 +182,17 @@ def test_the_time_of_a_token_is_read_softly(mongo_database: Database[Document], 
     assert abs((utc_now() - position.reached_at).total_seconds()) < 120
     for strange in (None, {}, {"_data": 5}, {"_data": "82zzzzzzzzzzzzzzzz"}, {"_data": "83" * 20}, "82"):
         assert time_of(strange) is None
+
+
+def test_an_identity_that_python_cannot_hold_ends_no_stream(
+    stream: MongoStream, mongo_database: Database[Document]
+) -> None:
+    participations = mongo_database["campaignparticipations"]
+    # A date beyond the year 9999, which nothing but a number of milliseconds can hold.
+    participations.insert_one({"_id": DatetimeMS(10**15)})
+    participations.insert_one({"_id": "readable"})
+
+    assert next_change(stream) == Unnamed(operation="insert")
+    change = next_change(stream)
+    assert isinstance(change, Change)
+    assert change.key == Key(KeyKind.PARTICIPATION, DocumentId(IdKind.STRING, "readable"))

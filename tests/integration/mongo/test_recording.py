@@ -6,10 +6,12 @@ import threading
 from datetime import UTC, datetime
 from typing import Any
 
+import bson
 import pytest
 from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from bson.objectid import ObjectId
+from bson.raw_bson import RawBSONDocument
 from pymongo.database import Database
 
 from reconciler.config.mapping import MappingSettings
@@ -423,15 +425,17 @@ def test_tokens_are_found_by_an_index(mongo_connection: Connection, platform: Pl
     platform.database["campaignparticipations"].insert_many(
         {"campaignId": campaign_id, "browserSourceToken": f"token-{number}"} for number in range(500)
     )
-    # Those without a token do not stand in the way of an index that is unique.
-    platform.database["campaignparticipations"].insert_many({"campaignId": campaign_id} for _ in range(3))
+    # Those without a token, and those who share one, must not have their writes refused by an index of ours.
+    platform.database["campaignparticipations"].insert_many(
+        {"campaignId": campaign_id, **token} for token in ({}, {}, {"browserSourceToken": "token-1"})
+    )
     query = make_recorder(mongo_connection)._group.token_query(["token-7", "token-8", "no-such-token"])
 
     plan = platform.database["campaignparticipations"].find(query).explain()["executionStats"]
 
     assert plan["nReturned"] == 2
     assert plan["totalKeysExamined"] <= 6
-    assert platform.database["campaignparticipations"].index_information()["reconciler_token"]["unique"]
+    assert "unique" not in platform.database["campaignparticipations"].index_information()["reconciler_token"]
 
 
 @pytest.mark.parametrize("options", [{}, {"unique": True}, {"unique": True, "sparse": True}])
@@ -441,3 +445,19 @@ def test_the_platforms_own_index_of_tokens_serves(
     platform.database["campaignparticipations"].create_index("browserSourceToken", name="theirs", **options)
     created = {index.name for index in create_missing(mongo_connection, MappingSettings())}
     assert "reconciler_token" not in created
+
+
+def test_a_document_that_cannot_be_found_again_stops_itself_only(
+    recorder: GroupRecorder, platform: Platform, mongo_database: Database[Document]
+) -> None:
+    campaign_id = platform.campaign()
+    # An identity of broken UTF-8 is read with a replacement character, by which nothing is found.
+    broken = {"_id": "?", "campaignId": campaign_id, "streamerId": ObjectId(), "status": "active", "impressions": 0}
+    raw = bson.encode(broken | {"browserSourceToken": OTHER, "clicks": 0}).replace(b"?\x00", b"\xff\x00", 1)
+    mongo_database["campaignparticipations"].insert_one(RawBSONDocument(raw))
+    _member(platform, campaign_id)
+
+    outcomes = recorder.record([impressions(OTHER), impressions(TOKEN)])
+
+    assert outcomes[0] == Refused(refusal=Refusal.REJECTED)
+    assert isinstance(outcomes[1], Recorded)
