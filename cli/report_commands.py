@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli import render, report_difference_view, stored_report_view
+from cli import render, report_difference_view
 from cli.books import chosen_format, open_books, zone_of
 from cli.commands import print_json
 from cli.people_commands import as_json_option
+from cli.report_view import show_report
 from cli.session import Session
 from cli.tables import one_line, show_table
 from reconciler.errors import UsageError
@@ -29,7 +30,6 @@ from reconciler.reports.tables import Column, Columns, Kind, record
 
 _CHECKS = ("full_check", "campaign_check")
 _LISTED_MAX = 30
-_BREAKS_SHOWN_MAX = 20
 
 COLUMNS: Columns = (
     Column("report_id"),
@@ -84,7 +84,7 @@ def show(session: Session, *, report_id: str, form: str | None) -> ExitCode:
     how = chosen_format(session, form)
     if how == "table":
         found = read_report(shelf, report_id)
-        stored_report_view.show(found, _BREAKS_SHOWN_MAX)
+        show_report(found.drawable(), found.path)
     elif how == "json":
         print_json(dict(read_report(shelf, report_id).document))
     elif how == "parquet" and sys.stdout.isatty():

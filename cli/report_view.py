@@ -17,7 +17,7 @@ from rich.text import Text
 
 from cli import render
 from cli.tables import one_line
-from reconciler.domain.money import format_minor
+from reconciler.domain.money import format_minor, minor_digits
 from reconciler.look.text import money, share, words
 from reconciler.reports.break_rows import Standing, age_text, next_command, standing_of
 from reconciler.reports.verdict import verdict_of
@@ -39,19 +39,25 @@ _AMOUNTS = (
 
 
 def show_report(document: Mapping[str, Any], path: Path) -> None:
-    """What a check found. ``document`` has all its breaks; ``path`` is its JSON file."""
+    """What a check found; ``path`` is its JSON file. ``document`` has all its breaks, or the first, as a file has."""
     rows: Sequence[Mapping[str, Any]] = document["breaks"]
     standings = Counter(standing_of(row) for row in rows)
-    verdict = verdict_of(document, Counter(row["severity"] for row in rows if standing_of(row) is Standing.OPEN))
-    repairs = document["repairs"]
+    # Amounts of a currency that nobody knows, in a file that was edited, are shown as they are and in no sentence.
+    known = {**document, "totals": [one for one in document["totals"] if minor_digits(one["currency"]) is not None]}
+    verdict = verdict_of(known, Counter(row["severity"] for row in rows if standing_of(row) is Standing.OPEN))
+    repairs, or_more = document["repairs"], " or more" if _rest_of(document) else ""
     render.line(
         f"{verdict.word.upper()}: {document['completeness']['participations']} participations checked, "
-        f"{standings[Standing.OPEN]} open breaks, {repairs['paid']} paid and {repairs['projected']} effects repaired "
-        "by this check",
+        f"{standings[Standing.OPEN]}{or_more} open breaks, {repairs['paid']} paid and {repairs['projected']} effects "
+        "repaired by this check",
         style=_STYLES[verdict.tone],
     )
     for note in verdict.notes:
         render.line(one_line(note))
+    render.line(one_line(f"{document['report_id']}: {document['started_at']} to {document['finished_at']}"))
+    if document["carried"]:
+        carried = ", ".join(f"{count} {words(name)}" for name, count in document["carried"].items())
+        render.line(one_line(f"Breaks since the check before: {carried}"))
     if render.is_terminal():
         _draw(document, rows)
     else:
@@ -67,8 +73,8 @@ def _draw(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Non
         _draw_totals(document["totals"])
     _draw_completeness(document["completeness"])
     if rows:
-        _draw_kinds(rows)
-    _draw_breaks(rows)
+        _draw_kinds(rows, document["breaks_by_kind"])
+    _draw_breaks(rows, _rest_of(document))
 
 
 def _draw_totals(totals: Sequence[Mapping[str, Any]]) -> None:
@@ -76,11 +82,11 @@ def _draw_totals(totals: Sequence[Mapping[str, Any]]) -> None:
     table = _table("Control totals")
     table.add_column("", style="dim")
     for one in totals:
-        table.add_column(Text(one["currency"]), justify="right", no_wrap=True)
+        table.add_column(Text(one_line(one["currency"])), justify="right", no_wrap=True)
     for name, key in _AMOUNTS:
         is_alarm = key == "unexplained_minor"
         cells = [
-            Text(money(one[key], one["currency"]), style="bold red" if is_alarm and one[key] else "") for one in totals
+            Text(_money(one[key], one["currency"]), style="bold red" if is_alarm and one[key] else "") for one in totals
         ]
         table.add_row("explained" if key == "explained_minor" else name, *cells)
     render.console().print(table)
@@ -93,34 +99,49 @@ def _draw_completeness(parts: Mapping[str, int]) -> None:
     table.add_column(justify="right", style="dim")
     whole = parts["participations"]
     for name, count in parts.items():
-        table.add_row(words(name), f"{count:,}", "" if name == "participations" else share(count, whole))
+        table.add_row(
+            Text(one_line(words(name))), f"{count:,}", "" if name == "participations" else share(count, whole)
+        )
     render.console().print(table)
 
 
-def _draw_kinds(rows: Sequence[Mapping[str, Any]]) -> None:
+def _draw_kinds(rows: Sequence[Mapping[str, Any]], by_kind: Mapping[str, int]) -> None:
     found = Counter((row["kind"], standing_of(row)) for row in rows)
     standings = [standing for standing in Standing if any(one is standing for _, one in found)]
     table = _table("Breaks by kind")
     table.add_column("")
     for standing in standings:
         table.add_column(standing.value, justify="right")
-    kinds = Counter(row["kind"] for row in rows)
-    for kind, _ in sorted(kinds.items(), key=lambda one: (-one[1], one[0])):
-        table.add_row(Text(one_line(words(kind))), *(str(found[kind, standing] or "") for standing in standings))
+    listed = Counter(row["kind"] for row in rows)
+    # The rows of a file may be the first only; then the last column has what there is in all.
+    is_partial = sum(by_kind.values()) > len(rows)
+    if is_partial:
+        table.add_column("in all", justify="right")
+    kinds = Counter(by_kind) if is_partial else listed
+    for kind, count in sorted(kinds.items(), key=lambda one: (-one[1], one[0])):
+        table.add_row(
+            Text(one_line(words(kind))),
+            *(str(found[kind, standing] or "") for standing in standings),
+            *([str(count)] if is_partial else []),
+        )
     render.console().print(table)
 
 
-def _draw_breaks(rows: Sequence[Mapping[str, Any]]) -> None:
+def _draw_breaks(rows: Sequence[Mapping[str, Any]], rest_count: int) -> None:
     """Those that are open, a paragraph each: identities and commands are to be copied, and no column is that wide."""
     waiting = [row for row in rows if standing_of(row) is Standing.OPEN]
     if not waiting:
+        _say_rest(rest_count)
         return
     console = render.console()
     console.print(Text("Open breaks, the worst first", style="italic"))
     for row in waiting[:_SHOWN_MAX]:
         style = _SEVERITY_STYLE.get(row["severity"], "")
-        amount = "" if row["delta_minor"] is None else f"{money(row['delta_minor'], row['currency'])} {row['currency']}"
-        told = "  ".join(one for one in (words(row["reason"]), amount, _age(row)) if one)
+        amount = (
+            "" if row["delta_minor"] is None else f"{_money(row['delta_minor'], row['currency'])} {row['currency']}"
+        )
+        named = f"break {row['break_id']}" if row.get("break_id") else ""
+        told = "  ".join(one for one in (words(row["reason"]), amount, _age(row), named) if one)
         console.print(
             Text.assemble(
                 (row["severity"], style), "  ", (one_line(words(row["kind"])), "bold"), f"  {one_line(told)}"
@@ -133,16 +154,16 @@ def _draw_breaks(rows: Sequence[Mapping[str, Any]]) -> None:
             console.print(Text(f"    {whose}", style="dim"), soft_wrap=True)
         console.print(Text(f"    {one_line(row['detail'])}"), soft_wrap=True)
         console.print(Text(f"    {next_command(row) or one_line(row['action'])}", style="cyan"), soft_wrap=True)
-    _say_rest(len(waiting) - _SHOWN_MAX)
+    _say_rest(max(0, len(waiting) - _SHOWN_MAX) + rest_count)
 
 
 def _print(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    render.facts("Completeness", [(part, str(count)) for part, count in document["completeness"].items()])
+    render.facts("Completeness", [(one_line(part), str(count)) for part, count in document["completeness"].items()])
     for one in document["totals"]:
         currency = one["currency"]
         render.facts(
-            f"Control totals {currency} ({one['counts']['payouts']} payouts)",
-            [(name, format_minor(one[key], currency)) for name, key in _AMOUNTS],
+            f"Control totals {one_line(currency)} ({one['counts']['payouts']} payouts)",
+            [(name, _money(one[key], currency, is_plain=True)) for name, key in _AMOUNTS],
         )
     kinds = [(one_line(kind), str(count)) for kind, count in document["breaks_by_kind"].items()]
     render.facts("Breaks by kind", kinds or [("none", "")])
@@ -150,10 +171,25 @@ def _print(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> No
         identity = one_line(row["participation_id"] or row["campaign_id"] or "-")
         standing, command = standing_of(row), next_command(row)
         next_step = f" | {command}" if command and standing is Standing.OPEN else ""
+        by = f" by {row['acknowledged_by']} ({row['acknowledged_reason']})" if row.get("acknowledged_by") else ""
+        named = f" [{row['break_id']}]" if row.get("break_id") else ""
         sys.stdout.write(
-            f"  {row['severity']} {one_line(row['kind'])} {identity} {standing}: {one_line(row['detail'])}{next_step}\n"
+            f"  {row['severity']} {one_line(row['kind'])} {identity} {standing}{one_line(by + named)}: "
+            f"{one_line(row['detail'])}{next_step}\n"
         )
-    _say_rest(len(rows) - _PIPED_MAX)
+    _say_rest(max(0, len(rows) - _PIPED_MAX) + _rest_of(document))
+
+
+def _rest_of(document: Mapping[str, Any]) -> int:
+    """Breaks that the document counts and does not list."""
+    counted: int = sum(document["breaks_by_kind"].values())
+    return max(0, counted - len(document["breaks"]))
+
+
+def _money(amount_minor: int, currency: str, *, is_plain: bool = False) -> str:
+    if minor_digits(currency) is None:
+        return str(amount_minor)
+    return format_minor(amount_minor, currency) if is_plain else money(amount_minor, currency)
 
 
 def _say_rest(count: int) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 
 from reconciler.domain.break_identity import identity_of
 from reconciler.errors import UsageError
+from reconciler.reports.break_rows import BREAK_FILE_COLUMNS
 from reconciler.reports.shelf import ReportShelf
-from reconciler.reports.tables import unguarded
+from reconciler.reports.tables import Kind, unguarded
 
 SCHEMA_FAMILY = "reconciliation-report/"
 
@@ -49,6 +50,12 @@ _NEEDED_COLUMNS = (
     "detail",
     "action",
 )
+_TOTALS = tuple(
+    f"{name}_minor"
+    for name in ("expected", "paid", "held", "reversed", "refunded", "difference", "explained", "unexplained")
+)
+_ROW_TEXTS = tuple(column.name for column in BREAK_FILE_COLUMNS if column.kind in (Kind.TEXT, Kind.TIME))
+_ROW_NUMBERS = tuple(column.name for column in BREAK_FILE_COLUMNS if column.kind in (Kind.AMOUNT, Kind.COUNT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +102,19 @@ class StoredReport:
         """A whole number by name from a part of the document; 0 where there is none."""
         value = self.document[part].get(name)
         return value if type(value) is int else 0
+
+    def drawable(self) -> dict[str, Any]:
+        """The document with each field that a view draws, of its type: what an older report, or whoever edited it, left
+        out is 0 or empty."""
+        return {
+            **self.document,
+            "completeness": {"participations": 0} | _counts(self.document["completeness"]),
+            "repairs": {"paid": 0, "projected": 0} | _counts(self.document["repairs"]),
+            "carried": _counts(self.document["carried"]),
+            "breaks_by_kind": _counts(self.document["breaks_by_kind"]),
+            "totals": [_total(one) for one in self.document["totals"]],
+            "breaks": [_row(one) for one in self.document["breaks"]],
+        }
 
 
 def read_report(shelf: ReportShelf, report_id: str) -> StoredReport:
@@ -152,6 +172,28 @@ def _stored(row: Mapping[str, Any], text: Callable[[str], str]) -> StoredBreak:
         actual_minor=_whole(row.get("actual_minor")),
         detail=cells["detail"],
     )
+
+
+def _counts(part: Mapping[str, Any]) -> dict[str, int]:
+    return {name: value for name, value in part.items() if type(value) is int}
+
+
+def _total(total: Mapping[str, Any]) -> dict[str, Any]:
+    counts = total.get("counts")
+    payouts = counts.get("payouts") if isinstance(counts, dict) else None
+    return {
+        **dict.fromkeys(_TOTALS, 0),
+        **_counts(total),
+        "currency": str(total.get("currency") or ""),
+        "counts": {"payouts": payouts if type(payouts) is int else 0},
+    }
+
+
+def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = {name: row.get(name) for name in _ROW_NUMBERS}
+    return {name: str(row.get(name) or "") for name in _ROW_TEXTS} | {
+        name: value if type(value) is int else None for name, value in numbers.items()
+    }
 
 
 def _whole(value: Any) -> int | None:

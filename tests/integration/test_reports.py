@@ -75,8 +75,10 @@ def test_listed_shown_and_compared(product: Product, platform: Platform, malform
     table = product.run("report", "show", second, "--format", "csv").stdout
     assert table.encode() == (reports / f"{second}.csv").read_bytes()
     shown = product.run("report", "show", first).stdout
-    assert shown.splitlines()[0].startswith(f"BREAKS: report {first}")
+    assert shown.startswith("BREAKS: 2 participations checked, 1 open breaks, ")
+    assert any(line.startswith(f"{first}: ") for line in shown.splitlines())
     assert str(malformed) in shown
+    assert str(reports / f"{first}.json") in shown
 
     difference = product.run("report", "diff", first, "--json").json()
     assert (difference["before"], difference["after"]) == (first, second)
@@ -126,6 +128,27 @@ def test_what_cannot_be_shown_is_a_sentence(product: Product, malformed: Any, re
     refused(product.run("report", "diff", newest, "latest"), f"{newest}.json is damaged: ")
     [row] = listed(product)
     assert (row["verdict"], f"{newest}.json is damaged" in row["note"]) == ("breaks", True)
+
+
+def test_an_edited_file_is_shown_as_far_as_it_goes(product: Product, malformed: Any, reports: Path) -> None:
+    newest = check(product)
+    path = reports / f"{newest}.json"
+    document = json.loads(path.read_text())
+    [row] = document["breaks"]
+    document["breaks"] = [{"kind": row["kind"], "severity": "warning", "detail": "\x1b[31mred"}]
+    document["breaks_by_kind"] = {row["kind"]: 5, "odd": None}
+    document["totals"] = [{"currency": "XXX", "paid_minor": 7, "unexplained_minor": 2}, {}]
+    document["completeness"], document["repairs"] = {}, {}
+    path.write_text(json.dumps(document))
+
+    answer = product.run("report", "show", newest)
+
+    assert answer.code == 0
+    assert answer.stdout.startswith("BREAKS: 0 participations checked, 1 or more open breaks, ")
+    assert "Control totals XXX (0 payouts)" in answer.stdout
+    assert "  paid: 7\n" in answer.stdout
+    assert "… and 4 more in the report" in answer.stdout
+    assert "\x1b" not in answer.stdout
 
 
 def test_the_newest_are_kept_and_latest_always(product: Product, malformed: Any, reports: Path) -> None:

@@ -82,3 +82,21 @@ def test_on_a_terminal_every_verdict_is_told(
 
     assert out.startswith(f"{made.document['verdict'].upper()}: ")
     assert "\x1b" not in out
+
+
+def test_a_file_with_the_first_breaks_only_says_how_many_there_are(
+    on_terminal: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = reports.eventful().document
+    first = {**document, "breaks": document["breaks"][:3]}
+    whole = sum(document["breaks_by_kind"].values())
+
+    report_view.show_report(first, PATH)
+    out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+
+    assert " or more open breaks, " in out.splitlines()[0]
+    assert f"… and {whole - 3} more in the report" in out
+    kinds = out[out.index("Breaks by kind") : out.index("Open breaks")]
+    assert "in all" in kinds
+    assert sum(int(line.split()[-1]) for line in kinds.splitlines() if line.rstrip()[-1:].isdigit()) == whole
+    assert max(len(line) for line in kinds.splitlines()) <= 80
