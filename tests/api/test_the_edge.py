@@ -41,6 +41,12 @@ async def record(token: str) -> dict[str, bool]:
     return {"taken": True}
 
 
+@probes.post("/api/v1/campaigns/click/{token}")
+async def record_slowly(token: str, services: ServicesOf) -> dict[str, bool]:
+    await services.offload(lambda: services.context.stopping.wait(1))
+    return {"taken": True}
+
+
 @pytest.fixture
 def probed(api_parts: Parts) -> Iterator[Served]:
     with served(api_parts, routers=(probes,), settings={"body_bytes_max": 1024}) as one:
@@ -111,6 +117,24 @@ def test_what_is_wrong_is_told_without_what_was_sent(probed: Served) -> None:
 def test_what_takes_too_long_is_answered_in_time(api_parts: Parts) -> None:
     with served(api_parts, routers=(probes,), settings={"request_timeout_s": 0.5}) as one:
         assert kind_of(one.client.get("/slow")) == "timeout"
+
+
+def test_a_report_is_not_cut_off_before_its_own_deadline(api_parts: Parts) -> None:
+    # The probe takes a second, longer than others may take; the real routes answer within their own deadline.
+    limits = {"request_timeout_s": 0.2, "recording": {"deadline_s": 15}}
+    with served(api_parts, routers=(probes,), settings=limits) as one:
+        assert one.client.post("/api/v1/campaigns/click/patient-token").json() == {"taken": True}
+    with served(api_parts, routers=(probes,), settings=limits | {"recording": {"deadline_s": 0.1}}) as one:
+        assert kind_of(one.client.post("/api/v1/campaigns/click/patient-token")) == "timeout"
+
+
+def test_a_refused_report_names_its_request(api_parts: Parts) -> None:
+    with served(api_parts) as one:
+        answer = one.client.post("/api/v1/campaigns/impression/nobodys-token")
+        counted = one.client.get("/metrics").text
+    assert kind_of(answer) == "token_unknown"
+    assert 'payout_recordings_total{kind="impression",outcome="token_unknown"} 1.0' in counted
+    assert "payout_recording_group_duration_seconds_count 1.0" in counted
 
 
 def test_a_defect_is_answered_and_logged_without_its_words(probed: Served, said: LogCapture) -> None:
