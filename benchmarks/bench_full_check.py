@@ -42,7 +42,7 @@ import json, sys, time
 import pandas, datacompy
 left, right = (pandas.read_csv(path) for path in sys.argv[1:3])
 began = time.perf_counter()
-found = datacompy.Compare(left, right, join_columns="participation_id")
+found = datacompy.PandasCompare(left, right, join_columns="participation_id")
 found.matches()
 found.report()
 print(json.dumps({"seconds": time.perf_counter() - began, "version": datacompy.__version__}))
