@@ -14,6 +14,7 @@ from fastapi.staticfiles import StaticFiles
 
 from reconciler import VERSION
 from reconciler.api import campaigns, decisions, health, ledger_routes, login, monitoring, report_routes
+from reconciler.api.asking import CheckAsking
 from reconciler.api.auth import CSRF_HEADER, Door, NeedsLogin, Viewer
 from reconciler.api.context import ApiContext, Lifespan
 from reconciler.api.edge import Edge, EdgeLimits
@@ -99,6 +100,7 @@ def create_app(context: ApiContext) -> FastAPI:
         offload=offload,
         door=door,
         streams=OpenStreams(STREAMS_MAX),
+        asking=CheckAsking(),
         ledger_health=LedgerHealth(context.books, offload),
     )
     app.state.door = door

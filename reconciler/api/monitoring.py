@@ -97,7 +97,7 @@ async def status(services: ServicesOf, _caller: Viewer) -> MonitoringStatus:
 )
 async def full_check(services: ServicesOf, caller: Admin) -> CheckAccepted:
     """One at a time: while one is open, everybody gets that one. Any daemon takes the request, the leader does it."""
-    ticket, is_new = await services.offload(lambda: services.context.checks.request(caller.name))
+    ticket, is_new = await services.asking.ask(services.context.checks, services.offload, caller.name)
     return CheckAccepted(
         report_id=ticket.report_id,
         state=ticket.state,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from reconciler.api.asking import CheckAsking
 from reconciler.api.auth import Door
 from reconciler.api.context import ApiContext
 from reconciler.api.ledger_health import LedgerHealth
@@ -22,6 +23,7 @@ class Services:
     offload: Offload
     door: Door
     streams: OpenStreams
+    asking: CheckAsking
     ledger_health: LedgerHealth
 
 

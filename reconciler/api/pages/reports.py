@@ -28,7 +28,7 @@ async def reports(request: Request, services: ServicesOf, caller: PageViewer) ->
 @router.post("/reports/checks")
 async def start_check(request: Request, services: ServicesOf, action: PageAction) -> Response:
     """Ask for a full check, and look at it; the one that is open already, where there is one."""
-    ticket, _ = await services.offload(lambda: services.context.checks.request(action.caller.name))
+    ticket, _ = await services.asking.ask(services.context.checks, services.offload, action.caller.name)
     looking_of(request).forget()
     return RedirectResponse(f"/reports/checks/{quote(ticket.report_id, safe='')}", status_code=303)
 
