@@ -79,7 +79,7 @@ NOBODY: dict[str, dict[str, str]] = {
     "an unknown key": bearer(new_key()),
     "a viewer's key with a letter more": bearer(f"{VIEWER_KEY}x"),
     "expired": _claims(exp=NOW - timedelta(minutes=1)),
-    "not yet valid": _claims(nbf=NOW + timedelta(minutes=5)),
+    "not yet valid": _claims(nbf=NOW + timedelta(days=1)),
     "without an end": _claims(exp=None),
     "without a subject": _claims(sub=None),
     "for another audience": _claims(aud="others"),
