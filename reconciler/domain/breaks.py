@@ -50,6 +50,13 @@ class BreakKind(StrEnum):
     WALLET_DRIFT = "wallet_drift"
     LEDGER_BEHIND = "ledger_behind"
     UNEXPLAINED_DIFFERENCE = "unexplained_difference"
+    NOTHING_CHECKED = "nothing_checked"
+    STATUS_UNKNOWN = "status_unknown"
+    EFFECT_OVERDUE = "effect_overdue"
+    BRAND_CHANGED = "brand_changed"
+    ESCROW_ORPHANED = "escrow_orphaned"
+    WALLET_AMBIGUOUS = "wallet_ambiguous"
+    COOLOFF_OUT_OF_RANGE = "cooloff_out_of_range"
 
 
 SEVERITY: dict[BreakKind, Severity] = {
@@ -78,6 +85,13 @@ SEVERITY: dict[BreakKind, Severity] = {
     BreakKind.WALLET_DRIFT: Severity.WARNING,
     BreakKind.LEDGER_BEHIND: Severity.CRITICAL,
     BreakKind.UNEXPLAINED_DIFFERENCE: Severity.ERROR,
+    BreakKind.NOTHING_CHECKED: Severity.ERROR,
+    BreakKind.STATUS_UNKNOWN: Severity.WARNING,
+    BreakKind.EFFECT_OVERDUE: Severity.ERROR,
+    BreakKind.BRAND_CHANGED: Severity.WARNING,
+    BreakKind.ESCROW_ORPHANED: Severity.WARNING,
+    BreakKind.WALLET_AMBIGUOUS: Severity.WARNING,
+    BreakKind.COOLOFF_OUT_OF_RANGE: Severity.INFO,
 }
 
 ACTION: dict[BreakKind, str] = {
@@ -106,6 +120,13 @@ ACTION: dict[BreakKind, str] = {
     BreakKind.WALLET_DRIFT: "nothing, if repaired; else look at what writes the wallet's record of the ledger",
     BreakKind.LEDGER_BEHIND: "stop paying: an older copy of the ledger runs; run `ledger recover`",
     BreakKind.UNEXPLAINED_DIFFERENCE: "report it: sums of the ledger and of its rows differ, and no break says why",
+    BreakKind.NOTHING_CHECKED: "correct mongodb.database or the mapping: what was to be checked is not there",
+    BreakKind.STATUS_UNKNOWN: "write the status as the platform means it; a word that is not known pays nobody",
+    BreakKind.EFFECT_OVERDUE: "nothing, if repaired; else look at what keeps MongoDB from showing this payout",
+    BreakKind.BRAND_CHANGED: "set brandId back, or settle it between the brands: refunds go to the one that funded",
+    BreakKind.ESCROW_ORPHANED: "restore the campaign, or correct its status; else give its escrow back to the brand",
+    BreakKind.WALLET_AMBIGUOUS: "remove all but one of the wallets of this user; the credit is tried again by itself",
+    BreakKind.COOLOFF_OUT_OF_RANGE: "correct gKeyCooloffHours: until then it counts as 720 hours",
 }
 
 
@@ -124,11 +145,13 @@ class Break:
     actual_minor: int | None = None
     detail: str = ""
     repaired: bool = False
+    is_worse: bool = False
+    """One step worse than its kind usually is: money of somebody hangs on it."""
 
     @property
     def severity(self) -> Severity:
-        """Follows from the kind."""
-        return SEVERITY[self.kind]
+        """Follows from the kind, and from whether this one is worse."""
+        return Severity(SEVERITY[self.kind] + self.is_worse)
 
     @property
     def break_id(self) -> str:

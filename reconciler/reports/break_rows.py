@@ -78,6 +78,12 @@ _COMMANDS: dict[tuple[str, str], tuple[str, ...]] = {
     ("escrow_negative", ""): ("ledger", "verify"),
     ("chain_broken", ""): ("ledger", "verify"),
     ("unexplained_difference", ""): ("ledger", "verify"),
+    ("nothing_checked", ""): ("config", "check"),
+    ("status_unknown", ""): ("--full-check",),
+    ("effect_overdue", ""): ("payouts", "show", "{payout_key}"),
+    ("brand_changed", ""): ("ledger", "brand", "{campaign_id}"),
+    ("escrow_orphaned", ""): ("ledger", "brand", "{campaign_id}"),
+    ("wallet_ambiguous", ""): ("ledger", "statement", "{streamer_id}"),
     ("ledger_behind", ""): ("ledger", "recover", *_SIGNED),
 }
 """(kind, reason) → words of a command line; the reason "" serves all others. In braces: a field of the row."""

@@ -30,6 +30,13 @@ BREAK_KINDS: Mapping[str, str] = {
     "wallet_drift": "What the wallet remembers of the ledger is not what the ledger says.",
     "ledger_behind": "MongoDB knows of payouts that the ledger lacks: an older copy of it runs.",
     "unexplained_difference": "Expected and paid differ by something that no break explains.",
+    "nothing_checked": "Where documents should be, there are none.",
+    "status_unknown": "A status is none of the words that the platform is known to use.",
+    "effect_overdue": "Paid in the ledger for a while, and MongoDB does not show it.",
+    "brand_changed": "A campaign names another brand than the one that funded it.",
+    "escrow_orphaned": "Money of a brand lies with a campaign that will never pay it out.",
+    "wallet_ambiguous": "A user has more than one wallet, and nobody can say which one to credit.",
+    "cooloff_out_of_range": "A campaign's cool-off hours cannot be right; 720 are used.",
 }
 
 HOLD_REASONS: Mapping[str, str] = {

@@ -41,3 +41,10 @@ def test_the_difference_is_actual_less_expected(
 
 def test_severities_are_ordered() -> None:
     assert [severity.label for severity in sorted(Severity)] == ["info", "warning", "error", "critical"]
+
+
+def test_a_break_may_be_one_step_worse_than_its_kind() -> None:
+    usual, worse = Break(kind=BreakKind.STATUS_UNKNOWN), Break(kind=BreakKind.STATUS_UNKNOWN, is_worse=True)
+
+    assert (usual.severity, worse.severity) == (Severity.WARNING, Severity.ERROR)
+    assert usual.break_id == worse.break_id
