@@ -123,6 +123,8 @@ class ParticipationFields(Fields):
     """Carried, not interpreted."""
     last_stream_date: FieldName = "lastStreamDate"
     """When the streamer last streamed."""
+    created_at: FieldName = "createdAt"
+    """When it was made; without a date there, the time in its ObjectId."""
     browser_source_token: FieldName = "browserSourceToken"  # noqa: S105 - a name
     """The secret in the overlay's URL; never logged."""
     earnings_forfeited: FieldName = "earningsForfeited"

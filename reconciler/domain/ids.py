@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from reconciler.domain.parsing import Unreadable
@@ -31,6 +32,13 @@ class DocumentId:
     def tagged(self) -> str:
         """The form that stands in keys and in the ledger: ``oid:<hex>`` or ``str:<text>``."""
         return f"{self.kind.value}:{self.value}"
+
+    @property
+    def made_at(self) -> datetime | None:
+        """When an ObjectId was made: its first four bytes are seconds. None for text."""
+        if self.kind is not IdKind.OBJECT_ID:
+            return None
+        return datetime.fromtimestamp(int(self.value[:8], 16), UTC)
 
     @classmethod
     def from_tagged(cls, text: str) -> DocumentId:

@@ -33,6 +33,8 @@ class Participation:
     forfeited: bool | Unreadable
     marked_paid: bool | Unreadable
     last_stream_at: datetime | None = None
+    created_at: datetime | None = None
+    """When it was made, by its own date or else by its ObjectId; None where neither says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,7 @@ def parse_participation(record: Mapping[str, object]) -> Participation | Malform
         forfeited=parse_flag(record.get("earnings_forfeited")),
         marked_paid=parse_flag(record.get("final_earnings_transferred")),
         last_stream_at=parse_date(record.get("last_stream_date")),
+        created_at=parse_date(record.get("created_at")) or participation_id.made_at,
     )
 
 

@@ -14,6 +14,7 @@ PARTICIPATION_FACTS = (
     "earnings_forfeited",
     "final_earnings_transferred",
     "last_stream_date",
+    "created_at",
 )
 CAMPAIGN_FACTS = (
     "status",
@@ -30,7 +31,7 @@ CAMPAIGN_FACTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactNames:
-    """Our names → the documents' names of what decisions read, and nothing else: no secret and no date is fetched."""
+    """Our names → the documents' names of what decisions read, and nothing else: no secret is fetched."""
 
     participation: dict[str, str]
     campaign: dict[str, str]

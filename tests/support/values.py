@@ -124,6 +124,7 @@ def participation_records() -> st.SearchStrategy[dict[str, object]]:
             "earnings_forfeited": mostly(None, False, True),
             "final_earnings_transferred": mostly(None, False, True),
             "last_stream_date": mostly(None, datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 28, tzinfo=UTC)),
+            "created_at": mostly(None, datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 28, tzinfo=UTC)),
         }
     )
 

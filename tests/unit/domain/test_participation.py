@@ -29,6 +29,7 @@ FIELDS = (
     "earnings_forfeited",
     "final_earnings_transferred",
     "last_stream_date",
+    "created_at",
 )
 
 
@@ -48,6 +49,7 @@ def test_a_well_formed_participation_is_read_whole() -> None:
         forfeited=False,
         marked_paid=False,
         last_stream_at=None,
+        created_at=datetime(1970, 1, 1, tzinfo=UTC),
     )
 
 
@@ -63,6 +65,29 @@ def test_a_well_formed_participation_is_read_whole() -> None:
 )
 def test_a_last_stream_is_a_time_or_unknown(value: object, last_stream_at: object) -> None:
     assert participation(last_stream_date=value).last_stream_at == last_stream_at
+
+
+MADE = DocumentId(IdKind.OBJECT_ID, "65e1c1c0" + "0" * 16)
+MADE_AT = datetime(2024, 3, 1, 11, 53, 36, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("identity", "value", "created_at"),
+    [
+        (MADE, datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)),
+        (MADE, Absent, MADE_AT),
+        (MADE, "2026-02-01", MADE_AT),
+        (MADE, True, MADE_AT),
+        (DocumentId(IdKind.OBJECT_ID, "f" * 24), Absent, datetime(2106, 2, 7, 6, 28, 15, tzinfo=UTC)),
+        ("p1", datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)),
+        ("p1", Absent, None),
+        ("65e1c1c0" + "0" * 16, Absent, None),
+    ],
+)
+def test_the_time_of_creation_is_the_documents_own_or_its_object_ids(
+    identity: object, value: object, created_at: object
+) -> None:
+    assert participation(id=identity, created_at=value).created_at == created_at
 
 
 def test_a_streamer_is_one_person_whether_named_by_object_id_or_by_its_hex() -> None:
