@@ -21,7 +21,7 @@ from reconciler.domain.campaign import Campaign, CampaignTerms, PaymentType
 from reconciler.domain.decision import Policy, Rule, Scope
 from reconciler.domain.earnings import Overdelivery, earnings
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.money import minor_per_major
+from reconciler.domain.money import AMOUNT_MINOR_MAX, minor_per_major
 from reconciler.domain.parsing import IMPRESSIONS_MAX
 from reconciler.domain.participation import STATUSES_THAT_PAY
 from reconciler.reports.comparison_amounts import (
@@ -156,15 +156,17 @@ class _Comparison:
             below = counting & (self._impressions < campaigns.target[codes])
         else:
             below = counting
+        rows = np.flatnonzero(below & ~campaigns.is_fixed[codes])
+        gross = self._gross(rows, np.full(len(rows), self._policy.overdelivery is Overdelivery.PAY))
+        too_much = gross > AMOUNT_MINOR_MAX
+        below[rows[too_much]] = False
         self._out.not_due = int(off.sum()) + int(below.sum())
-        self._accrue(np.flatnonzero(below & ~campaigns.is_fixed[codes]))
+        self._accrue(rows[~too_much], gross[~too_much])
         cleared: Bools = off | below
         return cleared
 
-    def _accrue(self, rows: Ints) -> None:
+    def _accrue(self, rows: Ints, gross: Ints) -> None:
         codes = self._campaigns.codes[rows]
-        policy = self._policy.overdelivery
-        gross = self._gross(rows, np.full(len(rows), policy is Overdelivery.PAY))
         sums = pd.DataFrame({"campaign": codes, "gross": gross}).groupby("campaign")["gross"]
         wide = self._campaigns.tagged
         for (code, total), count in zip(sums.agg(_exact_sum).items(), sums.size(), strict=True):

@@ -20,6 +20,8 @@ Bools = npt.NDArray[np.bool_]
 PRODUCT_MAX = 2**62
 """Twice the numerator and a denominator have to fit below it, with room for the half that is added."""
 
+INT64_MAX = 2**63 - 1
+
 _BASIS_POINTS = 10_000
 
 
@@ -58,7 +60,7 @@ def paid_impressions(impressions: Ints, target: Ints, is_fixed: Bools, *, overde
 def half_up(ratios: Ratios, rows: Ints, times: Ints, exact: Callable[[int], int]) -> Ints:
     """``ratio · times`` rounded half-up. ``rows``: the ratio of each; ``exact``: the answer for one row by its place.
 
-    Raises OverflowError where an exact answer does not fit into int64: no amount of ours comes near.
+    What is beyond an int64 becomes the largest of them: too much, whatever it is, and left to the exact path.
     """
     numerator, denominator = ratios.numerator[rows], ratios.denominator[rows]
     # In floats a product is right to one part in 10^15, which the distance between 2^62 and 2^63 covers.
@@ -67,7 +69,7 @@ def half_up(ratios: Ratios, rows: Ints, times: Ints, exact: Callable[[int], int]
     safe = np.where(is_wide, 0, times)
     amounts: Ints = (2 * numerator * safe + denominator) // (2 * denominator)
     for place in np.flatnonzero(is_wide):
-        amounts[place] = exact(int(place))
+        amounts[place] = min(exact(int(place)), INT64_MAX)
     return amounts
 
 

@@ -137,6 +137,15 @@ def test_what_is_cleared_is_what_the_decision_says(
     assert compared.accrued_minor == +accrued
 
 
+def test_what_accrued_beyond_int64_is_left_to_the_exact_path() -> None:
+    found = [(7, 92_233_721, "active", False, False, True), (7, 1, "active", False, False, True)]
+    policy = Policy(overdelivery=Overdelivery.PAY, rules=frozenset({Rule.IMPRESSIONS_TARGET_REACHED}))
+
+    compared = compare(columns_of(found), ledger(), CAMPAIGNS, policy, cut=0)
+
+    assert (compared.remarkable, compared.not_due) == ([oid(100).tagged], 1)
+
+
 def test_plain_rows_below_their_target_are_cleared_and_do_not_all_go_the_long_way() -> None:
     policy = Policy(overdelivery=Overdelivery.CAP_AT_TARGET, rules=frozenset({Rule.IMPRESSIONS_TARGET_REACHED}))
     found = [(1, 1_999, "active", False, False, True), (1, 2_000, "active", False, False, True)]

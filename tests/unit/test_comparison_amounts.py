@@ -60,8 +60,6 @@ def campaigns(draw: st.DrawFn) -> CampaignTerms:
 @given(st.lists(st.tuples(campaigns(), counts, st.sampled_from(list(Overdelivery))), min_size=1, max_size=20))
 def test_gross_amounts_are_the_exact_ones(rows: list[tuple[CampaignTerms, int, Overdelivery]]) -> None:
     expected = [earnings(terms, impressions, overdelivery).gross_minor for terms, impressions, overdelivery in rows]
-    if max(expected) >= 2**63:
-        return
     times = paid_impressions(
         np.array([impressions for _, impressions, _ in rows], np.int64),
         np.array([terms.target_impressions for terms, _, _ in rows], np.int64),
@@ -73,7 +71,7 @@ def test_gross_amounts_are_the_exact_ones(rows: list[tuple[CampaignTerms, int, O
         Ratios([ratio_of(terms) for terms, _, _ in rows]), np.arange(len(rows)), times, lambda place: expected[place]
     )
 
-    assert found.tolist() == expected
+    assert found.tolist() == [min(one, 2**63 - 1) for one in expected]
 
 
 @settings(max_examples=400, deadline=None)
