@@ -20,13 +20,12 @@ from cli.explain_command import document, tell
 from cli.identities import identities_of, streamer_forms, tagged_forms
 from cli.page_ports import overview_document
 from cli.people_commands import hold_row
-from jobs.settlement import facts_of
 from reconciler.api.context import CheckTicket, Document, PayoutQuery
+from reconciler.deciding import Deciding
 from reconciler.domain.campaign import CampaignTerms
-from reconciler.domain.decision import Due, decide
+from reconciler.domain.decision import Due
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.money import format_minor
-from reconciler.domain.participation import Participation
 from reconciler.errors import UsageError
 from reconciler.ledger.check_requests import CheckRequest, CheckRequests
 from reconciler.ledger.desk import Signature
@@ -194,25 +193,22 @@ class CampaignFacts:
         return next((one for one in identities if one.tagged in found), None)
 
     def _decided(self, page: FactsPage) -> Document:
-        readable = [one for one in page.participations if isinstance(one, Participation)]
-        known = self.parts.ledger.settled_facts(
-            [one.participation_id.tagged for one in readable],
-            [(one.campaign_id.tagged, one.streamer_id) for one in readable],
-        )
+        parts = self.parts
+        decisions = Deciding(facts=parts.facts, ledger=parts.ledger, policy=parts.policy).decide(page).decisions
         due_count, impressions, reasons = 0, 0, Counter[str]()
-        for one in readable:
-            decision = decide(facts_of(one, page, known), self.parts.policy)
+        for decision in decisions:
+            counted = decision.participation.impressions
+            impressions += counted if isinstance(counted, int) else 0
             if isinstance(decision, Due):
                 due_count += 1
             else:
                 reasons[decision.reason.value] += 1
-            impressions += one.impressions if isinstance(one.impressions, int) else 0
-        reasons["malformed"] += len(page.participations) - len(readable)
+        reasons["malformed"] += len(page.participations) - len(decisions)
         return {
             "impressions": impressions,
             "due": due_count,
             "notDue": {reason: count for reason, count in sorted(reasons.items()) if count},
-            "isComplete": bool(readable) and due_count == 0 and not (+reasons).keys() - _IS_SETTLED,
+            "isComplete": bool(decisions) and due_count == 0 and not (+reasons).keys() - _IS_SETTLED,
         }
 
 

@@ -16,9 +16,9 @@ from cli.identities import identities_of
 from cli.session import Session
 from cli.tables import local_time, one_line
 from jobs.pools import PoolFreezer
-from jobs.settlement import facts_of
+from reconciler.deciding import Deciding
 from reconciler.domain.batch import PlannedBatch
-from reconciler.domain.decision import Decision, Due, Facts, decide
+from reconciler.domain.decision import Decision, Due, Facts
 from reconciler.domain.explanation import Explanation, PaidExplained, Step, explain
 from reconciler.domain.findings import Case
 from reconciler.domain.ids import DocumentId
@@ -87,7 +87,9 @@ def _told(
         pools=history.pools or {},
     )
     if isinstance(found, Participation):
-        facts, decision = _decided(parts, found, page)
+        only = replace(page, participations=[found], missing=())
+        decided = Deciding(facts=parts.facts, ledger=parts.ledger, policy=parts.policy).decide(only)
+        facts, decision = decided.facts[0], decided.decisions[0]
         case = replace(
             case,
             facts=facts,
@@ -97,18 +99,6 @@ def _told(
         )
     problems = tuple(map(str, found.problems)) if isinstance(found, MalformedParticipation) else ()
     return Told(explanation=explain(case), history=history, problems=problems)
-
-
-def _decided(parts: Parts, participation: Participation, page: FactsPage) -> tuple[Facts, Decision]:
-    """What the sweep would decide, read as it reads: statement lines only for what is otherwise due."""
-    pair = (participation.campaign_id, participation.streamer_id)
-    known = parts.ledger.settled_facts([participation.participation_id.tagged], [(pair[0].tagged, pair[1])])
-    facts = facts_of(participation, page, known)
-    decision = decide(facts, parts.policy)
-    if isinstance(decision, Due) and parts.facts.credited_elsewhere([pair]):
-        facts = replace(facts, credited_elsewhere=True)
-        decision = decide(facts, parts.policy)
-    return facts, decision
 
 
 def _foreseen(parts: Parts, decision: Decision, page: FactsPage) -> PlannedBatch | None:

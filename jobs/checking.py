@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from jobs.payout_rows import breaks_beside_document, breaks_of_rows
@@ -111,7 +111,8 @@ class PageChecker:
         for malformed in page.participations:
             if isinstance(malformed, MalformedParticipation):
                 count_unreadable(checked, malformed)
-        decisions, known = self._decide(page, readable)
+        decided = self.settler.deciding.decide(page)
+        decisions, known = decided.decisions, decided.known
         due_since = {one.participation_id.tagged: earlier.get(one.participation_id.tagged, read_at) for one in readable}
         due = self._due_by_now(checked, decisions, known, due_since)
         settlement = self.settler.settle(list(due), stamp) if due else Settlement()
@@ -162,13 +163,12 @@ class PageChecker:
 
     def leave_in_flight(self, page: FactsPage, checked: CheckedPage) -> None:
         """Count those who are still due as on their way to a payment; everybody else was counted by :meth:`check`."""
-        readable = [
+        waiting = [
             one
             for one in page.participations
             if isinstance(one, Participation) and one.participation_id.tagged in checked.waiting
         ]
-        decisions, _ = self._decide(page, readable)
-        for decision in decisions:
+        for decision in self.settler.deciding.decide(replace(page, participations=waiting)).decisions:
             checked.parts["in_flight"] += 1
             if isinstance(decision, Due):
                 checked.due_minor[decision.terms.currency] += decision.earned.gross_minor
@@ -184,13 +184,6 @@ class PageChecker:
             earned = earnings(terms, impressions, self.settler.policy.overdelivery)
             checked.accrued_minor[participation.campaign_id.tagged] += earned.gross_minor
             checked.accrued_count[participation.campaign_id.tagged] += 1
-
-    def _decide(self, page: FactsPage, readable: Sequence[Participation]) -> tuple[list[Decision], SettledFacts]:
-        known = self.ledger.settled_facts(
-            [one.participation_id.tagged for one in readable],
-            [(one.campaign_id.tagged, one.streamer_id) for one in readable],
-        )
-        return self.settler.decide(page, readable, known), known
 
     def _count_settled(
         self, checked: CheckedPage, settlement: Settlement, due: Mapping[DocumentId, Due]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
 
-from jobs.settlement import Settler, facts_of
+from jobs.settlement import Settler
 from reconciler.clock import Clock
+from reconciler.deciding import Deciding
 from reconciler.domain.campaign import CampaignTerms
 from reconciler.domain.decision import Policy, Reason
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.participation import Participation
 from reconciler.domain.settlement import PoolDue, PoolFacts, PoolNotDue, decide_pool
 from reconciler.ports import BatchStamp, Facts, FactsPage, LedgerReads, Poster
 
@@ -82,24 +82,12 @@ class PoolFreezer:
     def decide(self, page: FactsPage, campaign_id: DocumentId) -> PoolDue | PoolNotDue | None:
         """The decision about a campaign's pool; None where its terms cannot be read, or it is settled already."""
         terms = page.campaigns.get(campaign_id.tagged)
-        readable = [one for one in page.participations if isinstance(one, Participation)]
-        if not isinstance(terms, CampaignTerms) or not readable:
+        if not isinstance(terms, CampaignTerms):
             return None
-        known = self.ledger.settled_facts(
-            [one.participation_id.tagged for one in readable],
-            [(one.campaign_id.tagged, one.streamer_id) for one in readable],
-        )
-        if campaign_id.tagged in known.pool_campaigns:
+        gathered = Deciding(facts=self.facts, ledger=self.ledger, policy=self.policy).members(page)
+        if not gathered.facts or campaign_id.tagged in gathered.known.pool_campaigns:
             return None
-        credited = self.facts.credited_elsewhere((one.campaign_id, one.streamer_id) for one in readable)
-        members = [
-            replace(
-                facts_of(one, page, known),
-                credited_elsewhere=(one.campaign_id.tagged, one.streamer_id) in credited,
-            )
-            for one in readable
-        ]
         paid_minor = self.ledger.gross_paid_minor(campaign_id)
         return decide_pool(
-            PoolFacts(terms=terms, members=members, paid_minor=paid_minor, now=page.facts_at), self.policy
+            PoolFacts(terms=terms, members=gathered.facts, paid_minor=paid_minor, now=page.facts_at), self.policy
         )

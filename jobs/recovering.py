@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from jobs.settlement import facts_of
+from reconciler.deciding import Deciding, unsettled
 from reconciler.domain.batch import Outcome
-from reconciler.domain.decision import Decision, Due, Policy, Settled, decide
+from reconciler.domain.decision import Decision, Due, Policy
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_view import PayoutRequest
-from reconciler.domain.participation import Participation
 from reconciler.ports import BatchStamp, Facts, LedgerReads, Poster, PostingBatch, StatementLine
 
 _PAYMENTS = frozenset({"earnings_credit", "earnings_hold"})
@@ -100,16 +99,10 @@ class Recovering:
         if not lost:
             return
         page = self.facts.read(sorted(lost))
-        readable = [one for one in page.participations if isinstance(one, Participation)]
-        known = self.ledger.settled_facts(
-            [one.tagged for one in lost], [(one.campaign_id.tagged, one.streamer_id) for one in readable]
-        )
+        deciding = Deciding(facts=self.facts, ledger=self.ledger, policy=self.policy)
         requests = []
-        for participation in readable:
-            own = lost.pop(participation.participation_id)
-            facts = facts_of(replace(participation, marked_paid=False), page, known)
-            decision = decide(replace(facts, settled=Settled.NOTHING), self.policy)
-            for line in own:
+        for decision in deciding.decide_beyond(page, unsettled).decisions:
+            for line in lost.pop(decision.participation.participation_id):
                 why = _why_not(decision, line)
                 if why is not None:
                     result.unresolved.append(f"{line.payout_key}: {why}")

@@ -9,10 +9,10 @@ from typing import Protocol
 
 import structlog
 
-from jobs.settlement import facts_of
 from reconciler.clock import Clock
+from reconciler.deciding import Deciding
 from reconciler.domain.campaign import Campaign, CampaignTerms
-from reconciler.domain.decision import NotDue, Policy, Reason, decide
+from reconciler.domain.decision import NotDue, Policy, Reason
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.participation import Participation
 from reconciler.ports import BatchStamp, Escrow, Facts, FactsPage, LedgerReads, RefundOutcome
@@ -91,12 +91,7 @@ class Refunds:
 
     def _may_owe(self, page: FactsPage) -> bool:
         """Whether anything of a campaign is due, malformed or unresolved. What is held, the ledger itself knows."""
-        readable = [one for one in page.participations if isinstance(one, Participation)]
-        if len(readable) < len(page.participations):
+        if not all(isinstance(one, Participation) for one in page.participations):
             return True
-        known = self.ledger.settled_facts(
-            [one.participation_id.tagged for one in readable],
-            [(one.campaign_id.tagged, one.streamer_id) for one in readable],
-        )
-        decisions = [decide(facts_of(one, page, known), self.policy) for one in readable]
-        return any(not isinstance(one, NotDue) or one.reason not in _NOTHING_OWED for one in decisions)
+        decided = Deciding(facts=self.facts, ledger=self.ledger, policy=self.policy).decide(page)
+        return any(not isinstance(one, NotDue) or one.reason not in _NOTHING_OWED for one in decided.decisions)

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from jobs.settlement import facts_of
 from reconciler.clock import Clock
+from reconciler.deciding import Deciding, unsettled
 from reconciler.domain.batch import Outcome
-from reconciler.domain.decision import Due, Policy, Settled, decide
+from reconciler.domain.decision import Due, Policy, Settled
+from reconciler.domain.decision import Facts as DecisionFacts
 from reconciler.domain.ids import DocumentId, payout_key
 from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.domain.participation import Participation
 from reconciler.domain.plan import NewDecision
 from reconciler.errors import UsageError
-from reconciler.ports import BatchStamp, Facts, LedgerReads, Posted
+from reconciler.ports import BatchStamp, Facts, LedgerReads, Posted, SettledFacts
 
 
 class Repayer(Protocol):
@@ -44,21 +45,13 @@ class Repaying:
         readable = [one for one in page.participations if isinstance(one, Participation)]
         if not readable:
             raise UsageError(f"there is no readable participation {participation_id}")
-        participation = readable[0]
         tagged = participation_id.tagged
-        known = self.ledger.settled_facts([tagged], [(participation.campaign_id.tagged, participation.streamer_id)])
-        before = known.settled.get(tagged, Settled.NOTHING)
+        deciding = Deciding(facts=self.facts, ledger=self.ledger, policy=self.policy)
+        decided = deciding.decide_beyond(page, _beyond_what_was_settled)
+        before = decided.known.settled.get(tagged, Settled.NOTHING)
         if before is Settled.PAID:
             raise UsageError(f"{participation_id} is paid: reverse that payout first")
-        # What was settled or marked before is what this command is there to go beyond; all else is asked anew. A member
-        # of a frozen settlement is owed its share and nothing else.
-        facts = replace(
-            facts_of(replace(participation, marked_paid=False), page, known),
-            settled=Settled.NOTHING,
-            streamer_paid_for=None,
-            pool=known.pool_lines.get(tagged),
-        )
-        decision = decide(facts, self.policy)
+        decision = decided.decisions[0]
         if not isinstance(decision, Due):
             raise UsageError(f"{participation_id} is not due: {decision.reason.value} {decision.detail}".rstrip())
         n = self.ledger.payouts_count(tagged) + 1
@@ -79,3 +72,12 @@ class Repaying:
         if outcome is not Outcome.NEW:
             raise UsageError(f"{participation_id} was not paid: {outcome.value}")
         return key, posted.payout_sequences
+
+
+def _beyond_what_was_settled(facts: DecisionFacts, known: SettledFacts) -> DecisionFacts:
+    """What was settled or marked before is what this command is there to go beyond; all else is asked anew.
+
+    A member of a frozen settlement is owed its share and nothing else.
+    """
+    line = known.pool_lines.get(facts.participation.participation_id.tagged)
+    return replace(unsettled(facts, known), streamer_paid_for=None, pool=line)

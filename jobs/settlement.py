@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
 
 from jobs.overdue import Overdue
 from jobs.projecting import Projector
+from reconciler.deciding import Deciding
 from reconciler.domain.batch import Outcome
-from reconciler.domain.decision import Decision, Due, Facts, NotDue, Policy, Reason, Settled, decide
+from reconciler.domain.decision import Due, NotDue, Policy, Reason
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_view import HoldWithdrawal, PayoutRequest
 from reconciler.domain.participation import MalformedParticipation, Participation
-from reconciler.ports import BatchStamp, FactsPage, LedgerGuard, LedgerReads, Moment, Poster, PostingBatch, SettledFacts
+from reconciler.ports import BatchStamp, LedgerGuard, LedgerReads, Moment, Poster, PostingBatch, SettledFacts
 from reconciler.ports import Facts as FactsSource
 
 log = structlog.get_logger(__name__)
@@ -100,12 +101,10 @@ class Settler:
         settlement.campaigns.update(one.campaign_id for one in readable)
         settlement.unreadable += [one for one in page.participations if isinstance(one, MalformedParticipation)]
         settlement.missing += page.missing
-        known = self.ledger.settled_facts(
-            [one.tagged for one in participation_ids], [(one.campaign_id.tagged, one.streamer_id) for one in readable]
-        )
-        decisions = self.decide(page, readable, known)
-        due = [decision for decision in decisions if isinstance(decision, Due)]
-        not_due = [decision for decision in decisions if isinstance(decision, NotDue)]
+        decided = self.deciding.decide(page)
+        known = decided.known
+        due = [decision for decision in decided.decisions if isinstance(decision, Due)]
+        not_due = [decision for decision in decided.decisions if isinstance(decision, NotDue)]
         requests = [PayoutRequest(due=one, facts_at=page.facts_at) for one in due]
         batch = PostingBatch(
             requests=requests, withdrawals=_withdrawals(not_due, page.missing, known), voids=_voids(not_due, known)
@@ -134,26 +133,10 @@ class Settler:
             settlement.projected += self.projector.project(posted.payout_sequences)
         return again
 
-    def decide(self, page: FactsPage, readable: Sequence[Participation], known: SettledFacts) -> list[Decision]:
-        """Decide about participations of one page, with what the platform's statement lines say of those due."""
-        facts = [facts_of(participation, page, known) for participation in readable]
-        decisions = [decide(one, self.policy) for one in facts]
-        # Only those otherwise due are looked up in the platform's statement lines: that query is the dearest.
-        due = [one.participation for one in decisions if isinstance(one, Due)]
-        credited = self.facts.credited_elsewhere((one.campaign_id, one.streamer_id) for one in due)
-        if not credited:
-            return decisions
-        return [
-            decide(
-                replace(
-                    one,
-                    credited_elsewhere=(one.participation.campaign_id.tagged, one.participation.streamer_id)
-                    in credited,
-                ),
-                self.policy,
-            )
-            for one in facts
-        ]
+    @property
+    def deciding(self) -> Deciding:
+        """What decides for it."""
+        return Deciding(facts=self.facts, ledger=self.ledger, policy=self.policy)
 
 
 def say_paid(settlement: Settlement, stamp: BatchStamp, *, dry_run: bool) -> None:
@@ -175,20 +158,6 @@ def retry_holds(settler: Settler, page_size: int, stamp: BatchStamp) -> int:
     held = [DocumentId.from_tagged(hold.participation_id) for hold in settler.ledger.open_holds()]
     pages = (held[start : start + page_size] for start in range(0, len(held), page_size))
     return sum(settler.settle(page, stamp).paid for page in pages)
-
-
-def facts_of(participation: Participation, page: FactsPage, known: SettledFacts) -> Facts:
-    """Everything a decision looks at, put together from one page of documents and what the ledger knows of it."""
-    campaign_id, participation_id = participation.campaign_id.tagged, participation.participation_id.tagged
-    paid_for = known.paid_participations.get((campaign_id, participation.streamer_id))
-    return Facts(
-        participation=participation,
-        campaign=page.campaigns.get(campaign_id),
-        settled=known.settled.get(participation_id, Settled.NOTHING),
-        streamer_paid_for=None if paid_for == participation_id else paid_for,
-        pinned_currency=known.pinned_currency.get(campaign_id),
-        pool=known.pool_lines.get(participation_id) or known.pool_campaigns.get(campaign_id),
-    )
 
 
 def _withdrawals(not_due: Sequence[NotDue], missing: Sequence[DocumentId], known: SettledFacts) -> list[HoldWithdrawal]:
