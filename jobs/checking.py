@@ -15,7 +15,7 @@ from jobs.payout_rows import breaks_beside_document, breaks_of_rows
 from jobs.projecting import Projector
 from jobs.settlement import Settlement, Settler
 from reconciler.check_ports import CheckReads, PayoutRow, SweepWatch
-from reconciler.domain.batch import Outcome
+from reconciler.domain.batch import HELD, Outcome
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.campaign import CampaignTerms, PaymentType
 from reconciler.domain.decision import Decision, Due, NotDue, Reason
@@ -58,8 +58,7 @@ _BREAK_OF_OUTCOME = {
     Outcome.EXISTS_DIFFERENT: BreakKind.EXISTS_DIFFERENT,
     Outcome.DUPLICATE_PARTICIPATION: BreakKind.DUPLICATE_PARTICIPATION,
     Outcome.CURRENCY_CHANGED: BreakKind.DUE_BUT_INELIGIBLE,
-    Outcome.OVER_APPROVAL_THRESHOLD: BreakKind.HELD,
-    Outcome.OVER_BUDGET: BreakKind.HELD,
+    **dict.fromkeys(HELD, BreakKind.HELD),
 }
 
 

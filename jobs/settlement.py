@@ -15,7 +15,7 @@ import structlog
 from jobs.overdue import Overdue
 from jobs.projecting import Projector
 from reconciler.deciding import Deciding
-from reconciler.domain.batch import Outcome
+from reconciler.domain.batch import HELD, Outcome
 from reconciler.domain.decision import Due, NotDue, Policy, Reason
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_view import HoldWithdrawal, PayoutRequest
@@ -200,7 +200,7 @@ def _count_outcome(settlement: Settlement, request: PayoutRequest, outcome: Outc
         settlement.finished.append(participation.participation_id)
     if outcome is Outcome.NEW:
         settlement.paid += 1
-    elif outcome in (Outcome.OVER_BUDGET, Outcome.OVER_APPROVAL_THRESHOLD):
+    elif outcome in HELD:
         settlement.held += 1
     elif outcome is Outcome.EXISTS:
         settlement.skipped[Reason.ALREADY_PAID] += 1

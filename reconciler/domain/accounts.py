@@ -6,6 +6,8 @@ funding goes below zero by what the brand put in, and all accounts of a currency
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.domain.ids import DocumentId
@@ -37,6 +39,35 @@ class Entry:
     def __post_init__(self) -> None:
         if len(self.postings) < 2 or sum(posting.amount_minor for posting in self.postings) != 0:
             raise ValueError(f"the postings of {self.key} do not sum to zero")
+
+
+BALANCE_MINOR_MAX = 2**63 - 2**54
+"""Furthest from zero that a batch takes a balance: a little less than the ledger's columns hold."""
+
+
+class Room:
+    """Balances as a batch goes on, and which account would be taken too far.
+
+    A streamer's two accounts count together: what is held goes to the wallet one day.
+    """
+
+    def __init__(self, balance_minor: Mapping[tuple[str, str], int]) -> None:
+        self._minor: Counter[tuple[str, str]] = Counter()
+        for (account, currency), minor in balance_minor.items():
+            self._minor[_pot(account), currency] += minor
+
+    def lacking(self, entry: Entry) -> str | None:
+        """The account that has no room for an entry; None when all have."""
+        for posting in entry.postings:
+            before = self._minor[_pot(posting.account), entry.currency]
+            if abs(before + posting.amount_minor) > max(BALANCE_MINOR_MAX, abs(before)):
+                return posting.account
+        return None
+
+    def take(self, entry: Entry) -> None:
+        """Count an entry in."""
+        for posting in entry.postings:
+            self._minor[_pot(posting.account), entry.currency] += posting.amount_minor
 
 
 FEES = "platform:fees"
@@ -80,3 +111,8 @@ def streamer_of(account: str) -> str | None:
 def kind_of(account: str) -> str:
     """``escrow``, ``wallet``, ``held``, ``funding`` or ``fees``: the last part of an account's name."""
     return account.rpartition(":")[2]
+
+
+def _pot(account: str) -> str:
+    owner = streamer_of(account)
+    return account if owner is None else f"streamer:{owner}"

@@ -42,8 +42,14 @@ class Outcome(StrEnum):
     """Decided on facts too old, or overtaken, by the time the lock was there: read and decide again."""
     OVER_APPROVAL_THRESHOLD = "over_approval_threshold"
     """Held: a person has to approve this amount."""
+    ACCOUNT_FULL = "account_full"
+    """Held: an account would be taken beyond what the ledger can hold."""
     OVER_BUDGET = "over_budget"
     """Held: escrow does not cover it, or an earlier hold comes first."""
+
+
+HELD = frozenset({Outcome.OVER_APPROVAL_THRESHOLD, Outcome.ACCOUNT_FULL, Outcome.OVER_BUDGET})
+"""Outcomes that are holds: the payout waits, whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +95,9 @@ def plan_batch(
     holds_of: dict[str, dict[str, OpenHold]] = defaultdict(dict)
     for participation_id, hold in holds.items():
         holds_of[hold.campaign_id][participation_id] = hold
+    room = accounts.Room(view.balance_minor)
     for campaign_id in sorted(by_campaign):
-        _Campaign(plan, view, rules, holds_of[campaign_id], now).settle(by_campaign[campaign_id], outcomes)
+        _Campaign(plan, view, rules, holds_of[campaign_id], now, room).settle(by_campaign[campaign_id], outcomes)
     # A share that was paid before it was forfeited is not void: that takes a reversal.
     plan.decisions += [_void(one) for one in new_voids if payout_key(one, 1) not in view.fingerprints]
     exceeded = _limit_exceeded(plan, view, rules)
@@ -155,13 +162,21 @@ class _Campaign:
     """One campaign's part of a batch: fund once, then pay in order until something does not fit."""
 
     def __init__(
-        self, plan: BatchPlan, view: LedgerView, rules: PostingRules, holds: dict[str, OpenHold], now: datetime
+        self,
+        plan: BatchPlan,
+        view: LedgerView,
+        rules: PostingRules,
+        holds: dict[str, OpenHold],
+        now: datetime,
+        room: accounts.Room,
     ) -> None:
         self._plan = plan
         self._view = view
         self._rules = rules
         self._holds = holds
         self._now = now
+        self._room = room
+        self._full: str | None = None
         self._paid_here: set[str] = set()
         self._pinned_currency: str | None = None
         self._escrow_minor = 0
@@ -251,8 +266,12 @@ class _Campaign:
         if amount_minor is None:
             return
         n = last.n + 1 if last else 1
-        self._plan.posted.append(new_funding(newest, n, amount_minor))
-        self._escrow_minor += amount_minor
+        funding = new_funding(newest, n, amount_minor)
+        self._full = self._room.lacking(funding.entry)
+        if self._full is None:
+            self._room.take(funding.entry)
+            self._plan.posted.append(funding)
+            self._escrow_minor += amount_minor
 
     def _pay_or_hold(self, request: PayoutRequest) -> Outcome:
         participation, currency = request.due.participation, request.due.terms.currency
@@ -264,13 +283,19 @@ class _Campaign:
             detail = f"{format_minor(gross_minor, currency)} {currency} has to be approved by a person"
             self._hold(request, own_hold, Outcome.OVER_APPROVAL_THRESHOLD, detail)
             return Outcome.OVER_APPROVAL_THRESHOLD
+        release_at = self._now + timedelta(days=self._rules.hold_days) if self._rules.hold_days else None
+        entry = payout_entry(request, is_held=release_at is not None)
+        # A budget that its brand's account has no room for is why escrow lacks it.
+        full = (self._full if gross_minor > self._escrow_minor else None) or self._room.lacking(entry)
+        if full is not None:
+            self._hold(request, own_hold, Outcome.ACCOUNT_FULL, f"the ledger cannot hold more on {full}")
+            return Outcome.ACCOUNT_FULL
         ahead = self._ahead_of(own_hold)
         if ahead or gross_minor > self._escrow_minor:
             self._hold(request, own_hold, Outcome.OVER_BUDGET, self._shortage(request, ahead))
             return Outcome.OVER_BUDGET
         self._drop_hold(request, reason="paid")
-        release_at = self._now + timedelta(days=self._rules.hold_days) if self._rules.hold_days else None
-        entry = payout_entry(request, is_held=release_at is not None)
+        self._room.take(entry)
         self._plan.posted.append(NewPayout(entry=entry, request=request, release_at=release_at))
         self._escrow_minor -= gross_minor
         self._paid_here.add(participation.streamer_id)
@@ -304,7 +329,7 @@ class _Campaign:
         number = self._view.holds_count.get(tagged, 0) + 1
         if own_hold is not None:
             is_same = own_hold.reason == outcome.value
-            if is_same and (outcome is Outcome.OVER_BUDGET or own_hold.amount_minor == gross_minor):
+            if is_same and (outcome is not Outcome.OVER_APPROVAL_THRESHOLD or own_hold.amount_minor == gross_minor):
                 return
             self._plan.hold_events.append(_closed(own_hold, reason=outcome.value))
         hold = OpenHold(

@@ -58,6 +58,7 @@ class Reason(StrEnum):
     DUPLICATE_PARTICIPATION = "duplicate_participation"
     CURRENCY_CHANGED = "currency_changed"
     OVER_APPROVAL_THRESHOLD = "over_approval_threshold"
+    ACCOUNT_FULL = "account_full"
     OVER_BUDGET = "over_budget"
 
 

@@ -117,3 +117,5 @@ class LedgerView:
     voids: frozenset[str] = frozenset()
     """Tagged participations whose share of a pool is void."""
     recent: Recent = field(default_factory=Recent)
+    balance_minor: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """(account, currency) → balance of every account that the batch may post to."""

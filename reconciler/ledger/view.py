@@ -84,18 +84,28 @@ def read_view(connection: Connection, batch: PostingBatch, now: datetime) -> Led
             "keys": keys,
             "keys_or_voids": [*keys, *(payout_key(one, 1) for one in batch.voids)],
             "subjects": [*tagged, *(one.tagged for one in batch.voids)],
-            "escrows": [accounts.escrow(one.campaign_id) for one in terms.values()],
+            "accounts": sorted(
+                {
+                    accounts.FEES,
+                    *(accounts.escrow(one.campaign_id) for one in terms.values()),
+                    *(accounts.funding(one.brand_id) for one in terms.values()),
+                    *(accounts.wallet(one.streamer_id) for one in participations),
+                    *(accounts.held(one.streamer_id) for one in participations),
+                }
+            ),
             "by_person": by_person,
             "an_hour_ago": now - timedelta(hours=1),
         },
     )
     standing = settled_of(found["standing"])
     pools = {row.campaign_id: row.currency for row in found["pools"]}
+    balance_minor = {(row.account, row.currency): row.balance_minor for row in found["accounts"]}
     return LedgerView(
         fingerprints={row.payout_key: row.fingerprint for row in found["fingerprints"]},
         paid_participations=_paid_participations(found["paid"]),
         fundings=_fundings(found["fundings"], found["refunds"]),
-        escrow_minor={(row.account, row.currency): row.balance_minor for row in found["escrows"]},
+        escrow_minor={key: minor for key, minor in balance_minor.items() if accounts.kind_of(key[0]) == "escrow"},
+        balance_minor=balance_minor,
         open_holds=open_holds_of(found["holds"]),
         holds_count={row.participation_id: row.times for row in found["times_held"]},
         approved_minor={row.subject: row.amount_minor for row in sorted(found["approved"], key=_by_time)},
@@ -190,9 +200,9 @@ def _view_questions(lists: Lists) -> Mapping[str, Select]:
         "refunds": sa.select(entries.c.campaign_id, sa.func.max(entries.c.sequence).label("sequence"))
         .where(entries.c.kind == "refund", lists.among(entries.c.campaign_id, "campaigns"))
         .group_by(entries.c.campaign_id),
-        "escrows": sa.select(accounts_table.c.account, accounts_table.c.currency, accounts_table.c.balance_minor).where(
-            lists.among(accounts_table.c.account, "escrows")
-        ),
+        "accounts": sa.select(
+            accounts_table.c.account, accounts_table.c.currency, accounts_table.c.balance_minor
+        ).where(lists.among(accounts_table.c.account, "accounts")),
         "holds": open_holds_select(lists.among(opened.c.campaign_id, "campaigns")),
         "times_held": sa.select(opened.c.participation_id, sa.func.count().label("times"))
         .where(opened.c.event == "opened", lists.among(opened.c.participation_id, "participations"))

@@ -51,6 +51,7 @@ class PaperLedger:
             },
             fundings=dict(self.fundings),
             escrow_minor={key: balance for key, balance in self.balances.items() if kind_of(key[0]) == "escrow"},
+            balance_minor=dict(self.balances),
             open_holds=list(self.open_holds.values()),
             holds_count=dict(self._holds),
             approved_minor=dict(self.approved_minor),

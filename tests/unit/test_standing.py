@@ -11,7 +11,7 @@ import pytest
 from jobs.watch_state import WatchState
 from reconciler.api.pages.standing import Seen, standing_of
 from reconciler.api.pages.words import BREAK_KINDS, HOLD_REASONS, STREAM_STATES
-from reconciler.domain.batch import Outcome
+from reconciler.domain.batch import HELD
 from reconciler.domain.breaks import BreakKind
 
 NOW = datetime(2026, 11, 26, 8, 0, tzinfo=UTC)
@@ -98,5 +98,5 @@ def test_a_kind_that_is_not_known_here_is_shown_all_the_same() -> None:
 
 def test_every_code_has_its_words() -> None:
     assert {one.value for one in BreakKind} <= BREAK_KINDS.keys()
-    assert HOLD_REASONS.keys() == {Outcome.OVER_BUDGET.value, Outcome.OVER_APPROVAL_THRESHOLD.value}
+    assert HOLD_REASONS.keys() == {one.value for one in HELD}
     assert STREAM_STATES.keys() == {one.value for one in WatchState}

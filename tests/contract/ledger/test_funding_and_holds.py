@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -179,3 +181,21 @@ def test_a_second_hold_has_a_key_of_its_own(campaign: Campaign) -> None:
     opened = [row["hold_key"] for row in rows_of(campaign.engine, schema.hold_events) if row["event"] == "opened"]
     assert opened == ["hold:str:waits:1", "hold:str:waits:2"]
     assert campaign.waiting() == ["waits"]
+
+
+def test_many_huge_budgets_of_one_brand_hold_who_does_not_fit_and_stop_nobody_else(engine: Engine) -> None:
+    names = [f"c{number:04}" for number in range(1_030)]
+    batch = [request(f"p{name}", campaign=name, budget=90_000_000_000_000) for name in names]
+    small = request("p1", campaign="of-another-brand")
+    small = replace(small, due=replace(small.due, terms=replace(small.due.terms, brand_id=identity("another"))))
+    journal = journal_of(engine)
+
+    outcomes = journal.post(asking([*batch, small]), STAMP).outcomes
+    again = journal.post(asking([*batch, small]), STAMP).outcomes
+
+    counts = Counter(outcomes.values())
+    assert outcomes[small.key] is Outcome.NEW
+    assert counts == {Outcome.NEW: 1_023, Outcome.ACCOUNT_FULL: 8}
+    assert Counter(again.values()) == {Outcome.EXISTS: 1_023, Outcome.ACCOUNT_FULL: 8}
+    assert {hold.reason for hold in LedgerReader(engine).open_holds()} == {"account_full"}
+    ledger_is_sound(engine)

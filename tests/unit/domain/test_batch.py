@@ -84,6 +84,14 @@ OUTCOMES_IN_ORDER: tuple[tuple[Outcome, dict[str, object]], ...] = (
     (Outcome.STALE, {"facts_at": STALE}),
     (Outcome.STALE, {"pooled": frozenset({CAMPAIGN})}),
     (Outcome.OVER_APPROVAL_THRESHOLD, {"rules": replace(RULES, approval_threshold_minor={"INR": 330_000})}),
+    (
+        Outcome.ACCOUNT_FULL,
+        {
+            "balance_minor": {
+                (accounts.wallet(request(1, terms()).due.participation.streamer_id), "INR"): accounts.BALANCE_MINOR_MAX
+            }
+        },
+    ),
     (Outcome.OVER_BUDGET, {"open_holds": [ANOTHERS_HOLD]}),
 )
 

@@ -6,12 +6,13 @@ from itertools import permutations
 
 import pytest
 
+from reconciler.domain.accounts import BALANCE_MINOR_MAX
 from reconciler.domain.batch import Outcome, PlannedBatch
 from reconciler.domain.ids import payout_key
 from reconciler.domain.ledger_view import HoldWithdrawal
 from reconciler.domain.plan import BatchPlan
 from tests.support.batches import MINUTE, asked, hold_key, holds, outcomes, paid
-from tests.support.decisions import CAMPAIGN_ID, NOW, of_amount, oid
+from tests.support.decisions import BRAND_ID, CAMPAIGN_ID, NOW, of_amount, oid, request, terms
 from tests.support.paper_ledger import PaperLedger
 
 
@@ -133,3 +134,35 @@ def test_a_held_one_that_now_earns_another_amount_keeps_its_hold_and_its_place()
     planned = ledger.post([of_amount(asked(2, 50), 7_000)], now=NOW + MINUTE)
 
     assert (outcomes(planned), holds(planned)) == ({2: Outcome.OVER_BUDGET}, [])
+
+
+BRAND = ("brand:" + BRAND_ID.tagged + ":funding", "INR")
+
+
+def test_a_budget_that_the_brands_account_has_no_room_for_is_not_moved_and_holds_who_needs_it() -> None:
+    ledger = PaperLedger()
+    ledger.balances[BRAND] = -(BALANCE_MINOR_MAX - 20_000)
+    fits, free = asked(1, 200), of_amount(asked(2, 200), 0)
+    assert outcomes(ledger.post([fits, free], now=NOW)) == {1: Outcome.NEW, 2: Outcome.NEW}
+
+    plan = ledger.post([asked(3, 500, minutes=1), asked(4, 500, minutes=1)], now=NOW + MINUTE)
+
+    # What escrow covers is paid all the same; no entry takes the account beyond its room.
+    assert outcomes(plan) == {3: Outcome.NEW, 4: Outcome.ACCOUNT_FULL}
+    assert holds(plan) == [("opened", hold_key(4), "account_full")]
+    assert plan.plan.hold_events[0].detail == f"the ledger cannot hold more on {BRAND[0]}"
+    assert ledger.balances[BRAND] == -BALANCE_MINOR_MAX
+    again = ledger.post([asked(4, 500, minutes=2)], now=NOW + 2 * MINUTE)
+    assert (outcomes(again), holds(again)) == ({4: Outcome.ACCOUNT_FULL}, [])
+    ledger.balances[BRAND] = 0
+    assert outcomes(ledger.post([asked(4, 500, minutes=3)], now=NOW + 3 * MINUTE)) == {4: Outcome.NEW}
+
+
+def test_budgets_of_one_batch_count_together() -> None:
+    ledger = PaperLedger()
+    ledger.balances[BRAND] = -(BALANCE_MINOR_MAX - 30_000)
+    one, other = asked(1, 200), request(2, terms(oid(0xCC), budget=200))
+
+    plan = ledger.post([one, other], now=NOW)
+
+    assert sorted(outcomes(plan).values()) == [Outcome.ACCOUNT_FULL, Outcome.NEW]

@@ -166,7 +166,7 @@ def test_each_obstacle_is_told_before_every_later_one(first: Obstacle, later: Ob
 
 
 def test_every_reason_that_needs_no_ledger_is_among_the_obstacles() -> None:
-    of_the_ledger = {Reason.OVER_BUDGET, Reason.OVER_APPROVAL_THRESHOLD}
+    of_the_ledger = {Reason.OVER_BUDGET, Reason.OVER_APPROVAL_THRESHOLD, Reason.ACCOUNT_FULL}
 
     # A pool that is incomplete is a campaign's affair: test_settlement.
     assert {obstacle.reason for obstacle in IN_ORDER} == set(Reason) - of_the_ledger - {Reason.POOL_INCOMPLETE}
