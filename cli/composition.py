@@ -32,6 +32,7 @@ from reconciler.domain.earnings import Overdelivery
 from reconciler.domain.events import EventType
 from reconciler.domain.money import parse_amount_minor
 from reconciler.ledger.break_book import BreakBook
+from reconciler.ledger.database_clock import LedgerClock
 from reconciler.ledger.deliveries import Deliveries
 from reconciler.ledger.desk import Desk
 from reconciler.ledger.engine import Engine, open_engine
@@ -89,21 +90,30 @@ class Parts:
 
 
 @contextmanager
-def parts_of(settings: Settings, *, clock: Clock = utc_now, fence: Fence = no_fence) -> Iterator[Parts]:
-    """The parts for some settings. Nothing connects until it is used; all connections are closed at the end."""
+def parts_of(
+    settings: Settings, *, clock: Clock = utc_now, ledger_clock: LedgerClock | None = None, fence: Fence = no_fence
+) -> Iterator[Parts]:
+    """The parts for some settings. Nothing connects until it is used; all connections are closed at the end.
+
+    ``clock`` is this host's. Without ``ledger_clock`` the ledger's time is asked of its database.
+    """
     connection = connect(
         settings.mongodb.uri.get_secret_value(), settings.mongodb.database, wait_max_s=settings.mongodb.wait_max_s
     )
     engine = open_engine(settings.ledger.url.get_secret_value())
     try:
-        yield _wired(settings, connection, engine, clock, fence)
+        skew_max = timedelta(seconds=settings.safety.clock_skew_max_s)
+        ledger_clock = ledger_clock or LedgerClock(host=clock, skew_max=skew_max)
+        yield _wired(settings, connection, engine, ledger_clock, fence)
     finally:
         engine.dispose()
         connection.close()
 
 
-def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Clock, fence: Fence) -> Parts:
-    payout, mapping = settings.payout, settings.mapping
+def _wired(
+    settings: Settings, connection: Connection, engine: Engine, ledger_clock: LedgerClock, fence: Fence
+) -> Parts:
+    payout, mapping, clock = settings.payout, settings.mapping, ledger_clock.host
     defaults = CampaignDefaults(
         currency=payout.default_currency,
         fixed_impressions_per_unit=settings.completion.fixed_impressions_per_unit,
@@ -111,7 +121,7 @@ def _wired(settings: Settings, connection: Connection, engine: Engine, clock: Cl
     policy = policy_of(settings)
     facts = FactsReader(connection, mapping, defaults, clock=clock)
     ledger = LedgerReader(engine)
-    journal = Journal(engine, clock=clock, rules=posting_rules_of(settings), fence=fence)
+    journal = Journal(engine, clock=ledger_clock, rules=posting_rules_of(settings), fence=fence)
     guard = LedgerState(connection, mapping, position=lambda: ledger_position(engine))
     treasury = Treasury(engine, journal, clock=clock)
     events = EventLog(engine, clock=clock, subscriptions=subscriptions_of(settings))

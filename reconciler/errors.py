@@ -9,7 +9,8 @@
     ├── LeaseLost            another daemon leads, or may: stop working and stand by
     ├── ConfigError          a setting is wrong: exit 2
     └── UsageError           the command cannot work as it was given: exit 2
-        └── NotMigrated      the ledger's schema is older than this program
+        ├── NotMigrated      the ledger's schema is older than this program
+        └── ClockOff         this host's clock is wrong, or the ledger's: nothing is posted until they agree
 
 ``str()`` of each is one sentence for a person, without credentials.
 """
@@ -100,3 +101,10 @@ class UsageError(ReconcilerError):
 
 class NotMigrated(UsageError):
     """The ledger's schema is not the one this program needs; ``run.py migrate`` brings it there."""
+
+
+class ClockOff(UsageError):
+    """This host and the ledger do not agree on the time: nothing is posted, and it is tried again.
+
+    A usage error, and no outage: nothing is out of reach, and it does not pass without somebody who sets a clock.
+    """

@@ -94,6 +94,9 @@ class SafetySettings(Section):
     """Payouts within an hour, whatever set them off: far above a good day, far below an emptied platform."""
     amount_per_hour_max: CurrencyAmounts = Field(default_factory=dict)
     """Currency to major units paid within an hour. Empty: only the number of payouts is limited."""
+    clock_skew_max_s: Seconds = 5
+    """Seconds that this host's clock and that of the ledger's database may differ before nothing is posted from here:
+    machines that keep their time by NTP differ by milliseconds, and facts are judged by a host's time."""
 
 
 class ProjectionSettings(Section):

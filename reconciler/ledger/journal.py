@@ -16,16 +16,16 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from reconciler.clock import Clock
 from reconciler.domain.batch import Outcome, PlannedBatch, PostingRules, plan_batch
 from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.domain.plan import BatchPlan, NewDecision, NewPayout, NewSettlement
 from reconciler.domain.settlement import PoolDue
 from reconciler.errors import Halted
-from reconciler.ledger.engine import reading, rehearsing, translated, writing
+from reconciler.ledger.database_clock import LedgerClock
+from reconciler.ledger.engine import asking, reading, rehearsing, translated, writing
 from reconciler.ledger.halts import current_halt, require_not_halted
 from reconciler.ledger.lookups import LedgerReader, settlement_of
-from reconciler.ledger.rows import Head, lock_head, write_batch
+from reconciler.ledger.rows import Head, lock_head, read_times, write_batch
 from reconciler.ledger.schema import accounts, postings
 from reconciler.ledger.view import read_view
 from reconciler.ports import AccountChange, BatchStamp, Posted, PostingBatch
@@ -44,7 +44,7 @@ class PosterParts:
     """What a poster works with. ``begin`` opens its transactions."""
 
     begin: Begin
-    clock: Clock
+    clock: LedgerClock
     rules: PostingRules
     fence: Fence = no_fence
     ignores_halt: bool = False
@@ -53,7 +53,7 @@ class PosterParts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Locked:
-    """An open transaction that holds the right to post. ``now`` was taken after the lock was there."""
+    """An open transaction that holds the right to post. ``now``: the ledger's time, after the lock was there."""
 
     connection: Connection
     now: datetime
@@ -112,12 +112,18 @@ class Poster:
         return _posted(planned, sequences)
 
     @contextmanager
-    def locked(self) -> Iterator[Locked]:
-        """The right to post, until the end of the block commits; an exception rolls everything back."""
+    def locked(self, *, may_be_off: bool = False) -> Iterator[Locked]:
+        """The right to post, until the end of the block commits; an exception rolls everything back.
+
+        Raises ClockOff where this host's clock and the ledger's time do not agree, unless it ``may_be_off``.
+        """
+        clock = self._parts.clock
         with self._parts.begin() as connection:
+            began_at = clock.host()
             head = lock_head(connection)
             self._parts.fence(connection)
-            yield Locked(connection=connection, now=self._parts.clock(), head=head)
+            now = clock.now(head.times, began_at, may_be_off=may_be_off)
+            yield Locked(connection=connection, now=now, head=head)
 
 
 class Journal(Poster):
@@ -127,9 +133,17 @@ class Journal(Poster):
         """The same, but it posts also while paying is halted."""
         return Poster(replace(self._parts, ignores_halt=True))
 
-    def __init__(self, engine: Engine, *, clock: Clock, rules: PostingRules, fence: Fence = no_fence) -> None:
+    def __init__(self, engine: Engine, *, clock: LedgerClock, rules: PostingRules, fence: Fence = no_fence) -> None:
         super().__init__(PosterParts(begin=lambda: writing(engine), clock=clock, rules=rules, fence=fence))
         self._engine = engine
+
+    def now(self) -> datetime:
+        """The ledger's time, for whoever judges by time what is not posted. Raises ClockOff, like all that is."""
+        clock = self._parts.clock
+        began_at = clock.host()
+        with asking(self._engine) as connection:
+            times = read_times(connection)
+        return clock.now(times, began_at)
 
     def is_halted(self) -> bool:
         """Whether paying is stopped, and nobody has resumed it."""

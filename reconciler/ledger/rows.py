@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +28,7 @@ from reconciler.domain.plan import (
 from reconciler.errors import InvariantBroken
 from reconciler.ledger import bulk, schema
 from reconciler.ledger.chain import FORMAT, batch_hash
+from reconciler.ledger.database_clock import NOW, DatabaseTimes, times_columns
 from reconciler.ledger.lookups import read_accounts
 from reconciler.ledger.round_trip import one_round_trip
 from reconciler.ports import BatchStamp
@@ -45,35 +46,66 @@ class Head:
     batch: int
     sequence: int
     hash: str
+    times: DatabaseTimes
+
+
+def _head_select(dialect_name: str, *, locks: bool) -> sa.Select[Any]:
+    """The locked row, and what is true once the lock is there: hence the lock inside, and the times around it."""
+    row = sa.select(schema.chain_head)
+    head = (row.with_for_update() if locks else row).subquery("head")
+    last_at = sa.select(schema.chain.c.created_at).where(schema.chain.c.batch == head.c.batch).scalar_subquery()
+    return sa.select(head, last_at.label("last_at"), *times_columns(dialect_name))
+
+
+_READ_HEAD = {name: _head_select(name, locks=False) for name in NOW}
+_LOCK_HEAD = {name: _head_select(name, locks=True) for name in NOW}
+
+
+def read_times(connection: Connection) -> DatabaseTimes:
+    """What the database says of time, without the lock."""
+    return _times(connection.execute(_READ_HEAD[connection.dialect.name]).one())
+
+
+def _times(row: sa.Row[Any]) -> DatabaseTimes:
+    return DatabaseTimes(last_at=row.last_at, asked_at=row.asked_at, now=row.now)
 
 
 def lock_head(connection: Connection) -> Head:
     """Take the right to post until the transaction ends. (SQLite took it with BEGIN IMMEDIATE.)"""
-    row = connection.execute(sa.select(schema.chain_head).with_for_update()).one()
-    return Head(batch=row.batch, sequence=row.sequence, hash=row.hash)
+    row = connection.execute(_LOCK_HEAD[connection.dialect.name]).one()
+    times = _times(row)
+    if times.last_at is None and row.batch:
+        # The statement waited for the lock, and sees the chain as it was when it began to.
+        last_at = sa.select(schema.chain.c.created_at).where(schema.chain.c.batch == row.batch)
+        times = replace(times, last_at=connection.execute(last_at).scalar_one_or_none())
+    return Head(batch=row.batch, sequence=row.sequence, hash=row.hash, times=times)
 
 
 def write_batch(
     connection: Connection, head: Head, plan: BatchPlan, stamp: BatchStamp, now: datetime
 ) -> Mapping[str, int]:
-    """Write a plan; answers entry key → sequence. Raises InvariantBroken where the rows contradict each other."""
-    batch = head.batch + 1
+    """Write a plan; answers entry key → sequence. Raises InvariantBroken where the rows contradict each other.
+
+    ``now`` is the ledger's time. What is posted is never dated before the batch before it, whatever the clocks did
+    since: a month that was closed stays as it was.
+    """
+    batch, booked_at = head.batch + 1, max(now, head.times.last_at or now)
     posted = list(enumerate(plan.posted, start=head.sequence + 1))
     postings, balances = _postings(connection, batch, [(sequence, item.entry) for sequence, item in posted])
     journal: dict[str, Sequence[Row]] = {
-        "entries": [_entry(sequence, batch, item.entry, stamp, now) for sequence, item in posted],
+        "entries": [_entry(sequence, batch, item.entry, stamp, booked_at) for sequence, item in posted],
         "postings": postings,
-        "payouts": [_payout(s, batch, item, stamp, now) for s, item in posted if isinstance(item, NewPayout)]
-        + _reversals(connection, batch, posted, stamp, now),
+        "payouts": [_payout(s, batch, item, stamp, booked_at) for s, item in posted if isinstance(item, NewPayout)]
+        + _reversals(connection, batch, posted, stamp, booked_at),
         "fundings": [_funding(s, batch, item) for s, item in posted if isinstance(item, NewFunding)],
-        "hold_events": [_hold_event(batch, event, now) for event in plan.hold_events],
-        "settlements": [_settlement(batch, item, stamp, now) for item in plan.settlements],
+        "hold_events": [_hold_event(batch, event, booked_at) for event in plan.hold_events],
+        "settlements": [_settlement(batch, item, stamp, booked_at) for item in plan.settlements],
         "settlement_lines": [row for item in plan.settlements for row in _settlement_lines(batch, item)],
-        "decisions": [_decision(batch, item, now) for item in plan.decisions],
-        "adoptions": [_adoption(batch, item, now) for item in plan.adoptions],
+        "decisions": [_decision(batch, item, booked_at) for item in plan.decisions],
+        "adoptions": [_adoption(batch, item, booked_at) for item in plan.adoptions],
     }
-    new_hash = batch_hash(previous=head.hash, batch=batch, created_at=now, rows=journal)
-    link = {"batch": batch, "format": FORMAT, "previous_hash": head.hash, "hash": new_hash, "created_at": now}
+    new_hash = batch_hash(previous=head.hash, batch=batch, created_at=booked_at, rows=journal)
+    link = {"batch": batch, "format": FORMAT, "previous_hash": head.hash, "hash": new_hash, "created_at": booked_at}
     end = {"id": HEAD_ID, "batch": batch, "sequence": head.sequence + len(posted), "hash": new_hash}
     with one_round_trip(connection):
         # Accounts come first: postings refer to them.

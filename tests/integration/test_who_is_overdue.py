@@ -18,6 +18,7 @@ from reconciler.errors import Outage
 from reconciler.feed import Key, KeyKind
 from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.indexes import create_missing
+from tests.support.ledger import ToldClock
 from tests.support.platform import Platform
 
 METRIC = "payout_overdue_oldest_age_seconds"
@@ -45,7 +46,7 @@ def test_the_age_of_who_cannot_be_paid(
     settings = load(
         None, {}, {"mongodb.uri": mongo_uri, "mongodb.database": mongo_database.name, "ledger.url": sqlite_url}
     )
-    with parts_of(settings, clock=door.clock, fence=door.fence) as parts:
+    with parts_of(settings, clock=door.clock, ledger_clock=ToldClock(door.clock), fence=door.fence) as parts:
         upgrade(parts.engine)
         create_missing(parts.connection, settings.mapping)
         held = platform.campaign()

@@ -21,6 +21,7 @@ from reconciler.ledger.desk import Adjustment, Desk, Signature
 from reconciler.ledger.escrows import Treasury
 from reconciler.ledger.journal import Journal
 from reconciler.ports import BatchStamp, Escrow, Posted, PostingBatch
+from tests.support.ledger import ToldClock
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SIGNED = Signature(by="asha", reason="counted twice")
@@ -82,7 +83,7 @@ class Books:
 
     @property
     def journal(self) -> Journal:
-        return Journal(self.engine, clock=lambda: self.now, rules=self.rules)
+        return Journal(self.engine, clock=ToldClock(lambda: self.now), rules=self.rules)
 
     @property
     def desk(self) -> Desk:

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from reconciler.clock import Clock
 from reconciler.domain.batch import PostingRules
 from reconciler.domain.campaign import CampaignTerms, PaymentType
 from reconciler.domain.decision import Due, Facts, Policy, Rule, Scope, Settled
@@ -24,6 +25,7 @@ from reconciler.domain.participation import Participation
 from reconciler.domain.settlement import PoolDue, PoolFacts, decide_pool
 from reconciler.ledger import schema
 from reconciler.ledger.chain import batch_hash
+from reconciler.ledger.database_clock import DatabaseTimes, LedgerClock
 from reconciler.ledger.desk import Desk, Signature
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.escrows import Treasury
@@ -54,6 +56,17 @@ class SetClock:
     def advance(self, delta: timedelta) -> datetime:
         self.now += delta
         return self.now
+
+
+class ToldClock(LedgerClock):
+    """The ledger's time is what a test says, whatever its database thinks."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(host=clock)
+
+    def now(self, times: DatabaseTimes, began_at: datetime, *, may_be_off: bool = False) -> datetime:
+        del times, began_at, may_be_off
+        return self.host()
 
 
 def identity(text: str) -> DocumentId:
@@ -114,7 +127,8 @@ def requests(count: int, **options: Any) -> list[PayoutRequest]:
 
 def journal_of(engine: Engine, clock: SetClock | None = None, **rules: Any) -> Journal:
     """``rules``: settings of posting other than the defaults."""
-    return Journal(engine, clock=clock or SetClock(), rules=PostingRules(facts_age_max=timedelta(seconds=30), **rules))
+    told = ToldClock(clock or SetClock())
+    return Journal(engine, clock=told, rules=PostingRules(facts_age_max=timedelta(seconds=30), **rules))
 
 
 def asking(requests: Sequence[PayoutRequest], withdrawals: Sequence[HoldWithdrawal] = ()) -> PostingBatch:

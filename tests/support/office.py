@@ -20,6 +20,7 @@ from reconciler.ledger.escrows import Treasury
 from reconciler.ledger.journal import Journal, Poster
 from reconciler.ports import BatchStamp, Escrow, Posted, PostingBatch
 from tests.support.bookkeeper import FACTS_AGE_MAX, HALTED, REFUSED, House
+from tests.support.ledger import ToldClock
 from tests.support.simulated_world import BEGUN, BRAND, Ask, Campaign, Member, request_of
 
 Answer = TypeVar("Answer")
@@ -124,7 +125,7 @@ class Office:
             payouts_per_hour_max=self.house.payouts_per_hour_max,
             amount_per_hour_max_minor=self.house.amount_per_hour_max_minor,
         )
-        return Journal(self.engine, clock=self.time, rules=rules)
+        return Journal(self.engine, clock=ToldClock(self.time), rules=rules)
 
     def _desk(self, *, four_eyes: bool = False) -> Desk:
         return Desk(self._journal(), run_id="person", four_eyes=four_eyes)

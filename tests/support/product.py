@@ -16,6 +16,7 @@ from cli.composition import Parts, parts_of
 from reconciler.config import load
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
+from tests.support.ledger import ToldClock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,7 @@ class Product:
     @contextmanager
     def open(self, overrides: Mapping[str, object] | None = None) -> Iterator[Parts]:
         settings = load(None, {}, {**self.servers, **self.settings, **(overrides or {})})
-        with parts_of(settings, clock=self.clock) as parts:
+        with parts_of(settings, clock=self.clock, ledger_clock=ToldClock(self.clock)) as parts:
             yield parts
 
     def sweep(self) -> Any:
