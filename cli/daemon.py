@@ -26,9 +26,9 @@ from jobs.full_check import CheckOptions, Progress
 from jobs.halting import Halt
 from jobs.leading import LeaseKeeper
 from jobs.requested_checks import POLL_S, RequestedChecks
-from jobs.worker import WorkerSpec
+from jobs.worker import WorkerSpec, say_waiting
 from reconciler.config import Settings
-from reconciler.errors import Outage, ReconcilerError
+from reconciler.errors import DatabaseFailure, ReconcilerError
 from reconciler.exit_codes import ExitCode
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.lease import PAYING, Lease
@@ -171,19 +171,14 @@ def _prepared(parts: Parts) -> bool:
 
 
 def _prepare_patiently(parts: Parts) -> None:
-    said = False
+    said: type[DatabaseFailure] | None = None
     while not parts.stopping.is_set():
         try:
             prepare(parts)
-        except Outage as outage:
-            if not said:
-                log.warning(
-                    "a database cannot be reached yet; waiting for it",
-                    action="outage",
-                    database=outage.database,
-                    reason=outage.reason,
-                )
-            said = True
+        except DatabaseFailure as failure:
+            if said is not type(failure):
+                said = type(failure)
+                say_waiting(failure, worker="start")
             parts.stopping.wait(2.0)
         else:
             return

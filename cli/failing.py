@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import click
 
-from reconciler.errors import Halted, InvariantBroken, Outage, ReconcilerError
+from reconciler.errors import Defect, Halted, InvariantBroken, Outage, ReconcilerError
 from reconciler.exit_codes import ExitCode
 from reconciler.redaction import redact
 
@@ -45,6 +45,9 @@ def exit_code_of() -> Iterator[Ending]:
     except Outage as outage:
         _say(str(outage))
         ending.code = ExitCode.UNREACHABLE
+    except Defect as defect:
+        _say(str(defect))
+        ending.code = UNEXPECTED
     except InvariantBroken as broken:
         _say(f"{broken}. Nothing more is paid until a person has looked.")
         ending.code = ExitCode.HALTED

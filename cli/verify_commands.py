@@ -16,7 +16,7 @@ from cli.commands import print_json
 from cli.composition import parts_of
 from cli.session import Session
 from cli.waiting import wait_for_ledger
-from reconciler.errors import InvariantBroken
+from reconciler.errors import Defect, Refused
 from reconciler.exit_codes import ExitCode
 from reconciler.ledger.anchor import Anchor, anchor_of
 from reconciler.ledger.damage import require_file
@@ -40,8 +40,8 @@ def verify(session: Session, *, anchor: str | None, as_json: bool) -> ExitCode:
         require_file(parts.engine)
         found = file_faults(parts.engine)
         if found is None:
-            # Where the file is damaged, the verifier says so, and where.
-            with suppress(InvariantBroken):
+            # Where what is stored is damaged, the verifier says so, and where.
+            with suppress(Refused, Defect):
                 wait_for_ledger(parts)
                 require_current(parts.engine)
             found = Verifier(parts.engine).verify(kept)

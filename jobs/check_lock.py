@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import structlog
 
 from reconciler.check_ports import CheckLease
-from reconciler.errors import Outage, UsageError
+from reconciler.errors import DatabaseFailure, UsageError
 
 log = structlog.get_logger(__name__)
 
@@ -42,12 +42,12 @@ def _renew(lease: CheckLease, interval_s: float, ended: threading.Event) -> None
     while not ended.wait(interval_s):
         try:
             lease.acquire()
-        except Outage as outage:
-            log.info("the lease of checking was not renewed", action="check_lease_late", reason=outage.reason)
+        except DatabaseFailure as failure:
+            log.info("the lease of checking was not renewed", action="check_lease_late", reason=str(failure))
 
 
 def _resign(lease: CheckLease) -> None:
     try:
         lease.resign()
-    except Outage as outage:
-        log.info("the lease of checking is left to expire", action="check_lease_left", reason=outage.reason)
+    except DatabaseFailure as failure:
+        log.info("the lease of checking is left to expire", action="check_lease_left", reason=str(failure))

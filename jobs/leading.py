@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from reconciler.errors import Outage
+from reconciler.errors import DatabaseFailure
 
 log = structlog.get_logger(__name__)
 
@@ -99,13 +99,14 @@ class LeaseKeeper:
     def step(self) -> bool:
         """Renew or take the lease, once; answers whether this daemon leads."""
         began_s = self._clock_s()
-        reason = "not renewed in time"
+        reason, has_answer = "not renewed in time", False
         try:
             epoch = self._lease.acquire()
-        except Outage as outage:
+        except DatabaseFailure as failure:
             # No proof of loss: what was granted still counts, until its time is over.
-            reason = outage.reason
+            reason = str(failure)
         else:
+            has_answer = True
             has_begun = epoch != self._epoch or self._said is not True
             self._epoch = epoch
             self._leads_until_s = None if epoch is None else began_s + self._lead_for_s
@@ -115,7 +116,7 @@ class LeaseKeeper:
                 self._say_acquired(epoch)
                 self._on_lead()
         if not self.is_leader:
-            self._say_not_leading(reason)
+            self._say_not_leading(reason, has_answer=has_answer)
         return self.is_leader
 
     def while_leading(self, step: Callable[[], object]) -> Callable[[], None]:
@@ -132,18 +133,20 @@ class LeaseKeeper:
         self._said = True
         log.info("this daemon leads: its loops run", action="lease_acquired", epoch=epoch)
 
-    def _say_not_leading(self, reason: str) -> None:
+    def _say_not_leading(self, reason: str, *, has_answer: bool) -> None:
         """Once a change. The first time there was nothing to lose."""
         before, self._said = self._said, False
         if before is True:
             log.warning("this daemon does not lead any more and stands by", action="lease_lost", reason=reason)
+        elif before is None and not has_answer:
+            log.warning("the lease cannot be taken yet: nothing is paid", action="lease_not_taken", reason=reason)
         elif before is None:
             log.info("another daemon leads: this one stands by", action="standing_by", holder=self._holder())
 
     def _holder(self) -> str | None:
         try:
             return self._lease.holder()
-        except Outage:
+        except DatabaseFailure:
             return None
 
     def _loop(self) -> None:
@@ -165,8 +168,8 @@ class LeaseKeeper:
         was_leader, self._leads_until_s = self.is_leader, None
         try:
             self._lease.resign()
-        except Outage as outage:
-            log.info("the lease is left to expire", action="lease_left", reason=outage.reason)
+        except DatabaseFailure as failure:
+            log.info("the lease is left to expire", action="lease_left", reason=str(failure))
             return
         if was_leader:
             log.info("gave the lease back", action="lease_resigned", epoch=self._epoch)

@@ -23,7 +23,7 @@ from reconciler.domain.campaign import STATUSES_THAT_PAY, CampaignTerms
 from reconciler.domain.decision import Scope
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.settlement import PoolDue
-from reconciler.errors import Outage, ReconcilerError
+from reconciler.errors import DatabaseFailure, ReconcilerError
 from reconciler.feed import Key, KeyKind
 from reconciler.ports import BatchStamp, Posted, Poster, PostingBatch
 from reconciler.status import Value
@@ -160,11 +160,11 @@ class LiveSettler:
         """Where a database refuses a batch, find out which of it is to blame: one document must not stop the others."""
         try:
             settlement = self._settle([work.key.document_id for work in works], works)
-        except Outage as outage:
-            if not outage.is_answer:
+        except DatabaseFailure as failure:
+            if not failure.is_answer:
                 raise
             if len(works) == 1:
-                self._put_off(works[0], outage)
+                self._put_off(works[0], failure)
                 return
             middle = len(works) // 2
             self._settle_or_split(works[:middle])
@@ -205,7 +205,7 @@ class LiveSettler:
             return False
         return work.key.document_id not in finished and self._queue.failures_count(work.key) < STALE_TRIES_MAX
 
-    def _put_off(self, work: Work[Key], outage: Outage) -> None:
+    def _put_off(self, work: Work[Key], failure: DatabaseFailure) -> None:
         self.counts.failed += 1
         del self._taken[work.key]
         is_first = self._queue.failures_count(work.key) == 0
@@ -216,8 +216,8 @@ class LiveSettler:
                 action="live_key_failed",
                 document=work.key.kind.value,
                 id=str(work.key.document_id),
-                database=outage.database,
-                reason=outage.reason,
+                database=failure.database,
+                reason=str(failure),
                 again_in_s=delay_s,
             )
 
@@ -231,10 +231,10 @@ class LiveSettler:
             next(pages)
         except StopIteration:
             self._done(self._taken[key])
-        except Outage as outage:
-            if not outage.is_answer:
+        except DatabaseFailure as failure:
+            if not failure.is_answer:
                 raise
-            self._put_off(self._taken[key], outage)
+            self._put_off(self._taken[key], failure)
         else:
             self._campaigns[key] = pages
 
@@ -272,8 +272,8 @@ class LiveSettler:
             page = participation_ids[start : start + size]
             try:
                 self._settle(page)
-            except Outage as outage:
-                if not outage.is_answer:
+            except DatabaseFailure as failure:
+                if not failure.is_answer:
                     raise
                 # As keys of their own each can fail by itself.
                 for participation_id in page:

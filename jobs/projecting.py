@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from reconciler.domain.effects import ProjectionTask
-from reconciler.errors import Outage
+from reconciler.errors import DatabaseFailure
 from reconciler.ports import LedgerGuard, LedgerReads, Outbox, Projection
 
 log = structlog.get_logger(__name__)
@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Projector:
-    """``chunk_size``: payouts a bulk write. Raises Outage; what was not recorded is done again later.
+    """``chunk_size``: payouts a bulk write. Raises DatabaseFailure; what was not recorded is done again later.
 
     ``recorded`` is called when something was: there may be news for those who wait for events.
     """
@@ -61,10 +61,10 @@ class Projector:
             return 0
         try:
             return self._apply_together(tasks)
-        except Outage as outage:
-            if not outage.is_answer:
+        except DatabaseFailure as failure:
+            if not failure.is_answer:
                 raise
-            reason = outage.reason
+            reason = str(failure)
         if len(tasks) == 1:
             log.error(
                 "MongoDB refuses an effect of a payout; it is tried again later",

@@ -11,7 +11,7 @@ import structlog
 
 from jobs.check_lock import CheckRunning
 from jobs.full_check import Progress, Stopped
-from reconciler.errors import InvariantBroken, LeaseLost, Outage, UsageError
+from reconciler.errors import DatabaseFailure, InvariantBroken, LeaseLost, UsageError
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +92,7 @@ class RequestedChecks:
             self._requests.put_back(report_id)
             log.info("the check was stopped before it was through", action="check_stopped", report_id=report_id)
             return None
-        except (Outage, LeaseLost, CheckRunning):
+        except (DatabaseFailure, LeaseLost, CheckRunning):
             # Whoever leads next does it, or this daemon when the database is back or the other check has ended.
             self._put_back_if_possible(report_id)
             raise
@@ -105,7 +105,7 @@ class RequestedChecks:
     def _put_back_if_possible(self, report_id: str) -> None:
         try:
             self._requests.put_back(report_id)
-        except Outage:
+        except DatabaseFailure:
             log.warning("the request stays begun until the ledger is back", action="check_left", report_id=report_id)
 
     def _progress(self, report_id: str) -> Progress:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from reconciler.clock import Clock
-from reconciler.errors import Outage, ReconcilerError
+from reconciler.errors import DatabaseFailure, ReconcilerError
 from reconciler.ports import RunRecord, Runs
 from reconciler.redaction import redact
 
@@ -107,9 +107,9 @@ def _beat(runs: Runs, run_id: str, ended: threading.Event) -> None:
     while not ended.wait(BEAT_INTERVAL_S):
         try:
             runs.beat(run_id)
-        except Outage as outage:
-            # The run itself meets the outage too, and says so.
-            log.debug("a sign of life could not be given", action="beat_failed", reason=outage.reason)
+        except DatabaseFailure as failure:
+            # The run itself meets it too, and says so.
+            log.debug("a sign of life could not be given", action="beat_failed", reason=str(failure))
 
 
 def _outcome_of(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from typing import Protocol
 from jobs.watch_position import PositionKeeping
 from jobs.watch_state import WatchReport, WatchState
 from reconciler.backoff import Backoff, Draw
-from reconciler.errors import LeaseLost, Outage
+from reconciler.errors import DatabaseFailure, LeaseLost
 from reconciler.feed import (
     Change,
     ChangeSource,
@@ -140,14 +140,13 @@ class Watch:
             self._parts.leading.while_leading(watch_once)()
         except LeaseLost:
             return self._stand_by()
-        except Outage as outage:
+        except DatabaseFailure as failure:
             # Of the ledger: where to go on is not known, and a dead position could not be dropped.
-            failure = StreamFailure(kind=FailureKind.TRANSIENT, reason="ledger_away", detail=str(outage))
-            return self._after(failure)
+            return self._after(StreamFailure(kind=FailureKind.TRANSIENT, reason="ledger_away", detail=str(failure)))
         return self._after(ends[0]) if ends else 0.0
 
     def _watch_once(self) -> StreamFailure | None:
-        """Raises Outage and LeaseLost; the connection is let go of, whatever happens."""
+        """Raises DatabaseFailure and LeaseLost; the connection is let go of, whatever happens."""
         try:
             opened = self._open()
             failure = opened if isinstance(opened, StreamFailure) else self._go_on(opened)

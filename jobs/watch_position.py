@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from jobs.watch_state import WatchReport
-from reconciler.errors import Outage
+from reconciler.errors import DatabaseFailure
 from reconciler.feed import Key, OpenStream, Position, Positions
 from reconciler.workqueue import WorkQueue
 
@@ -19,7 +19,7 @@ OTHER_STREAM = "other_stream"
 
 
 class PositionKeeping:
-    """Of one open stream after another, in one thread. Raises LeaseLost, and Outage where it says so."""
+    """Of one open stream after another, in one thread. Raises LeaseLost, and DatabaseFailure where it says so."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class PositionKeeping:
         self._report.lost(reason)
 
     def begin(self, fingerprint: str) -> Position | None:
-        """Where to go on; None for from now on. Raises Outage: then nothing may be opened yet."""
+        """Where to go on; None for from now on. Raises DatabaseFailure: then nothing may be opened yet."""
         if self._must_drop is not None:
             # Durably, and before the stream is opened again: a process that dies here must not find a dead position.
             self._positions.drop(self._must_drop)
@@ -67,8 +67,8 @@ class PositionKeeping:
             return
         try:
             self._positions.drop(self._must_drop)
-        except Outage as outage:
-            self._say_failing(outage)
+        except DatabaseFailure as failure:
+            self._say_failing(failure)
         else:
             self._must_drop = None
 
@@ -98,19 +98,19 @@ class PositionKeeping:
     def _keep(self, position: Position) -> bool:
         try:
             is_kept = self._positions.save(position, self._fingerprint, self._generation)
-        except Outage as outage:
-            self._say_failing(outage)
+        except DatabaseFailure as failure:
+            self._say_failing(failure)
             return True
         self._is_failing = False
         if is_kept:
             self._report.kept(position)
         return is_kept
 
-    def _say_failing(self, outage: Outage) -> None:
+    def _say_failing(self, failure: DatabaseFailure) -> None:
         if not self._is_failing:
             log.warning(
                 "the stream's position cannot be written down now; the stream goes on without",
                 action="stream_position_not_kept",
-                reason=outage.reason,
+                reason=str(failure),
             )
         self._is_failing = True

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from reconciler.errors import Halted, InvariantBroken, LeaseLost, Outage, UsageError
+from reconciler.errors import DatabaseFailure, Defect, Halted, InvariantBroken, LeaseLost, Outage, UsageError
 
 log = structlog.get_logger(__name__)
 
@@ -39,8 +39,9 @@ class WorkerSpec:
 class Worker:
     """Runs a step until told to stop.
 
-    Outages and refusals are waited out; where the lease is lost the run is over; a broken invariant goes to
-    ``on_broken``; a thread that ends by a defect calls ``on_death``, and Python's excepthook for threads says why.
+    Whatever a database did not do is said once and tried again, and so are refusals; where the lease is lost the run is
+    over; a broken invariant goes to ``on_broken``; a thread that ends by a defect of ours outside a database calls
+    ``on_death``, and Python's excepthook for threads says why.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Worker:
         self._thread = threading.Thread(target=self._loop, name=spec.name, daemon=True)
         self._busy_since: float | None = None
         self._failures = 0
+        self._waits_out: type[Exception] | None = None
         self._said_stuck = False
         self._said_overdue = False
         self._began_s = clock_s()
@@ -126,10 +128,8 @@ class Worker:
         self._busy_since = self._began_s = self._clock_s()
         try:
             self.spec.step()
-        except Outage as outage:
-            return self._wait_out(outage)
-        except (UsageError, Halted) as error:
-            return self._wait_out_refusal(error)
+        except (DatabaseFailure, UsageError, Halted) as error:
+            return self._wait_out(error)
         except LeaseLost as lost:
             # Not an outage: another daemon does the work. The keeper of the lease wakes this one when it leads again.
             log.warning(
@@ -142,25 +142,17 @@ class Worker:
             self._on_broken(broken)
         finally:
             self._busy_since = None
+        self._waits_out = None
         if self._failures:
             log.info("it works again", action="outage_over", worker=self.spec.name, failed_runs=self._failures)
         self._failures = 0
         return self.spec.again_in_s()
 
-    def _wait_out(self, outage: Outage) -> float:
-        if self._failures == 0:
-            log.warning(
-                "a database cannot be reached; trying again until it can",
-                action="outage",
-                worker=self.spec.name,
-                database=outage.database,
-                reason=outage.reason,
-            )
-        return self._backoff_s()
-
-    def _wait_out_refusal(self, error: UsageError | Halted) -> float:
-        if self._failures == 0:
-            log.error("a run was refused", action="run_refused", worker=self.spec.name, reason=str(error))
+    def _wait_out(self, error: DatabaseFailure | UsageError | Halted) -> float:
+        """Say it once; what turns into something else meanwhile, a failover into a missing right, is said too."""
+        if self._waits_out is not type(error):
+            self._waits_out = type(error)
+            say_waiting(error, worker=self.spec.name)
         return self._backoff_s()
 
     def _backoff_s(self) -> float:
@@ -182,3 +174,27 @@ class Worker:
             # than one that ends and is started again.
             if not self._stopping.is_set():
                 self._on_death()
+
+
+def say_waiting(error: DatabaseFailure | UsageError | Halted, **ids: object) -> None:
+    """That something is not done now and is tried again: what stops it, and what a person can do."""
+    match error:
+        case Outage():
+            log.warning(
+                "a database cannot do its part now; trying again until it can",
+                action="outage",
+                database=error.database,
+                reason=error.reason,
+                answered=error.has_answered,
+                **ids,
+            )
+        case Defect():
+            log.error(
+                "a database does not take what was asked of it: a defect. It is tried again",
+                action="database_defect",
+                database=error.database,
+                reason=error.reason,
+                **ids,
+            )
+        case _:
+            log.error("it was refused; trying again until it is not", action="run_refused", reason=str(error), **ids)

@@ -3,8 +3,11 @@
 ::
 
     ReconcilerError
-    ├── Outage               a database cannot be reached: a loop backs off, a command exits 3
-    ├── InvariantBroken      something that must never happen did: paying halts, exit 4
+    ├── DatabaseFailure      a database did not do what was asked; a daemon says so once and tries again
+    │   ├── Outage           of the moment: it is away, busy or full; a command exits 3
+    │   ├── Refused          a right, a table, a schema or a setting is missing: a command exits 2
+    │   └── Defect           it does not take what this program asked of it: a command exits 70
+    ├── InvariantBroken      our own check found what must never be: paying halts, exit 4
     ├── Halted               paying has stopped until a person resumes it: exit 4
     ├── LeaseLost            another daemon leads, or may: stop working and stand by
     ├── ConfigError          a setting is wrong: exit 2
@@ -28,11 +31,11 @@ class ReconcilerError(Exception):
     """The root of every error that this program raises on purpose."""
 
 
-class Outage(ReconcilerError):
-    """A database cannot be reached or does not answer in time. It may be back at the next try.
+class DatabaseFailure(ReconcilerError):
+    """A database did not do what was asked, and nothing of it was kept. Trying again does no harm.
 
-    ``reason`` completes the sentence and may quote a driver's message: credentials are struck out of it. ``is_answer``:
-    the database is there and has refused this very work. Then a part of it may be to blame, and the rest may do.
+    ``reason`` may quote a driver's message: credentials are struck out of it. ``is_answer``: the database is there and
+    has refused this very work. Then a part of it may be to blame, and the rest may do.
     """
 
     def __init__(self, database: Database, reason: str, *, is_answer: bool = False) -> None:
@@ -41,9 +44,63 @@ class Outage(ReconcilerError):
         self.reason = redact(reason)
         self.is_answer = is_answer
 
-    def __str__(self) -> str:
+    @property
+    def what(self) -> str:
+        """What the database did, in a few words without the driver's, which may name hosts and roles."""
+        return "did not do what was asked"
+
+    @property
+    def in_short(self) -> str:
+        """What anybody may know."""
         name = "MongoDB" if self.database == "mongodb" else "The ledger's database"
-        return f"{name} cannot be reached: {self.reason}"
+        return f"{name} {self.what}"
+
+    def __str__(self) -> str:
+        return f"{self.in_short}: {self.reason}"
+
+
+class Outage(DatabaseFailure):
+    """A database is away, busy, full or just changing its role. It may do at the next try, without anybody's help.
+
+    ``has_answered``: it is there, and has said why it cannot now.
+    """
+
+    def __init__(self, database: Database, reason: str, *, is_answer: bool = False, has_answered: bool = False) -> None:
+        super().__init__(database, reason, is_answer=is_answer)
+        self.has_answered = has_answered or is_answer
+
+    @property
+    def what(self) -> str:
+        return "cannot do it now" if self.has_answered else "cannot be reached"
+
+
+class Refused(DatabaseFailure):
+    """A database will not do it until a person has done something there: a right, a table, a setting is missing.
+
+    ``remedy`` says what to do, as a sentence without its full stop.
+    """
+
+    def __init__(self, database: Database, reason: str, remedy: str, *, is_answer: bool = False) -> None:
+        super().__init__(database, reason, is_answer=is_answer)
+        self.remedy = remedy
+
+    @property
+    def what(self) -> str:
+        return "refuses this program something"
+
+    def __str__(self) -> str:
+        return f"{super().__str__().rstrip('.')}. {self.remedy}"
+
+
+class Defect(DatabaseFailure):
+    """A database does not take what this program asked of it: a constraint, a value, a statement."""
+
+    @property
+    def what(self) -> str:
+        return "does not take what this program asked of it"
+
+    def __str__(self) -> str:
+        return f"{super().__str__().rstrip('.')}. This is a defect"
 
 
 class InvariantBroken(ReconcilerError):

@@ -7,7 +7,7 @@ import time
 
 from reconciler.api.context import Books
 from reconciler.api.offload import Offload
-from reconciler.errors import Outage, UsageError
+from reconciler.errors import DatabaseFailure, UsageError
 
 FRESH_S = 1.0
 
@@ -33,8 +33,8 @@ class LedgerHealth:
     def _look(self) -> str | None:
         try:
             self._books.require_ready()
-        except Outage:
-            return "cannot be reached"
+        except DatabaseFailure as failure:
+            return failure.what
         except UsageError:
             return "is not at this program's revision"
         return None

@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from reconciler.errors import Halted, InvariantBroken, NotMigrated, Outage, UsageError
+from reconciler.errors import DatabaseFailure, Defect, Halted, InvariantBroken, NotMigrated, Outage, UsageError
 
 log = structlog.get_logger(__name__)
 
@@ -141,7 +141,7 @@ def install_problems(app: FastAPI) -> None:
     """Have every refusal answered as a problem. What nobody expected is answered by the outermost middleware."""
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
-    for family in (Outage, NotMigrated, UsageError, Halted, InvariantBroken):
+    for family in (DatabaseFailure, NotMigrated, UsageError, Halted, InvariantBroken):
         app.add_exception_handler(family, _not_done)
 
 
@@ -171,17 +171,13 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 async def _not_done(request: Request, error: Exception) -> Response:
-    """The families of :mod:`reconciler.errors`. A driver's words stay in the log: they may name hosts."""
+    """The families of :mod:`reconciler.errors`. A driver's words stay in the log: they may name hosts and roles."""
     match error:
-        case Outage():
-            log.warning(
-                "a request met a database that cannot be reached",
-                action="api_outage",
-                database=error.database,
-                reason=error.reason,
-            )
-            name = "MongoDB" if error.database == "mongodb" else "The ledger's database"
-            detail, headers = f"{name} cannot be reached. Try again soon.", {"Retry-After": "5"}
+        case DatabaseFailure():
+            say_failed(error, "api_outage")
+            if isinstance(error, Defect):
+                return problem_response(_id_of(request), ProblemKind.DEFECT, f"{error.in_short}.")
+            detail, headers = f"{error.in_short}. Try again soon.", {"Retry-After": "5"}
             return problem_response(_id_of(request), ProblemKind.UNAVAILABLE, detail, headers=headers)
         case NotMigrated():
             detail = "The ledger is not at this program's revision: run `python run.py migrate`."
@@ -194,3 +190,9 @@ async def _not_done(request: Request, error: Exception) -> Response:
             return problem_response(_id_of(request), ProblemKind.DEFECT, "The ledger cannot be read as it should be.")
         case _:
             return problem_response(_id_of(request), ProblemKind.HALTED, f"{str(error).rstrip('.')}.")
+
+
+def say_failed(failure: DatabaseFailure, action: str) -> None:
+    """A request met a database that did not do what was asked: the log has its words."""
+    level = "warning" if isinstance(failure, Outage) else "error"
+    getattr(log, level)("a database did not do what a request asked", action=action, reason=str(failure))

@@ -2,5 +2,5 @@
 
 Charter: SQLAlchemy only, and nothing of MongoDB. The commit of one transaction of :class:`journal.Journal` is the
 moment of payment. What is posted is never changed: corrections are entries of their own. A driver's exception never
-leaves this package: it becomes an ``Outage`` (try again) or an ``InvariantBroken`` (stop paying).
+leaves this package: it becomes a ``DatabaseFailure``.
 """

@@ -15,7 +15,7 @@ from sqlalchemy import exc
 from sqlalchemy.engine import Connection, Engine
 
 from reconciler.clock import Clock
-from reconciler.errors import InvariantBroken, Outage
+from reconciler.errors import DatabaseFailure
 from reconciler.ledger.damage import check_structure, is_damage
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.faults import Faults
@@ -67,7 +67,7 @@ class CheckVerifier:
         self._whole_after = whole_after
 
     def verify(self) -> Integrity:
-        """Check the ledger, and name what is wrong. Raises Outage, or UsageError where there is no ledger."""
+        """Check the ledger, and name what is wrong. Raises DatabaseFailure, or UsageError where there is no ledger."""
         of_file = file_faults(self._engine)
         if of_file is not None:
             return of_file
@@ -88,7 +88,7 @@ class CheckVerifier:
                 if mark is None or now - mark.whole_at >= self._whole_after:
                     return None, now
                 return _verified_since(connection, mark), mark.whole_at
-        except (InvariantBroken, Outage) as error:
+        except DatabaseFailure as error:
             cause = error.__cause__
             if not isinstance(cause, exc.DBAPIError) or not is_damage(cause):
                 raise

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from pathlib import Path
 
 from sqlalchemy import exc
 from sqlalchemy.engine import Connection, Engine
 
 from reconciler.errors import UsageError
+from reconciler.ledger.driver_errors import DAMAGED, Family, verdict_of
 from reconciler.ledger.faults import Faults
 
 _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
 _MESSAGES_MAX = 20
 _PAGE_SIZE_MAX = 65_536
-_OUTAGES = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_NOMEM,
-        sqlite3.SQLITE_INTERRUPT,
-        sqlite3.SQLITE_AUTH,
-    }
-)
 
 
 def require_file(engine: Engine) -> None:
@@ -93,17 +80,9 @@ def check_structure(connection: Connection, faults: Faults) -> None:
 
 
 def is_damage(error: exc.DBAPIError) -> bool:
-    """Whether a driver's error says that what is stored cannot be read, rather than that nobody answers."""
-    if error.connection_invalidated:
-        return False
-    if isinstance(error.orig, sqlite3.Error):
-        code = getattr(error.orig, "sqlite_errorcode", None)
-        # Without a code it is the driver's own: text that is no UTF-8, say.
-        return code is None or code & 0xFF not in _OUTAGES
-    return not isinstance(error, exc.OperationalError | exc.InterfaceError)
+    """Whether an error of a reading that never fails on a sound ledger says that what is stored cannot be read.
 
-
-def sentence(error: exc.DBAPIError) -> str:
-    """The first line of what the driver says."""
-    lines = str(error.orig).strip().splitlines()
-    return lines[0] if lines else type(error.orig).__name__
+    What is away, or may not be read, is another matter: it says nothing about the books.
+    """
+    verdict = verdict_of(error.orig)
+    return verdict is DAMAGED or verdict.family is Family.OURS

@@ -1,4 +1,4 @@
-"""Connections to the ledger's database, and the translation of its driver's errors."""
+"""Connections to the ledger's database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from reconciler.errors import InvariantBroken, Outage
+from reconciler.ledger.driver_errors import drop_stale_connections, translated
 
 __all__ = [
     "Engine",
@@ -25,7 +25,6 @@ __all__ = [
     "reading",
     "rehearsing",
     "rows_as_dicts",
-    "translated",
     "writing",
 ]
 
@@ -60,6 +59,7 @@ def open_engine(url: str) -> Engine:
         },
     )
     _ask_the_idle(engine)
+    drop_stale_connections(engine)
     return engine
 
 
@@ -87,6 +87,7 @@ def _ask_the_idle(engine: Engine) -> None:
 
 def _open_sqlite(url: URL) -> Engine:
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+    drop_stale_connections(engine)
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
@@ -130,7 +131,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """One read transaction: on SQLite a snapshot, on PostgreSQL a snapshot too (REPEATABLE READ)."""
-    with translated(), engine.connect() as connection:
+    with translated(engine), engine.connect() as connection:
         if connection.dialect.name == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         with connection.begin():
@@ -144,14 +145,14 @@ def asking(engine: Engine) -> Iterator[Connection]:
         with reading(engine) as connection:
             yield connection
         return
-    with translated(), engine.connect() as connection:
+    with translated(engine), engine.connect() as connection:
         yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """One write transaction, committed at the end of the block and rolled back if it raises."""
-    with translated(), engine.connect() as connection:
+    with translated(engine), engine.connect() as connection:
         connection.execution_options(ledger_writes=True)
         with connection.begin():
             yield connection
@@ -160,40 +161,11 @@ def writing(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def rehearsing(engine: Engine) -> Iterator[Connection]:
     """One write transaction that is always rolled back."""
-    with translated(), engine.connect() as connection:
+    with translated(engine), engine.connect() as connection:
         connection.execution_options(ledger_writes=True)
         with connection.begin() as transaction:
             yield connection
             transaction.rollback()
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn the driver's errors into an :class:`Outage` or an :class:`InvariantBroken`.
-
-    A constraint or trigger that refuses a write has caught this program doing what it must not do.
-    """
-    try:
-        yield
-    except (exc.IntegrityError, exc.ProgrammingError, exc.DataError) as error:
-        raise InvariantBroken("ledger_refused_write", _sentence(error)) from error
-    except exc.OperationalError as error:
-        raise Outage("ledger", _sentence(error)) from error
-    except exc.DBAPIError as error:
-        if error.connection_invalidated or isinstance(error, exc.InterfaceError):
-            raise Outage("ledger", _sentence(error)) from error
-        raise InvariantBroken("ledger_unreadable", _sentence(error)) from error
-    except exc.StatementError as error:
-        # A value that its column's type refused, before the driver saw it.
-        raise InvariantBroken("ledger_refused_write", _sentence(error)) from error
-    except exc.TimeoutError as error:
-        raise Outage("ledger", "no connection became free in time") from error
-
-
-def _sentence(error: exc.StatementError) -> str:
-    """The driver's own first line: SQLAlchemy adds the statement and its parameters, which are not for logs."""
-    lines = str(error.orig).strip().splitlines()
-    return lines[0] if lines else type(error.orig).__name__
 
 
 def masked_url(engine: Engine) -> str:

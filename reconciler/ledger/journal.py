@@ -22,7 +22,8 @@ from reconciler.domain.plan import BatchPlan, NewDecision, NewPayout, NewSettlem
 from reconciler.domain.settlement import PoolDue
 from reconciler.errors import Halted
 from reconciler.ledger.database_clock import LedgerClock
-from reconciler.ledger.engine import asking, reading, rehearsing, translated, writing
+from reconciler.ledger.driver_errors import translated
+from reconciler.ledger.engine import asking, reading, rehearsing, writing
 from reconciler.ledger.halts import current_halt, require_not_halted
 from reconciler.ledger.lookups import LedgerReader, settlement_of
 from reconciler.ledger.rows import Head, lock_head, read_times, write_batch
@@ -189,7 +190,7 @@ class Rehearsal(Poster):
             .order_by(table.c.account, table.c.currency)
             .limit(limit)
         )
-        with translated():
+        with translated(self._connection.engine):
             rows = self._connection.execute(query).all()
         return [
             AccountChange(account=account, currency=currency, before_minor=after - int(change), after_minor=after)
@@ -211,5 +212,5 @@ def _posted(planned: PlannedBatch, sequences: Mapping[str, int]) -> Posted:
 
 @contextmanager
 def _savepoint(connection: Connection) -> Iterator[Connection]:
-    with translated(), connection.begin_nested():
+    with translated(connection.engine), connection.begin_nested():
         yield connection

@@ -11,7 +11,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection, Engine
 
 from reconciler.errors import NotMigrated, UsageError
-from reconciler.ledger.engine import translated, writing
+from reconciler.ledger.driver_errors import translated
+from reconciler.ledger.engine import writing
 
 _LOCATION = Path(__file__).parent / "migrations"
 _ADVISORY_LOCK = 0x7061796F7574
@@ -26,7 +27,7 @@ def head_revision() -> str:
 
 def current_revision(engine: Engine) -> str | None:
     """The revision that the database is at; None for an empty one."""
-    with translated(), engine.connect() as connection, connection.begin():
+    with translated(engine), engine.connect() as connection, connection.begin():
         return _current(connection)
 
 

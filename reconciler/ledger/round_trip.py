@@ -10,6 +10,8 @@ import psycopg
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
+from reconciler.ledger.driver_errors import verdict_of
+
 
 @contextmanager
 def one_round_trip(connection: Connection) -> Iterator[None]:
@@ -26,7 +28,7 @@ def one_round_trip(connection: Connection) -> Iterator[None]:
             yield
     except psycopg.Error as error:
         # It comes at the end of the pipeline, past SQLAlchemy, so nobody has put it into SQLAlchemy's words yet.
-        if driver.closed or driver.broken:
+        if driver.closed or driver.broken or verdict_of(error).drops:
             connection.invalidate(error)
         raise DBAPIError.instance(
             "several at once", None, error, psycopg.Error, connection_invalidated=connection.invalidated

@@ -9,11 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import Connection, Engine
 
-from reconciler.errors import InvariantBroken, Outage
+from reconciler.errors import DatabaseFailure
 from reconciler.ledger import schema
 from reconciler.ledger.anchor import Anchor, check_anchor
 from reconciler.ledger.balances import check_balances
-from reconciler.ledger.damage import check_file, check_structure, is_damage, sentence
+from reconciler.ledger.damage import check_file, check_structure, is_damage
+from reconciler.ledger.driver_errors import sentence_of
 from reconciler.ledger.engine import reading
 from reconciler.ledger.faults import Faults
 from reconciler.ledger.walking import Walk
@@ -31,7 +32,8 @@ class Verifier:
     def verify(self, anchor: Anchor | None = None) -> Integrity:
         """Check everything, and name what is wrong: faults are values, in the order of the ledger.
 
-        Memory holds a batch at a time, however many there are. Raises Outage, or UsageError where there is no ledger.
+        Memory holds a batch at a time, however many there are. Raises DatabaseFailure, or UsageError
+        where there is no ledger.
         """
         of_file = file_faults(self._engine)
         if of_file is not None:
@@ -42,12 +44,12 @@ class Verifier:
                 return _verified(connection, anchor, faults)
         except _Unreadable:
             return _unread(faults)
-        except (InvariantBroken, Outage) as error:
+        except DatabaseFailure as error:
             # The very first page may be unreadable, and the connection fails before anything was asked.
             cause = error.__cause__
             if not isinstance(cause, exc.DBAPIError) or not is_damage(cause):
                 raise
-            faults.add("chain_broken", f"the ledger cannot be opened: {sentence(cause)}")
+            faults.add("chain_broken", f"the ledger cannot be opened: {sentence_of(cause.orig)}")
             return _unread(faults)
 
 
@@ -91,14 +93,14 @@ def _verified(connection: Connection, anchor: Anchor | None, faults: Faults) -> 
 
 
 def _step(faults: Faults, where: str | Callable[[], str], step: Callable[[], Answer]) -> Answer:
-    """One step. What cannot be read is a fault, at the place named; that nobody answers stays an outage."""
+    """One step. What cannot be read is a fault, at the place named; an outage or a missing right stays what it is."""
     try:
         return step()
     except exc.DBAPIError as error:
         if not is_damage(error):
             raise
         place = where if isinstance(where, str) else where()
-        faults.add("chain_broken", f"{place} cannot be read: {sentence(error)}")
+        faults.add("chain_broken", f"{place} cannot be read: {sentence_of(error.orig)}")
         raise _Unreadable from error
 
 

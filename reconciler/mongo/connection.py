@@ -22,7 +22,7 @@ from pymongo.errors import (
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from reconciler.errors import ConfigError, Outage, UsageError
+from reconciler.errors import ConfigError, Outage, Refused
 
 Document = dict[str, Any]
 
@@ -32,6 +32,7 @@ SOCKET_TIMEOUT_MS = 120_000
 CLOSE_WITHIN_S = 1.0
 
 WRITE_TIMEOUT_MS = 60_000
+LOGIN = "Mend the user and the password in mongodb.uri, or grant this user its roles (docs/operations.md)"
 _UNAUTHORIZED = frozenset({13, 18})
 _OF_THE_MOMENT = frozenset({24, 43, 46, 50, 64, 72, 112, 202, 251, 262, 290, 292})
 """Answers about time, locks and memory: another document in their place would have got the same."""
@@ -103,7 +104,7 @@ def translated() -> Iterator[None]:
         raise Outage("mongodb", first_line(error)) from error
     except OperationFailure as error:
         if error.code in _UNAUTHORIZED:
-            raise UsageError(f"MongoDB refuses this user: {first_line(error)}") from error
+            raise Refused("mongodb", first_line(error), LOGIN) from error
         raise Outage("mongodb", first_line(error), is_answer=_blames_the_work(error)) from error
     except InvalidOperation as error:
         raise Outage("mongodb", f"the connection was closed: {first_line(error)}") from error

@@ -88,12 +88,12 @@ DATABASES = {
     "MongoDB does not know this user": Case(
         arguments=("--once", "--set", "mongodb.uri=mongodb://app:hunter2-of-mongodb@{mongodb}"),
         code=2,
-        sentence="MongoDB refuses this user: ",
+        sentence="MongoDB refuses this program something: ",
     ),
     "PostgreSQL has no such database": Case(
         arguments=("--once", "--set", "ledger.url={postgres}_of_nobody"),
-        code=3,
-        sentence="The ledger's database cannot be reached: ",
+        code=2,
+        sentence="The ledger's database refuses this program something: ",
     ),
 }
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from reconciler.api.context import ApiContext, Document, PayoutQuery
 from reconciler.api.offload import Offload
 from reconciler.api.pages.standing import Seen, Standing, standing_of
-from reconciler.errors import InvariantBroken, Outage, UsageError
+from reconciler.errors import DatabaseFailure, InvariantBroken, UsageError
 
 FRESH_S = 0.9
 """How old what was seen may be. Streams look every second."""
@@ -52,8 +52,8 @@ class Looking:
             overview = context.books.overview()
             payouts = context.books.payouts(PayoutQuery(limit=PAYOUTS_SHOWN))
             endpoints = context.webhooks.endpoints() if context.webhooks is not None else []
-        except Outage:
-            overview, away = None, "Its database does not answer."
+        except DatabaseFailure as failure:
+            overview, away = None, f"{failure.in_short}."
         except UsageError:
             overview, away = None, "It is of another revision: run `python run.py migrate`."
         except InvariantBroken:

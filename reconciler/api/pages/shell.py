@@ -16,10 +16,10 @@ from reconciler.api.callers import Caller, Proof, Role
 from reconciler.api.pages.flashes import Flash, Flashes
 from reconciler.api.pages.looking import Looking
 from reconciler.api.pages.words import OUTCOMES, PAYOUT_STATUSES, PROJECTIONS, VERDICTS, verdict_tone
-from reconciler.api.problems import Problem, ProblemKind
+from reconciler.api.problems import Problem, ProblemKind, say_failed
 from reconciler.api.rendering import render
 from reconciler.api.services import Services, services_of
-from reconciler.errors import Halted, InvariantBroken, NotMigrated, Outage, UsageError
+from reconciler.errors import DatabaseFailure, Defect, Halted, InvariantBroken, NotMigrated, UsageError
 
 log = structlog.get_logger(__name__)
 
@@ -40,14 +40,10 @@ class PageRoute(APIRoute):
                 return _refusal(request, problem.status_code, problem.kind.title, problem.detail)
             except RequestValidationError:
                 return _refusal(request, 422, "The address cannot be read", "A part of it is not what this page takes.")
-            except Outage as outage:
-                log.warning(
-                    "a page met a database that cannot be reached",
-                    action="page_outage",
-                    database=outage.database,
-                    reason=outage.reason,
-                )
-                return _refusal(request, 503, f"{database_name(outage)} cannot be reached", "Try again soon.")
+            except DatabaseFailure as failure:
+                say_failed(failure, "page_outage")
+                status = 500 if isinstance(failure, Defect) else 503
+                return _refusal(request, status, failure.in_short, "Try again soon.")
             except NotMigrated:
                 return _refusal(request, 503, "The ledger is of another revision", "Run `python run.py migrate`.")
             except InvariantBroken as broken:
@@ -61,11 +57,6 @@ class PageRoute(APIRoute):
 
 def _say_broken(broken: InvariantBroken) -> None:
     log.error("a page met a broken invariant", action="page_invariant_broken", invariant=broken.invariant)
-
-
-def database_name(outage: Outage) -> str:
-    """A database as people know it."""
-    return "MongoDB" if outage.database == "mongodb" else "The ledger's database"
 
 
 def sentence(error: Exception) -> str:
@@ -130,9 +121,10 @@ async def _decided(services: Services, subject: str, decide: Callable[[], str]) 
         result = await services.offload(decide)
     except (UsageError, Halted, InvariantBroken) as refused:
         return Flash(tone="bad", text=f"Nothing was done. {sentence(refused)}", subject=subject)
-    except Outage as outage:
+    except DatabaseFailure as failure:
         # It may have been committed all the same: the page that follows shows how it stands.
-        text = f"{database_name(outage)} did not answer: look whether it was done, and repeat it if not."
+        say_failed(failure, "page_outage")
+        text = f"{failure.in_short}: look whether it was done, and repeat it if not."
         return Flash(tone="bad", text=text, subject=subject)
     return Flash(tone="good", text=OUTCOMES.get(result, f"Done: {result}."), subject=subject)
 

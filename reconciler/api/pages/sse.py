@@ -14,7 +14,7 @@ from reconciler.api.auth import door_of
 from reconciler.api.problems import Problem
 from reconciler.api.services import Services, services_of
 from reconciler.api.streams import EventStream
-from reconciler.errors import Outage
+from reconciler.errors import DatabaseFailure
 
 HEARTBEAT_S = 15.0
 """A line at least so often, so that proxies keep the connection; and how soon a session's end is noticed."""
@@ -49,7 +49,7 @@ async def _events(request: Request, services: Services, name: str, look: Look, e
                 told_s = time.monotonic()
                 yield b": still here\n\n"
             await asyncio.sleep(every_s)
-    except (Problem, Outage):
+    except (Problem, DatabaseFailure):
         # The browser connects again by itself, and is told by then.
         return
 

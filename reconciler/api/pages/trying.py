@@ -20,7 +20,7 @@ from reconciler.api.pages.sse import stream_of
 from reconciler.api.problems import Problem, ProblemKind
 from reconciler.api.rendering import environment
 from reconciler.api.services import Services, ServicesOf
-from reconciler.errors import Outage
+from reconciler.errors import DatabaseFailure
 
 EVERY_S = 0.3
 """Between two looks at a participation somebody tries out: what a person takes for at once."""
@@ -64,7 +64,7 @@ async def watch(
     async def look() -> Mapping[str, Any] | None:
         try:
             found = await services.offload(lambda: trials.look(participation_id))
-        except Outage:
+        except DatabaseFailure:
             return {"html": "", "away": True}
         if found is None:
             return None

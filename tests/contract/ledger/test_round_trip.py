@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from reconciler.errors import InvariantBroken, Outage
+from reconciler.errors import Defect, Outage
 from reconciler.ledger import bulk, schema
 from reconciler.ledger.engine import open_engine, reading, writing
 from reconciler.ledger.round_trip import one_round_trip
@@ -26,9 +26,9 @@ def test_all_is_written_when_the_block_ends(engine: Engine) -> None:
         assert sorted(versions) == [1, 7]
 
 
-def test_what_the_database_refuses_is_a_broken_invariant_and_leaves_nothing(engine: Engine) -> None:
+def test_what_the_database_refuses_is_a_defect_and_leaves_nothing(engine: Engine) -> None:
     with (
-        pytest.raises(InvariantBroken, match="wallet_positions"),
+        pytest.raises(Defect, match="wallet_positions"),
         writing(engine) as connection,
         one_round_trip(connection),
     ):

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Engine
 from reconciler.domain.accounts import Posting
 from reconciler.domain.batch import Outcome, plan_batch
 from reconciler.domain.ledger_view import PayoutRequest
-from reconciler.errors import InvariantBroken
+from reconciler.errors import Defect, InvariantBroken
 from reconciler.ledger import bulk, journal, rows, schema
 from reconciler.ledger.engine import writing
 from tests.support.ledger import (
@@ -93,7 +93,7 @@ def test_an_overdrawn_escrow_is_refused_by_the_database(engine: Engine, monkeypa
     before = everything(engine)
     monkeypatch.setattr(journal, "plan_batch", _generous)
 
-    with pytest.raises(InvariantBroken, match="escrow_not_negative"):
+    with pytest.raises(Defect, match="escrow_not_negative"):
         outcomes(engine, [request()])
 
     assert everything(engine) == before
@@ -118,7 +118,7 @@ def test_a_time_finer_than_the_ledgers_is_refused(engine: Engine, whose: str) ->
     finer = NOW + timedelta(microseconds=1)
     clock = SetClock(finer if whose == "the clock" else NOW)
 
-    with pytest.raises(InvariantBroken, match="a time finer than a millisecond reached the ledger"):
+    with pytest.raises(Defect, match="a time finer than a millisecond reached the ledger"):
         outcomes(engine, [request(facts_at=finer if whose == "the facts" else NOW)], clock)
 
     assert everything(engine) == before
@@ -129,7 +129,7 @@ def test_a_time_without_a_zone_is_refused(engine: Engine) -> None:
     [link] = rows_of(engine, schema.chain)
     naive = link | {"batch": 2, "created_at": link["created_at"].replace(tzinfo=None)}
 
-    with pytest.raises(InvariantBroken, match="a time without a time zone"), writing(engine) as connection:
+    with pytest.raises(Defect, match="a time without a time zone"), writing(engine) as connection:
         bulk.insert(connection, schema.chain, [naive])
 
     assert rows_of(engine, schema.chain) == [link]
