@@ -41,6 +41,7 @@ from reconciler.ledger.events import EventLog
 from reconciler.ledger.journal import Fence, Journal, no_fence
 from reconciler.ledger.lookups import LedgerReader
 from reconciler.ledger.outbox import Outbox
+from reconciler.ledger.postgres import Limits
 from reconciler.ledger.runs import RunLog, ledger_position
 from reconciler.ledger.stream_positions import StreamPositions
 from reconciler.metrics import Metrics
@@ -100,7 +101,7 @@ def parts_of(
     connection = connect(
         settings.mongodb.uri.get_secret_value(), settings.mongodb.database, wait_max_s=settings.mongodb.wait_max_s
     )
-    engine = open_engine(settings.ledger.url.get_secret_value())
+    engine = open_engine(settings.ledger.url.get_secret_value(), limits_of(settings))
     try:
         skew_max = timedelta(seconds=settings.safety.clock_skew_max_s)
         ledger_clock = ledger_clock or LedgerClock(host=clock, skew_max=skew_max)
@@ -230,6 +231,12 @@ def _wired(
         deliveries=Deliveries(engine, clock=clock, fence=fence),
         bell=bell,
     )
+
+
+def limits_of(settings: Settings, *, lock_s: float | None = None) -> Limits:
+    """How long waits for the ledger's database may take; ``lock_s`` for whoever must not wait as long as a command."""
+    wait_max_s = settings.ledger.wait_max_s
+    return Limits.within(lock_s or wait_max_s, settings.ledger.statement_timeout_s, hold_s=wait_max_s)
 
 
 def subscriptions_of(settings: Settings) -> dict[str, frozenset[EventType]]:

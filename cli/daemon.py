@@ -16,7 +16,7 @@ from typing import NoReturn
 import structlog
 
 from cli.commands import keep_halt, prepare
-from cli.composition import Parts, parts_of
+from cli.composition import Parts, limits_of, parts_of
 from cli.failing import UNEXPECTED
 from cli.serving import check_requests_of, serving
 from cli.watching import listen, watch_thread
@@ -24,7 +24,7 @@ from cli.webhooks import delivery_jobs, require_sending
 from jobs.daemon import Daemon, DaemonEnd, Job, stop_on_signals
 from jobs.full_check import CheckOptions, Progress
 from jobs.halting import Halt
-from jobs.leading import LeaseKeeper
+from jobs.leading import RENEWALS_A_TTL, LeaseKeeper
 from jobs.requested_checks import POLL_S, RequestedChecks
 from jobs.worker import WorkerSpec, say_waiting
 from reconciler.config import Settings
@@ -64,8 +64,12 @@ def run_until_stopped(parts: Parts, lease: Lease) -> DaemonEnd:
 
 @contextmanager
 def lease_of(settings: Settings) -> Iterator[Lease]:
-    """The lease on paying, with connections of its own: a renewal must not queue behind the workers."""
-    engine = open_engine(settings.ledger.url.get_secret_value())
+    """The lease on paying, with connections of its own: a renewal must not queue behind the workers.
+
+    It waits no longer than from one renewal to the next.
+    """
+    limits = limits_of(settings, lock_s=settings.sweep.lease_ttl_s / RENEWALS_A_TTL)
+    engine = open_engine(settings.ledger.url.get_secret_value(), limits)
     # The host and process for people who look; the rest, because both may come again.
     holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
     try:

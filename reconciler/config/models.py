@@ -43,7 +43,12 @@ class LedgerSettings(Section):
     """SQLAlchemy URL. SQLite beside the working directory serves a first run; PostgreSQL
     (postgresql://user:password@host/database) serves production."""
     wait_max_s: Seconds = 15
-    """Seconds a command waits for the database, or for a lock in it, before it gives up with exit code 3."""
+    """Seconds a command waits for the database, or for a lock in it, before it gives up with exit code 3. The daemon
+    says who holds the lock, and tries again. A session of this program whose process has been frozen for as long loses
+    its lock to whoever waits."""
+    statement_timeout_s: Seconds = 900
+    """Seconds that PostgreSQL may work on one statement: more than the largest sum of a check over millions of rows
+    takes. A statement that PostgreSQL does not work on is given up after seconds, whatever this says."""
 
 
 class CompletionSettings(Section):

@@ -12,10 +12,11 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from reconciler.ledger.driver_errors import drop_stale_connections, translated
+from reconciler.ledger.postgres import Limits, WatchedConnection, connect
+from reconciler.ledger.round_trip import one_round_trip
 
 __all__ = [
     "Engine",
@@ -33,14 +34,12 @@ BUSY_TIMEOUT_MS = 15_000
 
 WAL_RETRY_S = 0.01
 
-CONNECT_TIMEOUT_S = 5
-
 IDLE_S = 0.05
 """After so long a connection may have died unnoticed. A server does not restart within it."""
 
 
-def open_engine(url: str) -> Engine:
-    """An engine for SQLite or PostgreSQL; connects lazily, on first use."""
+def open_engine(url: str, limits: Limits | None = None) -> Engine:
+    """An engine for SQLite or PostgreSQL; connects lazily, on first use. ``limits`` are for PostgreSQL."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed)
@@ -51,13 +50,20 @@ def open_engine(url: str) -> Engine:
         pool_size=5,
         max_overflow=10,
         isolation_level="READ COMMITTED",
-        connect_args={
-            "connect_timeout": CONNECT_TIMEOUT_S,
-            "application_name": "payout-reconciler",
-            # No compiling of plans: one of many short questions looks dear enough for it, and is over sooner.
-            "options": "-c timezone=UTC -c synchronous_commit=on -c jit=off",
-        },
     )
+    bounds = limits or Limits()
+
+    @sa.event.listens_for(engine, "do_connect")
+    def connect_watched(_dialect: object, _record: object, _args: object, wanted: dict[str, Any]) -> object:
+        return connect(wanted, bounds)
+
+    @sa.event.listens_for(engine, "begin")
+    def set_up(connection: Connection) -> None:
+        driver = connection.connection.driver_connection
+        if isinstance(driver, WatchedConnection) and driver.is_pooled:
+            with one_round_trip(connection):
+                driver.set_up()
+
     _ask_the_idle(engine)
     drop_stale_connections(engine)
     return engine
@@ -74,12 +80,12 @@ def _ask_the_idle(engine: Engine) -> None:
         record.info["used_at_s"] = time.monotonic()
 
     @sa.event.listens_for(engine, "checkout")
-    def ask(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+    def ask(connection: WatchedConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
         used_at_s = record.info.get("used_at_s")
         if used_at_s is None or time.monotonic() - used_at_s < IDLE_S:
             return
         try:
-            engine.dialect.do_ping(connection)
+            connection.ping()
         except psycopg.Error as error:
             # Whatever ended this one, a restart of the server most likely, ended all that are as old.
             raise exc.InvalidatePoolError("the connection is gone") from error
@@ -146,7 +152,13 @@ def asking(engine: Engine) -> Iterator[Connection]:
             yield connection
         return
     with translated(engine), engine.connect() as connection:
-        yield connection.execution_options(isolation_level="AUTOCOMMIT")
+        driver = connection.connection.driver_connection
+        if isinstance(driver, WatchedConnection) and driver.is_pooled:
+            # What is set for a session may be set for another one of ours or of somebody else's.
+            with connection.begin():
+                yield connection
+        else:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
 @contextmanager

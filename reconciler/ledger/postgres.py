@@ -1,0 +1,255 @@
+"""Connections to PostgreSQL: what is set on each, directly or through a pooler, and an end to every wait.
+
+A kernel or a proxy may go on acknowledging bytes after whoever is behind it has fallen silent, so keepalives alone
+cannot tell. A statement that has no answer for ``answer_s`` seconds is asked after over a new connection: whether the
+server works on it, and if it waits for a lock, who holds that. One that nobody works on is given up, and a long one
+goes on.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import psycopg
+import structlog
+from psycopg.abc import PQGen
+
+log = structlog.get_logger(__name__)
+
+Result = TypeVar("Result")
+
+APPLICATION = "payout-reconciler"
+CONNECT_TIMEOUT_S = 5
+PING_S = 2.0
+"""An idle connection that takes longer to say that it is there is replaced: a new one costs milliseconds."""
+
+WAKE_S = 0.1
+"""How often a wait looks at the clock."""
+
+_ADDRESS: Mapping[str, Any] = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    "application_name": APPLICATION,
+    "client_encoding": "utf8",
+    # For sessions whose host is gone: the kernels on both sides notice within half a minute.
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""What holds unless the URL says otherwise."""
+
+_OURS: Mapping[str, str] = {"timezone": "UTC", "datestyle": "ISO", "synchronous_commit": "on"}
+"""What the ledger rests on, whatever the URL says."""
+
+_OPTIONS_REFUSED = re.compile("startup parameter|command-line options")
+_OPTION = re.compile(r"(?:-c\s*|--)([A-Za-z_][\w.-]*)=((?:\\.|\S)*)")
+
+_INQUIRY = """
+WITH RECURSIVE mine AS (
+    SELECT pid, state, wait_event_type FROM pg_stat_activity WHERE pid = %(pid)s
+), before(pid) AS (
+    SELECT unnest(pg_blocking_pids(pid)) FROM mine
+    UNION SELECT unnest(pg_blocking_pids(pid)) FROM before
+)
+SELECT mine.state = 'active' AND mine.wait_event_type IS DISTINCT FROM 'Client',
+    other.pid, coalesce(other.application_name, ''), other.usename, coalesce(host(other.client_addr), 'this machine'),
+    coalesce(other.state, 'hidden'), to_char(other.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'),
+    CASE WHEN other.state LIKE 'idle in transaction%%' OR other.wait_event_type = 'Client'
+        THEN extract(epoch FROM clock_timestamp() - other.state_change)::float8 END,
+    other.usename = current_user AND other.application_name = current_setting('application_name')
+FROM mine LEFT JOIN (
+    before JOIN pg_stat_activity other ON other.pid = before.pid AND other.wait_event_type IS DISTINCT FROM 'Lock'
+) ON true
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How long waits may take, in seconds."""
+
+    answer_s: float = 5
+    """Without an answer, before the server is asked whether it works on the statement."""
+    lock_s: float = 15
+    """For a lock."""
+    hold_s: float = 15
+    """For which a session of ours may hold a lock that others wait for, while its own process says nothing."""
+    statement_s: float = 900
+    """For the server to work on one statement."""
+    idle_s: float = 300
+    """Between two statements of a transaction."""
+
+    @classmethod
+    def within(cls, wait_max_s: float, statement_s: float, hold_s: float | None = None) -> Limits:
+        """For whoever waits ``wait_max_s`` for a lock: long enough to find out first who holds it."""
+        return cls(
+            answer_s=min(cls.answer_s, wait_max_s / 3),
+            lock_s=wait_max_s,
+            hold_s=wait_max_s if hold_s is None else hold_s,
+            statement_s=statement_s,
+        )
+
+    def settings(self) -> dict[str, str]:
+        """What the server is told; a URL's own options beat these."""
+        return {
+            "statement_timeout": f"{self.statement_s * 1000:.0f}",
+            "lock_timeout": f"{self.lock_s * 1000:.0f}",
+            "idle_in_transaction_session_timeout": f"{self.idle_s * 1000:.0f}",
+            # No compiling of plans: one of many short questions looks dear enough for it, and is over sooner.
+            "jit": "off",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lock that a statement waits for. ``silent_s``: since when its client owes the server a word."""
+
+    pid: int
+    application: str
+    role: str
+    client: str
+    state: str
+    since: str | None
+    silent_s: float | None
+    is_ours: bool
+
+    def __str__(self) -> str:
+        since = "" if self.since is None else f", in a transaction since {self.since} UTC"
+        who = f"{self.application or 'no name'}, role {self.role}, from {self.client}, {self.state}"
+        return f"session {self.pid} ({who}{since})"
+
+
+class WatchedConnection(psycopg.Connection[Any]):
+    """A connection on which every wait has an end. Made by :func:`connect`."""
+
+    limits = Limits()
+    address: Mapping[str, Any] = {}
+    """How to reach the server again; empty for a connection that only asks after others."""
+    settings: Mapping[str, str] = {}
+    is_pooled = False
+    """Whether each transaction may meet another session of the server: then it begins with :meth:`set_up`."""
+    server_pid: int | None = None
+
+    def wait(self, gen: PQGen[Result], interval: float = WAKE_S, timeout: float | None = None) -> Result:
+        """As the driver does, and no longer than the server works on it. Raises OperationalError."""
+        return super().wait(self._until_nobody_works(gen), interval, timeout)
+
+    def ping(self) -> None:
+        """Make sure that the server is there. Raises psycopg.Error."""
+        whole, self.limits = self.limits, Limits(answer_s=min(PING_S, self.limits.answer_s))
+        address, self.address = self.address, {}
+        was, self.autocommit = self.autocommit, True
+        self.execute("", prepare=False)
+        self.autocommit, self.limits, self.address = was, whole, address
+
+    def set_up(self) -> None:
+        """Behind a pooler, where no setting of a session stays with us: set all for the transaction that begins.
+
+        It goes out together with the BEGIN. Raises psycopg.Error.
+        """
+        self.server_pid = None
+        chosen = ", ".join(["set_config(%s, %s, true)"] * len(self.settings))
+        values = [part for setting in self.settings.items() for part in setting]
+        with self.pipeline():
+            row = self.execute(f"SELECT pg_backend_pid(), {chosen}", values).fetchone()
+        self.server_pid = None if row is None else row[0]
+
+    def _until_nobody_works(self, waiting: PQGen[Result]) -> PQGen[Result]:
+        began_s = asked_s = time.monotonic()
+        holder: Holder | None = None
+        try:
+            wanted = next(waiting)
+            while True:
+                ready = yield wanted
+                if not ready and time.monotonic() - asked_s > self.limits.answer_s:
+                    holder = self._ask_after(began_s, holder)
+                    asked_s = time.monotonic()
+                wanted = waiting.send(ready)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        except psycopg.errors.LockNotAvailable as error:
+            if holder is None:
+                raise
+            waited_s = time.monotonic() - began_s
+            raise psycopg.errors.LockNotAvailable(f"no lock within {waited_s:.0f} s: {holder} holds it") from error
+
+    def _ask_after(self, began_s: float, known: Holder | None) -> Holder | None:
+        """Whom the statement waits for, if for anybody. Raises OperationalError when nobody works on it."""
+        waited_s = time.monotonic() - began_s
+        works, holders = False, list[Holder]()
+        reason = "the server does not work on it: the connection fell silent"
+        try:
+            if self.address:
+                works, holders = self._inquire()
+        except psycopg.Error as error:
+            reason = f"the server does not answer over a new connection either: {error}"
+        if not works or waited_s > self.limits.statement_s + self.limits.answer_s:
+            # Without a word to the server: it may be the one that does not hear us.
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"no answer within {waited_s:.0f} s, and {reason}")
+        holder = holders[0] if holders else None
+        if holder is not None and (known is None or known.pid != holder.pid):
+            log.warning(
+                "a statement waits for a lock",
+                action="lock_waited_for",
+                holder=str(holder),
+                waited_s=round(waited_s, 1),
+            )
+        return holder
+
+    def _inquire(self) -> tuple[bool, list[Holder]]:
+        """Whether the server works on our statement, and who holds the locks that it waits for."""
+        with WatchedConnection.connect(**{**self.address, "autocommit": True}) as other:
+            other.limits = self.limits
+            found = other.execute(_INQUIRY, {"pid": self.server_pid}, prepare=False).fetchall()
+            holders = [Holder(*row[1:]) for row in found if row[1] is not None]
+            self._end_silent(other, holders)
+        return any(row[0] for row in found), holders
+
+    def _end_silent(self, other: WatchedConnection, holders: list[Holder]) -> None:
+        """End sessions of this program that hold up others while their own process is frozen or gone.
+
+        Nothing is lost: what such a session had not committed is done again, by whoever leads then.
+        """
+        for holder in holders:
+            if holder.is_ours and holder.silent_s is not None and holder.silent_s > self.limits.hold_s:
+                other.execute("SELECT pg_terminate_backend(%s)", [holder.pid], prepare=False)
+                log.warning(
+                    "ended a session of this program that held a lock and said nothing",
+                    action="lock_holder_ended",
+                    holder=str(holder),
+                    silent_s=round(holder.silent_s, 1),
+                )
+
+
+def connect(wanted: Mapping[str, Any], limits: Limits) -> WatchedConnection:
+    """A connection as a URL wants it, and as the ledger needs it. Raises psycopg.Error."""
+    address = {**_ADDRESS, **wanted}
+    options = str(address.pop("options", ""))
+    ordered = (*limits.settings().items(), *_OPTION.findall(options), *_OURS.items())
+    settings = {name.lower().replace("-", "_"): value for name, value in ordered}
+    # The later of two counts. What the URL says stays as it is written: only a pooler needs it taken apart.
+    sent = [f"-c {name}={value}" for name, value in limits.settings().items()]
+    sent += [options, *(f"-c {name}={value}" for name, value in _OURS.items())]
+    try:
+        connection = WatchedConnection.connect(**{**address, "options": " ".join(sent)})
+    except psycopg.OperationalError as error:
+        if not _OPTIONS_REFUSED.search(str(error)):
+            raise
+        connection = WatchedConnection.connect(**address)
+        connection.is_pooled = True
+    connection.limits, connection.address, connection.settings = limits, address, settings
+    connection.autocommit = True
+    [connection.server_pid] = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone() or [None]
+    connection.autocommit = False
+    # A pooler stands in for the server and gives out keys of its own; some take the options and drop them.
+    if connection.is_pooled or connection.server_pid != connection.pgconn.backend_pid:
+        connection.is_pooled = True
+        # Prepared in one session of the server, a statement is unknown in the next.
+        connection.prepare_threshold = None
+    return connection
