@@ -124,7 +124,7 @@ def _wired(
     ledger = LedgerReader(engine)
     journal = Journal(engine, clock=ledger_clock, rules=posting_rules_of(settings), fence=fence)
     guard = LedgerState(connection, mapping, position=lambda: ledger_position(engine))
-    treasury = Treasury(engine, journal, clock=clock)
+    treasury = Treasury(engine, journal, clock=journal.now)
     events = EventLog(engine, clock=clock, subscriptions=subscriptions_of(settings))
     bell = Bell()
     outbox = Outbox(
@@ -215,13 +215,13 @@ def _wired(
                 ledger=ledger,
                 refunder=treasury,
                 policy=policy,
-                clock=clock,
+                clock=journal.now,
                 grace=timedelta(days=payout.refund_grace_days),
             ),
             projector=projector,
             gkeys=KeyReleases(keys=projection, events=events),
             runs=runs,
-            clock=clock,
+            clock=journal.now,
         ),
         status=status,
         metrics=metrics,

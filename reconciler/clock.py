@@ -6,10 +6,14 @@ A payout's time stands in both databases; with finer times they would differ.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 Clock = Callable[[], datetime]
 """Answers the present time as :func:`utc_now` does; handed to whatever needs the time."""
+
+
+CLOCKS_DIFFER_MAX = timedelta(minutes=1)
+"""Far more than machines differ that keep their time."""
 
 
 def utc_now() -> datetime:
@@ -20,3 +24,11 @@ def utc_now() -> datetime:
 def whole_milliseconds(time: datetime) -> datetime:
     """``time`` without what is finer than a millisecond."""
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+def is_of_the_future(time: datetime, now: datetime) -> bool:
+    """Whether a time that was written down can only come from a clock that was wrong.
+
+    What waits for such a time would wait for ever: it is due, or was now.
+    """
+    return time > now + CLOCKS_DIFFER_MAX

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from reconciler.clock import CLOCKS_DIFFER_MAX, is_of_the_future
 from reconciler.domain import accounts
 from reconciler.domain.entries import fund_entry, payout_entry
 from reconciler.domain.ids import DocumentId, payout_key, tie_break
@@ -262,6 +263,9 @@ class _Campaign:
         self._escrow_minor = self._view.escrow_minor.get((escrow, terms.currency), 0)
         last = self._view.fundings.get(terms.campaign_id.tagged)
         adopted_minor = self._view.adopted_minor.get((terms.campaign_id.tagged, terms.currency), 0)
+        if last is not None and is_of_the_future(last.facts_at, self._now):
+            # Seen by a clock that was wrong: what is seen now is newer.
+            last = replace(last, facts_at=newest.facts_at - CLOCKS_DIFFER_MAX)
         amount_minor = budget_change(newest, last, self._escrow_minor, adopted_minor)
         if amount_minor is None:
             return

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import Connection, Engine
 
-from reconciler.clock import Clock
+from reconciler.clock import Clock, is_of_the_future
 from reconciler.errors import DatabaseFailure
 from reconciler.ledger.damage import check_structure, is_damage
 from reconciler.ledger.engine import reading, writing
@@ -85,7 +85,7 @@ class CheckVerifier:
         try:
             with reading(self._engine) as connection:
                 mark = connection.execute(sa.select(chain_marks)).one_or_none()
-                if mark is None or now - mark.whole_at >= self._whole_after:
+                if mark is None or now - mark.whole_at >= self._whole_after or is_of_the_future(mark.whole_at, now):
                     return None, now
                 return _verified_since(connection, mark), mark.whole_at
         except DatabaseFailure as error:

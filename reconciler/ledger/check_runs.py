@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from reconciler.check_ports import CheckKey, DonePartition
-from reconciler.clock import Clock
+from reconciler.clock import Clock, is_of_the_future
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.ledger.bulk import insert
 from reconciler.ledger.engine import reading, writing
@@ -47,7 +47,8 @@ class CheckRuns:
         query = sa.select(table).where(table.c.work_key == _text(key)).order_by(table.c.number)
         with reading(self._engine) as connection:
             rows = connection.execute(query).all()
-        if not rows or max(row.kept_at for row in rows) < since:
+        kept_at = max((row.kept_at for row in rows), default=None)
+        if kept_at is None or kept_at < since or is_of_the_future(kept_at, self._clock()):
             return []
         return [
             DonePartition(
@@ -84,8 +85,11 @@ class CheckRuns:
 
     def waiting(self) -> dict[str, datetime]:
         """Who was due and unpaid when the last check looked: tagged participation → when that was read first."""
+        now = self._clock()
         with reading(self._engine) as connection:
-            return {row.participation_id: row.read_at for row in connection.execute(sa.select(check_waiting))}
+            found = connection.execute(sa.select(check_waiting)).all()
+        # Read at a time of the future: no sweep would ever have passed by since.
+        return {row.participation_id: min(row.read_at, now) for row in found}
 
 
 def _text(key: CheckKey) -> str:

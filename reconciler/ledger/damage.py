@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from reconciler.ledger.faults import Faults
 _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
 _MESSAGES_MAX = 20
+_OPENING = threading.Lock()
+_DESCRIPTORS: dict[tuple[int, int], int] = {}
+"""(device, inode) → descriptor. One a file: an open one keeps its inode from being given to another."""
+
 _PAGE_SIZE_MAX = 65_536
 
 
@@ -35,8 +40,7 @@ def check_file(engine: Engine, faults: Faults) -> None:
     if path is None:
         return
     size = path.stat().st_size
-    with path.open("rb") as file:
-        header = file.read(_HEADER_BYTES)
+    header = os.pread(_kept_open(path), _HEADER_BYTES, 0)
     if size == 0:
         faults.add("chain_broken", f"{path} is empty: 0 bytes are left of the ledger")
     elif len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
@@ -44,6 +48,19 @@ def check_file(engine: Engine, faults: Faults) -> None:
         faults.add("chain_broken", f"{path} is no SQLite database: its {size} bytes begin with {shown}")
     else:
         _check_length(path, size, header, faults)
+
+
+def _kept_open(path: Path) -> int:
+    """A descriptor of the file, which is never closed: that would drop the locks of this whole process on it (POSIX).
+
+    Another process would then take the last connection's leave for the last of all, and remove the log under ours.
+    """
+    with _OPENING:
+        file = path.stat()
+        identity = (file.st_dev, file.st_ino)
+        if identity not in _DESCRIPTORS:
+            _DESCRIPTORS[identity] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return _DESCRIPTORS[identity]
 
 
 def _path_of(engine: Engine) -> Path | None:

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from reconciler.clock import Clock
+from reconciler.clock import CLOCKS_DIFFER_MAX, Clock
 from reconciler.domain.events import EventType
 from reconciler.ledger import bulk
 from reconciler.ledger.engine import reading, writing
@@ -79,13 +79,14 @@ class Deliveries:
             & (_earlier.c.position < _table.c.position)
             & (_earlier.c.status == "pending")
         )
+        now, written_at = self._clock(), sa.func.coalesce(_table.c.attempted_at, _table.c.created_at)
         query = (
             sa.select(_table.c.event_id, _table.c.subject, _table.c.attempts, events.c.type, events.c.payload)
             .join_from(_table, events, _table.c.event_id == events.c.event_id)
             .where(
                 _table.c.endpoint == endpoint,
                 _table.c.status == "pending",
-                _table.c.not_before <= self._clock(),
+                (_table.c.not_before <= now) | (written_at > now + CLOCKS_DIFFER_MAX),
                 ~waits_for_another,
             )
             .order_by(_table.c.position)

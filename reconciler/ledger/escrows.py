@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from reconciler.clock import Clock
+from reconciler.clock import Clock, is_of_the_future
 from reconciler.domain import accounts as account_names
 from reconciler.domain.entries import refund_entry
 from reconciler.domain.ids import DocumentId
@@ -53,14 +53,21 @@ class Treasury:
         ]
 
     def first_seen_over(self, campaign_id: DocumentId) -> datetime:
-        """When the campaign was first seen to be over; remembered from the first call on."""
+        """When the campaign was first seen to be over; remembered from the first call on.
+
+        Seen at a time of the future, by a clock that was wrong, it is seen now.
+        """
+        now = self._clock()
         with writing(self._engine) as connection:
-            query = sa.select(closures.c.seen_at).where(closures.c.campaign_id == campaign_id.tagged)
-            seen_at: datetime | None = connection.execute(query).scalar_one_or_none()
-            if seen_at is None:
-                seen_at = self._clock()
-                connection.execute(sa.insert(closures).values(campaign_id=campaign_id.tagged, seen_at=seen_at))
-        return seen_at
+            is_it = closures.c.campaign_id == campaign_id.tagged
+            seen_at: datetime | None = connection.execute(
+                sa.select(closures.c.seen_at).where(is_it)
+            ).scalar_one_or_none()
+            if seen_at is not None and not is_of_the_future(seen_at, now):
+                return seen_at
+            connection.execute(sa.delete(closures).where(is_it))
+            connection.execute(sa.insert(closures).values(campaign_id=campaign_id.tagged, seen_at=now))
+        return now
 
     def refund(self, escrow: Escrow, brand_id: DocumentId, stamp: BatchStamp) -> RefundOutcome:
         """Give back what an escrow holds, unless under the lock something of the campaign is open. Raises Halted."""

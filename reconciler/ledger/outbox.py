@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from reconciler.clock import Clock
+from reconciler.clock import CLOCKS_DIFFER_MAX, Clock, is_of_the_future
 from reconciler.domain import accounts
 from reconciler.domain.effects import (
     BlockedEffect,
@@ -50,8 +50,14 @@ class Outbox:
         self._blocked_retry = blocked_retry
 
     def ready(self, limit: int) -> list[ProjectionTask]:
-        """The oldest tasks whose time has come."""
-        is_ready = (outbox.c.status != "done") & (outbox.c.not_before <= self._clock())
+        """The oldest tasks whose time has come: those that nothing blocks, and those that were blocked long enough.
+
+        A time further ahead than this program ever writes comes from a clock that was wrong.
+        """
+        now = self._clock()
+        latest = now + self._blocked_retry + CLOCKS_DIFFER_MAX
+        is_due = (outbox.c.not_before <= now) | (outbox.c.not_before > latest)
+        is_ready = (outbox.c.status == "pending") | ((outbox.c.status == "blocked") & is_due)
         with reading(self._engine) as connection:
             return [task for task, _ in _read_tasks(connection, is_ready, limit)]
 
@@ -185,6 +191,7 @@ def _read_tasks(
         sa.select(
             payouts,
             outbox.c.sequence.label("task_sequence"),
+            outbox.c.created_at.label("queued_at"),
             outbox.c.effect,
             outbox.c.reason.label("obstacle"),
             entries.c.kind.label("entry_kind"),
@@ -258,7 +265,8 @@ def _task(row: sa.Row[Any], position: WalletPosition, shown: Shown) -> Projectio
         amount_minor=-row.amount_minor if kind is TaskKind.REVERSAL else row.amount_minor,
         rule=row.rule,
         cooloff_hours=row.cooloff_hours,
-        paid_at=row.created_at,
+        # Where the ledger is dated in the future, the task is not: nobody rests for years for that.
+        paid_at=row.queued_at if is_of_the_future(row.created_at, row.queued_at) else row.created_at,
         posted_at=row.booked_at,
         is_held=row.release_at is not None,
         shown=shown,

@@ -8,12 +8,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from reconciler.clock import CLOCKS_DIFFER_MAX
 from reconciler.domain.entries import release_entry
 from reconciler.domain.plan import BatchPlan, NewTransfer
 from reconciler.domain.posted import PostedPayout
 from reconciler.ledger.halts import require_not_halted
 from reconciler.ledger.journal import Poster
-from reconciler.ledger.schema import entries, payouts
+from reconciler.ledger.schema import entries, outbox, payouts
 from reconciler.ports import BatchStamp
 
 _release = entries.alias("release")
@@ -33,12 +34,19 @@ def find_payout(connection: Connection, payout_key: str) -> PostedPayout | None:
 
 def releasable(connection: Connection, now: datetime, limit: int) -> list[PostedPayout]:
     """Payouts whose hold days are over and that still lie in *held*, oldest first."""
-    query = (
-        _POSTED.where(payouts.c.release_at <= now, ~_IS_RELEASED, ~_IS_REVERSED)
-        .order_by(payouts.c.release_at, payouts.c.sequence)
-        .limit(limit)
-    )
-    return [_payout(row) for row in connection.execute(query)]
+    lies_held = _POSTED.where(~_IS_RELEASED, ~_IS_REVERSED)
+    by_time = lies_held.where(payouts.c.release_at <= now).order_by(payouts.c.release_at, payouts.c.sequence)
+    due = [_payout(row) for row in connection.execute(by_time.limit(limit))]
+    is_misdated = (payouts.c.created_at > now + CLOCKS_DIFFER_MAX) & (payouts.c.release_at > payouts.c.created_at)
+    misdated = connection.execute(lies_held.where(is_misdated).order_by(payouts.c.sequence).limit(limit)).all()
+    return [*due, *(_payout(row) for row in misdated if _waited_long(connection, row, now))][:limit]
+
+
+def _waited_long(connection: Connection, row: sa.Row[Any], now: datetime) -> bool:
+    """Whether a payout that a wrong clock dated in the future has waited its days since somebody else was paid."""
+    later = (outbox.c.sequence > row.sequence) & (outbox.c.created_at <= now)
+    at: datetime | None = connection.execute(sa.select(sa.func.min(outbox.c.created_at)).where(later)).scalar_one()
+    return at is not None and at + (row.release_at - row.created_at) <= now
 
 
 def release_due(poster: Poster, stamp: BatchStamp, limit: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from reconciler.clock import utc_now
+from reconciler.clock import CLOCKS_DIFFER_MAX, utc_now
 from reconciler.ledger.database_clock import before, now_sql
 from reconciler.ledger.engine import asking, reading, writing
 from reconciler.ledger.events import EventLog
@@ -108,20 +108,15 @@ class RunLog:
 
     def latest(self, kind: str) -> RunRecord | None:
         """The newest run of a kind that ended."""
-        query = (
-            sa.select(runs)
-            .where(runs.c.kind == kind, runs.c.finished_at.is_not(None))
-            .order_by(runs.c.started_at.desc())
-            .limit(1)
-        )
+        query = sa.select(runs).where(runs.c.kind == kind, runs.c.finished_at.is_not(None)).limit(1)
         with reading(self._engine) as connection:
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(query.order_by(*_newest_first(connection))).one_or_none()
         return None if row is None else _record(row)
 
     def newest(self, kinds: tuple[str, ...], limit: int) -> list[RunRecord]:
         """The newest runs of some kinds, newest first. Those that fell silent show as interrupted, marked or not."""
-        query = sa.select(runs).where(runs.c.kind.in_(kinds)).order_by(runs.c.started_at.desc(), runs.c.run_id)
         with reading(self._engine) as connection:
+            query = sa.select(runs).where(runs.c.kind.in_(kinds)).order_by(*_newest_first(connection), runs.c.run_id)
             silent = set(connection.execute(sa.select(runs.c.run_id).where(_is_silent(connection))).scalars())
             found = [_record(row) for row in connection.execute(query.limit(limit))]
         return [
@@ -130,10 +125,17 @@ class RunLog:
         ]
 
 
+def _newest_first(connection: Connection) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
+    """Those that a wrong clock dated in the future come last, lest they stand for the last ones until then."""
+    return runs.c.started_at > before(connection, -CLOCKS_DIFFER_MAX), runs.c.started_at.desc()
+
+
 def _is_silent(connection: Connection) -> sa.ColumnElement[bool]:
     # A row of a program that gave no signs of life yet: its beginning has to do.
     last_sign = sa.func.coalesce(runs.c.alive_at, runs.c.started_at)
-    return runs.c.finished_at.is_(None) & (last_sign < before(connection, SILENT_FOR))
+    # One of the future was given by a clock that was wrong.
+    is_off = (last_sign < before(connection, SILENT_FOR)) | (last_sign > before(connection, -SILENT_FOR))
+    return runs.c.finished_at.is_(None) & is_off
 
 
 def _record(row: sa.Row[Any]) -> RunRecord:

@@ -7,6 +7,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from reconciler.clock import CLOCKS_DIFFER_MAX
+from reconciler.ledger.database_clock import database_now
 from reconciler.ledger.engine import reading
 from reconciler.ledger.halts import current_halt
 from reconciler.ledger.lease import PAYING, is_held
@@ -34,5 +36,9 @@ class SweepWatch:
 
 def _swept_since(connection: Connection, since: datetime) -> bool:
     swept = (runs.c.kind == "sweep") & (runs.c.outcome == "complete") & (runs.c.started_at >= since)
-    found = connection.execute(sa.select(runs.c.run_id).where(swept, runs.c.finished_at.is_not(None)).limit(1))
+    # A sweep of the future was one on a host whose clock was wrong: nobody knows when it was.
+    is_known = runs.c.started_at <= database_now(connection) + CLOCKS_DIFFER_MAX
+    found = connection.execute(
+        sa.select(runs.c.run_id).where(swept, is_known, runs.c.finished_at.is_not(None)).limit(1)
+    )
     return found.one_or_none() is not None

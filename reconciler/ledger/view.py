@@ -24,6 +24,7 @@ from reconciler.ledger.schema import (
     entries,
     fundings,
     hold_events,
+    outbox,
     payouts,
     settlement_lines,
     settlements,
@@ -95,6 +96,7 @@ def read_view(connection: Connection, batch: PostingBatch, now: datetime) -> Led
             ),
             "by_person": by_person,
             "an_hour_ago": now - timedelta(hours=1),
+            "in_an_hour": now + timedelta(hours=1),
         },
     )
     standing = settled_of(found["standing"])
@@ -108,7 +110,7 @@ def read_view(connection: Connection, batch: PostingBatch, now: datetime) -> Led
         balance_minor=balance_minor,
         open_holds=open_holds_of(found["holds"]),
         holds_count={row.participation_id: row.times for row in found["times_held"]},
-        approved_minor={row.subject: row.amount_minor for row in sorted(found["approved"], key=_by_time)},
+        approved_minor={row.subject: row.amount_minor for row in sorted(found["approved"], key=_by_batch)},
         rejected=frozenset(row.subject for row in found["rejected"]),
         adopted=frozenset(row.participation_id for row in found["adopted"]),
         adopted_minor={(row.campaign_id, row.currency): row.total_minor for row in found["adopted_totals"]},
@@ -188,8 +190,16 @@ def _facts_questions(lists: Lists) -> Mapping[str, Select]:
 def _view_questions(lists: Lists) -> Mapping[str, Select]:
     fingerprint, adopted, recent = payouts.c.fingerprint, adoptions.c, payouts.c.gross_minor
     of_adoptions = (adopted.campaign_id, adopted.currency)
-    is_recent = (payouts.c.created_at > sa.bindparam("an_hour_ago", type_=payouts.c.created_at.type)) & (
-        payouts.c.kind == "payout"
+    times = {one: sa.bindparam(one, type_=payouts.c.created_at.type) for one in ("an_hour_ago", "in_an_hour")}
+    # Where the last batch was dated in the future, all after it are too; their tasks tell when they were posted.
+    was_posted = (outbox.c.created_at > times["an_hour_ago"]) & (outbox.c.created_at <= times["in_an_hour"])
+    is_recent = (
+        (payouts.c.created_at > times["an_hour_ago"])
+        & (payouts.c.kind == "payout")
+        & (
+            (payouts.c.created_at <= times["in_an_hour"])
+            | sa.exists().where((outbox.c.sequence == payouts.c.sequence) & was_posted)
+        )
     )
     return {
         **_questions_of_both(lists),
@@ -207,9 +217,9 @@ def _view_questions(lists: Lists) -> Mapping[str, Select]:
         "times_held": sa.select(opened.c.participation_id, sa.func.count().label("times"))
         .where(opened.c.event == "opened", lists.among(opened.c.participation_id, "participations"))
         .group_by(opened.c.participation_id),
-        "approved": sa.select(
-            decisions.c.subject, decisions.c.amount_minor, decisions.c.occurred_at, decisions.c.batch
-        ).where(decisions.c.kind == "approve", lists.among(decisions.c.subject, "keys")),
+        "approved": sa.select(decisions.c.subject, decisions.c.amount_minor, decisions.c.batch).where(
+            decisions.c.kind == "approve", lists.among(decisions.c.subject, "keys")
+        ),
         "adopted_totals": sa.select(
             *of_adoptions, sa.func.coalesce(sa.func.sum(adopted.amount_minor), 0).label("total_minor")
         )
@@ -287,5 +297,6 @@ def _by_number(row: Any) -> int:
     return number
 
 
-def _by_time(row: Any) -> tuple[datetime, int]:
-    return row.occurred_at, row.batch
+def _by_batch(row: Any) -> int:
+    batch: int = row.batch
+    return batch

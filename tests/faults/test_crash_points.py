@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from cli.composition import Parts
 from reconciler.config import Settings
 from tests.support.crowd import crowd
 from tests.support.dying import DyingSweeps
+from tests.support.full_life import LASTS_DAYS, SETTINGS, STEPS, Life, opened, take
 from tests.support.invariants import ledger_violations, opening, violations
 from tests.support.ledger_rows import paid_minor
 from tests.support.platform import Platform
@@ -84,3 +86,41 @@ def test_death_after_death_ends_with_everybody_paid_once(
     assert deaths > len(EFFECTS)
     assert paid_minor(parts.engine) == paid
     assert violations(parts.engine, platform.database, before) == []
+
+
+def test_a_full_life_ends_alike_wherever_it_dies(
+    sweeps: DyingSweeps, platform: Platform, parts: Parts, settings: Settings, tmp_path: Path
+) -> None:
+    """Fund, hold, approve, pay, complete, release, reverse, repay, refund, check: killed once at each boundary.
+
+    Each death has a life of its own. What came before it is done undisturbed, and what it cut short is done again.
+    """
+    del parts  # The tables are there.
+    life_settings = {**dying_settings(settings), **SETTINGS, "reports.directory": str(tmp_path)}
+    with opened(life_settings) as (own, days):
+
+        def lived(life: Life, steps: Sequence[str]) -> Life:
+            for name in steps:
+                take(name, own, days, life.participation_id, life.born_on)
+            return life
+
+        first = lived(Life(platform, born_on=0), list(STEPS))
+        right = first.ledger_rows(own.engine), first.documents(platform)
+        deaths = 0
+        for number, name in enumerate(STEPS):
+            has_died, die_at = True, 0
+            while has_died:
+                life = Life(platform, born_on=days[0] - days[0] % LASTS_DAYS + LASTS_DAYS)
+                lived(life, list(STEPS)[:number])
+                before = opening(own.engine, platform.database)
+
+                died = sweeps.run(life_settings, die_at=die_at, step=(name, life.participation_id, life.born_on))
+
+                place = f"{name}, boundary {die_at}: {died.boundaries[-1:]}"
+                assert ledger_violations(own.engine, before) == [], place
+                lived(life, list(STEPS)[number:])
+                assert (life.ledger_rows(own.engine), life.documents(platform)) == right, place
+                has_died = died.by_signal == signal.SIGKILL
+                deaths += has_died
+                die_at += 1
+    assert deaths > 80, deaths

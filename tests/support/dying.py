@@ -1,4 +1,4 @@
-"""Sweeps that die by SIGKILL at a chosen boundary between two effects.
+"""Sweeps, and other steps of a life, that die by SIGKILL at a chosen boundary between two effects.
 
 `python -m tests.support.dying` imports the product once and forks for every sweep asked for, since starting Python
 takes ten times as long as the sweep. A boundary lies before and after each commit of a ledger transaction that writes,
@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,10 +25,9 @@ from pymongo import monitoring
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 from sqlalchemy.engine import Connection, Engine
 
-from cli.composition import parts_of
-from reconciler.config import load
 from reconciler.config.models import LogSettings
 from reconciler.telemetry import configure_logging
+from tests.support.full_life import opened, take
 
 ROOT = Path(__file__).parents[2]
 WRITES = ("update", "insert", "delete", "findAndModify")
@@ -59,11 +59,13 @@ class DyingSweeps:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._process.communicate(timeout=60)
 
-    def run(self, settings: Mapping[str, object], *, die_at: int | None = None) -> Died:
-        """One sweep; ``die_at`` counts boundaries from 0."""
+    def run(
+        self, settings: Mapping[str, object], *, die_at: int | None = None, step: tuple[str, str, int] | None = None
+    ) -> Died:
+        """One sweep, or one ``step`` of a participation's life; ``die_at`` counts boundaries from 0."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"settings": settings, "die_at": die_at}) + "\n")
+        self._process.stdin.write(json.dumps({"settings": settings, "die_at": die_at, "step": step}) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
         return Died(boundaries=answer["boundaries"], by_signal=answer["by_signal"])
@@ -76,7 +78,7 @@ class Boundaries(CommandListener):
         self._die_at = die_at
         self._report = report
         self._crossed = 0
-        self._writes = False
+        self._of_thread = threading.local()
         self._sent: dict[int, str] = {}
 
     def watch(self, engine: Engine) -> None:
@@ -84,7 +86,8 @@ class Boundaries(CommandListener):
         commit = engine.dialect.do_commit
 
         def committing(connection: Any) -> None:
-            if not self._writes:
+            # Signs of life and renewals are given in threads of their own, whenever their time comes.
+            if not getattr(self._of_thread, "writes", False) or not _is_main():
                 commit(connection)
                 return
             self._cross("before a commit")
@@ -93,12 +96,12 @@ class Boundaries(CommandListener):
 
         @sa.event.listens_for(engine, "begin")
         def note(connection: Connection) -> None:
-            self._writes = bool(connection.get_execution_options().get("ledger_writes"))
+            self._of_thread.writes = bool(connection.get_execution_options().get("ledger_writes"))
 
         setattr(engine.dialect, "do_commit", committing)  # noqa: B010 - mypy refuses to assign to a method
 
     def started(self, event: CommandStartedEvent) -> None:
-        if event.command_name in WRITES:
+        if event.command_name in WRITES and _is_main():
             self._sent[event.request_id] = event.command[event.command_name]
             self._cross(f"before {event.command_name} {self._sent[event.request_id]}")
 
@@ -116,21 +119,29 @@ class Boundaries(CommandListener):
         self._crossed += 1
 
 
-def _sweep(settings: dict[str, object], die_at: int | None, report: int) -> None:
-    boundaries = Boundaries(die_at, report)
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _do(asked: Mapping[str, Any], report: int) -> None:
+    boundaries = Boundaries(asked["die_at"], report)
     monitoring.register(boundaries)
-    with parts_of(load(None, {}, settings)) as parts:
+    with opened(asked["settings"]) as (parts, days):
         boundaries.watch(parts.engine)
-        parts.sweep.step("fault")
+        if asked["step"] is None:
+            parts.sweep.step("fault")
+        else:
+            name, participation_id, born_on = asked["step"]
+            take(name, parts, days, participation_id, born_on)
 
 
-def _forked(settings: dict[str, object], die_at: int | None) -> dict[str, object]:
+def _forked(asked: Mapping[str, Any]) -> dict[str, object]:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
         try:
-            _sweep(settings, die_at, writing)
+            _do(asked, writing)
         finally:
             # Before an exception could reach the parent's loop, which this process is a copy of.
             if sys.exc_info()[0] is not None:
@@ -147,7 +158,7 @@ def _main() -> None:
     configure_logging(LogSettings(level="warning"), sys.stderr)
     for line in sys.stdin:
         asked = json.loads(line)
-        sys.stdout.write(json.dumps(_forked(asked["settings"], asked["die_at"])) + "\n")
+        sys.stdout.write(json.dumps(_forked(asked)) + "\n")
         sys.stdout.flush()
 
 

@@ -85,7 +85,7 @@ def ledger_violations(engine: Engine, since: Opening) -> list[str]:
 def _at_most_once(entries: Sequence[Row], payouts: Sequence[Row]) -> Iterator[str]:
     seen: Counter[tuple[object, ...]] = Counter(("entry", row["key"]) for row in entries)
     # One automatic payment for a participation, ever, and one for a streamer in a campaign.
-    seen.update((row["kind"], "of", row["participation_id"]) for row in payouts)
+    seen.update((row["kind"], "of", row["participation_id"]) for row in payouts if row["decision_key"] is None)
     seen.update((row["kind"], row["campaign_id"], row["streamer_id"], row["n"]) for row in payouts)
     yield from (f"1: {what} posted {times} times" for what, times in seen.items() if times > 1)
 

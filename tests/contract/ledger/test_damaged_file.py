@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from cli.failing import exit_code_of
 from cli.session import Session
 from cli.verify_commands import anchor, verify
 from reconciler.exit_codes import ExitCode
+from reconciler.ledger import schema
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.verify import Verifier
+from tests.support.ledger import FULL, STAMP, asking, journal_of, request, rows_of
 from tests.support.varied_ledger import write_varied
 
 
@@ -127,3 +132,33 @@ def test_json_is_one_document(path: Path, capsys: pytest.CaptureFixture[str]) ->
     document = json.loads(capsys.readouterr().out)
     assert document["verified"] is True
     assert (document["entries"], document["payouts"], document["faults"]) == (16, 10, [])
+
+
+OTHER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT count(*) FROM entries").fetchone()
+connection.close()
+"""
+
+
+def test_a_look_at_the_file_leaves_the_log_of_a_ledger_in_use_alone(path: Path) -> None:
+    """A daemon checks its ledger, and a command beside it ends: what the daemon posts afterwards must not be lost.
+
+    Whoever closes a file drops all locks of the whole process on it. The command would find nobody else there, and take
+    the log away from under the daemon.
+    """
+    engine = open_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        connection.execute(sa.text("SELECT count(*) FROM entries")).one()
+    assert Verifier(engine).verify().faults == ()
+
+    subprocess.run([sys.executable, "-c", OTHER, str(path)], check=True)
+
+    assert path.with_name("ledger.db-wal").exists()
+    assert journal_of(engine).post(asking([request("later", campaign="c-later")]), STAMP).paid_minor == {"INR": FULL}
+    reader = open_engine(f"sqlite:///{path}")
+    assert "payout:str:later:1" in [row["payout_key"] for row in rows_of(reader, schema.payouts)]
+    assert Verifier(reader).verify().faults == ()
+    for one in (reader, engine):
+        one.dispose()
