@@ -6,7 +6,7 @@ still to be done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -45,7 +45,7 @@ class Life:
         self.campaign_id = platform.campaign(targetImpressions=2000, budget=5000)
         self.participation_id = str(platform.participation(self.campaign_id))
 
-    def ledger_rows(self, engine: Engine) -> dict[str, list[object]]:
+    def ledger_rows(self, engine: Engine) -> dict[str, Sequence[object]]:
         """What the ledger holds of it, without what no two lives have in common."""
         participation, campaign = f"oid:{self.participation_id}", f"oid:{self.campaign_id}"
         tables = {
@@ -54,7 +54,7 @@ class Life:
             schema.fundings: ("n", "budget_minor", "amount_minor"),
             schema.hold_events: ("event", "reason", "amount_minor"),
         }
-        found: dict[str, list[object]] = {}
+        found: dict[str, Sequence[object]] = {}
         with engine.connect() as connection:
             for table, names in tables.items():
                 rows = connection.execute(sa.select(table).where(table.c.campaign_id == campaign)).mappings()

@@ -206,7 +206,7 @@ def test_who_was_due_in_the_future_is_due_since_now(ledger: Ledger) -> None:
 def told(ledger: Ledger, subjects: Sequence[str]) -> tuple[Deliveries, list[str]]:
     log = EventLog(ledger.engine, clock=ledger.clock, subscriptions={"a": frozenset({EventType.PARTICIPATION_SETTLED})})
     events = [
-        Event(type=EventType.PARTICIPATION_SETTLED, fact="1", subject=one, occurred_at=NOW, fields={})
+        Event(type=EventType.PARTICIPATION_SETTLED, fact=one, subject=one, occurred_at=NOW, fields={})
         for one in subjects
     ]
     log.expect(events)
