@@ -17,10 +17,13 @@ from reconciler.domain.money import (
     parse_currency,
     parse_rate,
 )
-from reconciler.domain.parsing import FieldProblem, Unreadable, keep, parse_count, parse_date
+from reconciler.domain.parsing import FieldProblem, Unreadable, keep, parse_count, parse_date, parse_status
 
 COOLOFF_HOURS_DEFAULT = 720
 COOLOFF_HOURS_MAX = 8760
+TARGET_MAX = 2**53
+"""Far more impressions than can be counted; what is beyond it fits into no column of the ledger either."""
+
 STATUSES_THAT_PAY = frozenset({"active", "completed"})
 
 
@@ -87,8 +90,8 @@ class CampaignDefaults:
 def parse_campaign(campaign_id: DocumentId, record: Mapping[str, object], defaults: CampaignDefaults) -> Campaign:
     """Read a campaign's record (our field names; ObjectIds as DocumentId, Decimal128 as Decimal). Never raises."""
     problems: list[FieldProblem] = []
-    status = record.get("status")
-    if not isinstance(status, str):
+    status = parse_status(record.get("status"))
+    if status is None:
         problems.append(FieldProblem(field="status", why="is not text"))
     brand_id = keep(parse_id(record.get("brand_id")), "brand_id", problems)
     payment_type = _read_payment_type(record.get("payment_type"), problems)
@@ -112,7 +115,7 @@ def parse_campaign(campaign_id: DocumentId, record: Mapping[str, object], defaul
     ):
         return MalformedCampaign(
             campaign_id=campaign_id,
-            status=status if isinstance(status, str) else None,
+            status=status,
             problems=tuple(problems),
         )
     hours, was_read = _read_cooloff(record.get("gkey_cooloff_hours"))
@@ -141,7 +144,7 @@ def derived_target(payment_type: PaymentType, rate: Fraction, budget: Fraction, 
 
 
 def _read_payment_type(value: object, problems: list[FieldProblem]) -> PaymentType | None:
-    if isinstance(value, str) and value in set(PaymentType):
+    if type(value) is str and value in set(PaymentType):
         return PaymentType(value)
     problems.append(FieldProblem(field="payment_type", why="is neither cpm nor fixed"))
     return None
@@ -172,13 +175,14 @@ def _read_budget(value: object, currency: str, problems: list[FieldProblem]) -> 
 
 def _read_target(value: object, derived: int | None, problems: list[FieldProblem]) -> int | None:
     """The explicit target, or the derived one where the document has null, 0 or nothing."""
-    explicit = 0 if value is None else keep(parse_count(value, count_max=None), "target_impressions", problems)
-    if explicit != 0:
-        return explicit
-    if derived is not None and derived < 1:
-        problems.append(FieldProblem(field="target_impressions", why="derived from budget and rate is less than 1"))
-        return None
-    return derived
+    explicit = 0 if value is None else keep(parse_count(value, count_max=TARGET_MAX), "target_impressions", problems)
+    if explicit != 0 or derived is None:
+        return explicit or None
+    if 1 <= derived <= TARGET_MAX:
+        return derived
+    why = "less than 1" if derived < 1 else f"more than {TARGET_MAX}"
+    problems.append(FieldProblem(field="target_impressions", why=f"derived from budget and rate is {why}"))
+    return None
 
 
 def _read_cooloff(value: object) -> tuple[int, bool]:

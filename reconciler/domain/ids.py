@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from reconciler.domain.parsing import Unreadable
+from reconciler.domain.parsing import Unreadable, kind_of, parse_text
 
 ID_LENGTH_MAX = 200
 """Longest string identity accepted. An index entry in PostgreSQL holds 2,704 bytes; a longer one would fail the
@@ -62,15 +62,14 @@ def parse_id(value: object) -> DocumentId | Unreadable:
         return value
     if value is None:
         return Unreadable("is missing")
-    if not isinstance(value, str):
-        return Unreadable(f"is a {type(value).__name__}, not an ObjectId or a string")
+    if type(value) is not str:
+        return Unreadable(f"is a {kind_of(value)}, not an ObjectId or a string")
     if not value:
         return Unreadable("is an empty string")
     if len(value) > ID_LENGTH_MAX:
         return Unreadable(f"is longer than {ID_LENGTH_MAX} characters")
-    if "\x00" in value:
-        return Unreadable("contains a NUL character, which SQL text cannot hold")
-    return DocumentId(IdKind.STRING, value)
+    text = parse_text(value)
+    return text if isinstance(text, Unreadable) else DocumentId(IdKind.STRING, text)
 
 
 def payout_key(participation_id: DocumentId, n: int) -> str:

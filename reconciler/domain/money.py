@@ -7,7 +7,7 @@ from functools import cache
 
 from iso4217 import Currency
 
-from reconciler.domain.parsing import Unreadable, parse_number
+from reconciler.domain.parsing import Unreadable, kind_of, parse_number
 
 AMOUNT_MINOR_MAX = 2**53
 """Largest amount handled. Beyond it a double can no longer tell two neighbouring minor units apart, and the
@@ -49,8 +49,8 @@ def parse_currency(value: object, default: str) -> str | Unreadable:
     """An ISO 4217 code; missing and null mean ``default``."""
     if value is None:
         return default
-    if not isinstance(value, str):
-        return Unreadable(f"is a {type(value).__name__}, not a currency code")
+    if type(value) is not str:
+        return Unreadable(f"is a {kind_of(value)}, not a currency code")
     # The length first: what is looked up is remembered, and a document may hold megabytes.
     if len(value) != _CODE_LENGTH or minor_digits(value) is None:
         return Unreadable("is not a currency code of ISO 4217")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from dataclasses import dataclass
@@ -15,6 +16,14 @@ IMPRESSIONS_MAX = 10**12
 
 T = TypeVar("T")
 
+SHOWN_LENGTH_MAX = 120
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff\ufffd]")
+_UNSTORABLE_NAMES = {
+    "\x00": "a NUL character, which SQL text cannot hold",
+    "\ufffd": "a replacement character: what is stored there is not UTF-8, and nothing could be found by it",
+}
+
 _DECIMAL_TEXT = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _DECIMAL_TEXT_LENGTH_MAX = 64
 _DECIMAL_EXPONENT_MAX = 64
@@ -25,6 +34,17 @@ class Unreadable:
     """Why one value cannot be read; completes a sentence that begins with the field's name."""
 
     why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreign:
+    """A value of a type that no field of ours may hold: the name of the type, and a short text to find it by."""
+
+    kind: str
+    shown: str
+
+    def __str__(self) -> str:
+        return self.shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +64,36 @@ def keep(parsed: T | Unreadable, field: str, problems: list[FieldProblem]) -> T 
         problems.append(FieldProblem(field=field, why=parsed.why))
         return None
     return parsed
+
+
+def kind_of(value: object) -> str:
+    """The name of a value's type, as reasons give it."""
+    return value.kind if isinstance(value, Foreign) else type(value).__name__
+
+
+def shortened(text: str) -> str:
+    """At most ``SHOWN_LENGTH_MAX`` characters of a text; what is left out is told apart by a hash."""
+    if len(text) <= SHOWN_LENGTH_MAX:
+        return text
+    rest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:8]
+    return f"{text[: SHOWN_LENGTH_MAX - len(rest) - 1]}…{rest}"
+
+
+def parse_text(value: object) -> str | Unreadable:
+    """Text that can be stored and compared as it is."""
+    if value is None:
+        return Unreadable("is missing")
+    if type(value) is not str:
+        return Unreadable(f"is a {kind_of(value)}, not text")
+    found = _UNSTORABLE.search(value)
+    if found is not None:
+        return Unreadable(f"contains {_UNSTORABLE_NAMES.get(found.group(), 'half a character')}")
+    return value
+
+
+def parse_status(value: object) -> str | None:
+    """A status word; None for what is no text. It may be any text: what is shown of it is short and can be stored."""
+    return shortened(_UNSTORABLE.sub("\ufffd", value)) if type(value) is str else None
 
 
 def parse_number(value: object) -> Fraction | Unreadable:
@@ -69,7 +119,7 @@ def parse_number(value: object) -> Fraction | Unreadable:
                 return Unreadable("is text that is not a plain decimal number")
             return Fraction(Decimal(value))
         case _:
-            return Unreadable(f"is a {type(value).__name__}, not a number")
+            return Unreadable(f"is a {kind_of(value)}, not a number")
 
 
 def parse_count(value: object, *, count_max: int | None = IMPRESSIONS_MAX) -> int | Unreadable:
@@ -92,7 +142,7 @@ def parse_flag(value: object) -> bool | Unreadable:
         return False
     if isinstance(value, bool):
         return value
-    return Unreadable(f"is a {type(value).__name__}, not a boolean")
+    return Unreadable(f"is a {kind_of(value)}, not a boolean")
 
 
 def parse_date(value: object) -> datetime | None:

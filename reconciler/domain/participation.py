@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from reconciler.domain.ids import DocumentId, parse_id
-from reconciler.domain.parsing import FieldProblem, Unreadable, keep, parse_count, parse_date, parse_flag
+from reconciler.domain.parsing import (
+    SHOWN_LENGTH_MAX,
+    FieldProblem,
+    Foreign,
+    Unreadable,
+    keep,
+    parse_count,
+    parse_date,
+    parse_flag,
+    parse_status,
+)
 
 STATUSES_THAT_PAY = frozenset({"active", "completed"})
 """``completed`` too: somebody may have marked it by hand, and it was never paid."""
@@ -44,6 +54,7 @@ class MalformedParticipation:
     participation_id: DocumentId | None
     shown_id: str
     problems: tuple[FieldProblem, ...]
+    campaign_id: DocumentId | None = None
 
 
 def parse_participation(record: Mapping[str, object]) -> Participation | MalformedParticipation:
@@ -57,13 +68,13 @@ def parse_participation(record: Mapping[str, object]) -> Participation | Malform
             participation_id=participation_id,
             shown_id=_shown(participation_id, record.get("id")),
             problems=tuple(problems),
+            campaign_id=campaign_id,
         )
-    status = record.get("status")
     return Participation(
         participation_id=participation_id,
         campaign_id=campaign_id,
         streamer_id=streamer_id.value,
-        status=status if isinstance(status, str) else None,
+        status=parse_status(record.get("status")),
         impressions=parse_count(record.get("impressions")),
         forfeited=parse_flag(record.get("earnings_forfeited")),
         marked_paid=parse_flag(record.get("final_earnings_transferred")),
@@ -76,4 +87,4 @@ def _shown(participation_id: DocumentId | None, raw: object) -> str:
     """A short text that lets a person find the document; its identity may be of any type and length."""
     if participation_id is not None:
         return participation_id.value
-    return repr(raw)[:120]
+    return str(raw) if isinstance(raw, Foreign) else repr(raw)[:SHOWN_LENGTH_MAX]

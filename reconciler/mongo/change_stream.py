@@ -23,8 +23,6 @@ from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure, P
 
 from reconciler.clock import whole_milliseconds
 from reconciler.config.mapping import MappingSettings
-from reconciler.domain.ids import parse_id
-from reconciler.domain.parsing import Unreadable
 from reconciler.feed import (
     Change,
     FailureKind,
@@ -40,7 +38,7 @@ from reconciler.feed import (
 from reconciler.mongo.connection import CODEC, Document
 from reconciler.mongo.stream_errors import FORBIDDEN, classify
 from reconciler.mongo.stream_pipeline import GONE, pipeline_of
-from reconciler.mongo.values import to_plain
+from reconciler.mongo.values import identity_of
 
 FORMAT = 1
 """Of what is kept with a position; a later program that reads tokens in another way counts on."""
@@ -182,8 +180,8 @@ class MongoStream:
         namespace = event.get("ns") or {}
         if operation in GONE:
             return _gone(operation, f"{operation} of {namespace.get('coll') or namespace.get('db') or 'the stream'}")
-        identity = parse_id(to_plain(event["documentKey"]["_id"]))
-        if isinstance(identity, Unreadable):
+        identity = identity_of(event["documentKey"])
+        if identity is None:
             return Unnamed(operation=operation)
         at: Timestamp = event["clusterTime"]
         changed_at = event.get("wallTime") or at.as_datetime()

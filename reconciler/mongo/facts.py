@@ -19,8 +19,8 @@ from reconciler.config.mapping import MappingSettings
 from reconciler.domain.campaign import STATUSES_THAT_PAY as CAMPAIGN_STATUSES_THAT_PAY
 from reconciler.domain.campaign import Campaign, CampaignDefaults, CampaignTerms, parse_campaign
 from reconciler.domain.decision import Policy, Rule, Scope
-from reconciler.domain.ids import DocumentId, parse_id
-from reconciler.domain.parsing import IMPRESSIONS_MAX, Unreadable, parse_date, parse_number
+from reconciler.domain.ids import DocumentId
+from reconciler.domain.parsing import IMPRESSIONS_MAX, Unreadable, parse_number
 from reconciler.domain.participation import (
     STATUSES_THAT_PAY,
     MalformedParticipation,
@@ -31,7 +31,7 @@ from reconciler.domain.settlement import INACTIVE_AFTER
 from reconciler.mongo.connection import Connection, Document, is_standalone, translated
 from reconciler.mongo.indexes import due_fields, has_due_index
 from reconciler.mongo.names import CAMPAIGN_FACTS, FactNames
-from reconciler.mongo.values import to_bson_id, to_plain, to_record
+from reconciler.mongo.values import date_of, identity_of, to_bson_id, to_plain, to_record
 from reconciler.ports import FactsPage, Moment
 
 CAMPAIGNS_A_QUERY_MAX = 500
@@ -169,7 +169,7 @@ class FactsReader:
             },
         ]
         with translated():
-            sums = {parse_id(to_plain(row["_id"])): row for row in self._participations.aggregate(pipeline)}
+            sums = {identity_of(row): row for row in self._participations.aggregate(pipeline)}
         return [
             terms
             for terms in campaigns
@@ -224,7 +224,9 @@ class FactsReader:
         }
         projection = {names.user_id: 1, names.campaign_id: 1}
         with translated(), self._statement.find(query, projection) as cursor:
-            credited = {(str(line[names.campaign_id]), str(line[names.user_id])) for line in cursor}
+            # A list that holds an identity is nobody's.
+            campaign, user = names.campaign_id, names.user_id
+            credited = {(str(identity_of(line, campaign)), str(identity_of(line, user))) for line in cursor}
         return {(c.tagged, streamer_id) for c, streamer_id in pairs if (c.value, streamer_id) in credited}
 
     def _hint(self) -> list[tuple[str, int]] | None:
@@ -243,7 +245,7 @@ class FactsReader:
     def _campaigns_of(
         self, participations: Sequence[Participation | MalformedParticipation], session: ClientSession | None
     ) -> dict[str, Campaign]:
-        wanted = {one.campaign_id for one in participations if isinstance(one, Participation)}
+        wanted = {one.campaign_id for one in participations if one.campaign_id is not None}
         return self._campaigns_by_id(sorted(wanted), session)
 
     def _campaigns_by_id(
@@ -267,15 +269,11 @@ class FactsReader:
         ]
 
     def _parse_campaign(self, document: Document) -> Campaign | None:
-        campaign_id = parse_id(to_plain(document["_id"]))
-        if isinstance(campaign_id, Unreadable):
+        campaign_id = identity_of(document)
+        if campaign_id is None:
             return None
         record = to_record(document, self._names.campaign)
-        try:
-            return _parsed(self._defaults, campaign_id, *(record.get(name) for name in CAMPAIGN_FACTS))
-        except TypeError:
-            # A list or a document where a value should be: nothing that could be remembered by.
-            return parse_campaign(campaign_id, record, self._defaults)
+        return _parsed(self._defaults, campaign_id, *(record.get(name) for name in CAMPAIGN_FACTS))
 
 
 @lru_cache(maxsize=CAMPAIGNS_REMEMBERED_MAX, typed=True)
@@ -307,8 +305,11 @@ def _may_be_due(terms: CampaignTerms, row: Document, policy: Policy, now: dateti
         return True
     if Rule.CAMPAIGN_ENDED in policy.rules and terms.end_date is not None and terms.end_date < now:
         return True
-    streamed = parse_date(row["streamed"])
-    return Rule.CAMPAIGN_INACTIVE in policy.rules and streamed is not None and streamed < now - INACTIVE_AFTER
+    if Rule.CAMPAIGN_INACTIVE not in policy.rules or row["streamed"] is None:
+        return False
+    # What is larger than any date to MongoDB (a timestamp, MaxKey) may stand before one: the parser decides.
+    streamed = date_of(row["streamed"])
+    return streamed is None or streamed < now - INACTIVE_AFTER
 
 
 def _projection(names: dict[str, str]) -> dict[str, int]:
@@ -316,12 +317,12 @@ def _projection(names: dict[str, str]) -> dict[str, int]:
 
 
 def _identity(document: Document) -> DocumentId | MalformedParticipation:
-    identity = parse_id(to_plain(document["_id"]))
-    if isinstance(identity, Unreadable):
-        malformed = parse_participation({"id": document["_id"]})
-        assert isinstance(malformed, MalformedParticipation)
-        return malformed
-    return identity
+    identity = identity_of(document)
+    if identity is not None:
+        return identity
+    malformed = parse_participation(to_record(document, {}))
+    assert isinstance(malformed, MalformedParticipation)
+    return malformed
 
 
 def _either_type(values: Iterable[str]) -> list[Any]:

@@ -7,14 +7,23 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.config.mapping import MappingSettings
-from reconciler.domain.ids import DocumentId, parse_id
-from reconciler.domain.money import parse_amount_minor, parse_currency
-from reconciler.domain.parsing import Unreadable, parse_date
+from reconciler.domain.ids import DocumentId
+from reconciler.domain.money import parse_currency
+from reconciler.domain.parsing import Unreadable
 from reconciler.domain.participation import Participation, parse_participation
 from reconciler.mongo.connection import Connection, Document, translated
 from reconciler.mongo.names import FactNames
 from reconciler.mongo.projection import CREATED_BY
-from reconciler.mongo.values import to_plain, to_record
+from reconciler.mongo.values import (
+    amount_of,
+    date_of,
+    identity_of,
+    text_of,
+    to_bson_id,
+    to_plain,
+    to_record,
+    whole_number,
+)
 from reconciler.ports import ShownPayment, StatementLine
 
 _PAGE = 1000
@@ -78,10 +87,14 @@ class History:
         fields = {names.user_id: 1, names.ledger: 1}
         with translated(), self._wallets.find({names.ledger: {"$type": "object"}}, fields) as cursor:
             for wallet in cursor:
-                for currency, stored in wallet[names.ledger].items():
-                    version = stored.get("version") if isinstance(stored, Mapping) else None
-                    if isinstance(version, int) and isinstance(wallet.get(names.user_id), str):
-                        yield wallet[names.user_id], currency, int(version)
+                ledger, user_id = wallet[names.ledger], text_of(wallet.get(names.user_id))
+                # An array of objects passes for an object in a query.
+                if user_id is None or not isinstance(ledger, Mapping):
+                    continue
+                for currency, stored in ledger.items():
+                    version = whole_number(stored.get("version")) if isinstance(stored, Mapping) else None
+                    if version is not None:
+                        yield user_id, currency, version
 
     def _shown(self, page: Sequence[Document], time: datetime) -> list[ShownPayment]:
         names = self._mapping.participations
@@ -89,54 +102,45 @@ class History:
         shown = []
         for document in page:
             participation = parse_participation(to_record(document, self._names.participation))
-            paid_at = parse_date(document.get(names.earnings_transferred_at)) or parse_date(
-                document.get(names.completed_at)
-            )
+            paid_at = date_of(document.get(names.earnings_transferred_at)) or date_of(document.get(names.completed_at))
             if not isinstance(participation, Participation) or (paid_at is not None and paid_at >= time):
                 continue
             currency = currencies.get(participation.campaign_id, self._default_currency)
-            amount = parse_amount_minor(to_plain(document.get(names.final_earnings)), currency)
-            shown.append(
-                ShownPayment(
-                    participation=participation,
-                    amount_minor=None if isinstance(amount, Unreadable) or amount < 0 else amount,
-                    currency=currency,
-                )
-            )
+            amount_minor = amount_of(document.get(names.final_earnings), currency)
+            if amount_minor is not None and amount_minor < 0:
+                amount_minor = None
+            shown.append(ShownPayment(participation=participation, amount_minor=amount_minor, currency=currency))
         return shown
 
     def _currencies(self, page: Sequence[Document]) -> dict[DocumentId, str]:
         field = self._mapping.campaigns.currency
-        raw_ids = {document.get(self._names.participation["campaign_id"]) for document in page}
+        named = {identity_of(document, self._names.participation["campaign_id"]) for document in page}
+        wanted = [to_bson_id(one) for one in named if one is not None]
         found: dict[DocumentId, str] = {}
-        for campaign in self._campaigns.find({"_id": {"$in": [one for one in raw_ids if one is not None]}}, {field: 1}):
-            identity = parse_id(to_plain(campaign["_id"]))
-            currency = parse_currency(campaign.get(field), self._default_currency)
-            if isinstance(identity, DocumentId) and isinstance(currency, str):
+        for campaign in self._campaigns.find({"_id": {"$in": wanted}}, {field: 1}):
+            identity = identity_of(campaign)
+            currency = parse_currency(to_plain(campaign.get(field)), self._default_currency)
+            if identity is not None and isinstance(currency, str):
                 found[identity] = currency
         return found
 
     def _line(self, document: Document) -> StatementLine | None:
         names = self._mapping.transactions
         metadata: Any = document.get(names.metadata)
-        payout_key = metadata.get("payoutKey") if isinstance(metadata, Mapping) else None
-        currency = document.get(names.currency)
-        participation_id = (
-            parse_id(to_plain(metadata.get("participationId"))) if isinstance(metadata, Mapping) else None
-        )
-        if (
-            not isinstance(payout_key, str)
-            or not isinstance(currency, str)
-            or not isinstance(participation_id, DocumentId)
-        ):
+        if not isinstance(metadata, Mapping):
             return None
-        amount = parse_amount_minor(to_plain(document.get(names.amount)), currency)
-        if isinstance(amount, Unreadable):
+        payout_key, participation_id = text_of(metadata.get("payoutKey")), identity_of(metadata, "participationId")
+        # Without a default: a line of ours always has its currency.
+        currency = parse_currency(to_plain(document.get(names.currency)), "")
+        if payout_key is None or participation_id is None or isinstance(currency, Unreadable) or not currency:
+            return None
+        amount = amount_of(document.get(names.amount), currency)
+        if amount is None:
             return None
         return StatementLine(
             payout_key=payout_key,
             participation_id=participation_id,
-            statement_type=str(document.get(names.transaction_type)),
+            statement_type=text_of(document.get(names.transaction_type)) or "",
             amount_minor=amount,
             currency=currency,
         )

@@ -9,6 +9,7 @@ from pymongo import ReturnDocument
 from reconciler.config.mapping import MappingSettings
 from reconciler.errors import InvariantBroken
 from reconciler.mongo.connection import Connection, translated
+from reconciler.mongo.values import to_plain, whole_number
 from reconciler.ports import LedgerPosition
 
 _ID = "ledger"
@@ -37,15 +38,18 @@ class LedgerState:
         if state is None:
             return
         ledger = self._position()
-        if state.get("ledger_id") != ledger.ledger_id:
+        told_by = state.get("ledger_id")
+        if told_by != ledger.ledger_id:
+            raise _other_ledger(told_by, ledger.ledger_id)
+        sequence = whole_number(state.get("sequence", 0))
+        if sequence is None:
             raise InvariantBroken(
-                "ledger_behind",
-                f"MongoDB was told by the ledger {state.get('ledger_id')}, and this one is {ledger.ledger_id}",
+                "ledger_behind", "reconciler_state does not say in a number up to which sequence MongoDB was told"
             )
-        if state.get("sequence", 0) > ledger.sequence:
+        if sequence > ledger.sequence:
             raise InvariantBroken(
                 "ledger_behind",
-                f"MongoDB was told of sequence {state.get('sequence')}, and this ledger ends at {ledger.sequence}: "
+                f"MongoDB was told of sequence {sequence}, and this ledger ends at {ledger.sequence}: "
                 "an older copy of it was put in place",
             )
 
@@ -59,11 +63,9 @@ class LedgerState:
                 upsert=True,
                 return_document=ReturnDocument.AFTER,
             )
-        told_by = state["ledger_id"] if state else ledger_id
+        told_by = state.get("ledger_id") if state else ledger_id
         if told_by != ledger_id:
-            raise InvariantBroken(
-                "ledger_behind", f"MongoDB was told by the ledger {told_by}, and this one is {ledger_id}"
-            )
+            raise _other_ledger(told_by, ledger_id)
 
     def take_over(self) -> None:
         """Make this ledger the one that counts: a person's decision, after what it lacks was recovered."""
@@ -72,3 +74,9 @@ class LedgerState:
             self._collection.replace_one(
                 {"_id": _ID}, {"_id": _ID, "ledger_id": ledger.ledger_id, "sequence": ledger.sequence}, upsert=True
             )
+
+
+def _other_ledger(told_by: object, ledger_id: str) -> InvariantBroken:
+    return InvariantBroken(
+        "ledger_behind", f"MongoDB was told by the ledger {to_plain(told_by)}, and this one is {ledger_id}"
+    )

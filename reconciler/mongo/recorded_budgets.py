@@ -12,12 +12,11 @@ from reconciler.check_ports import RecordedBudget
 from reconciler.config.mapping import MappingSettings
 from reconciler.domain.campaign import CampaignDefaults, CampaignTerms, PaymentType, parse_campaign
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.money import parse_amount_minor
 from reconciler.domain.parsing import parse_count
 from reconciler.domain.recording import budget_drift_minor
 from reconciler.mongo.connection import Connection, is_standalone, translated
 from reconciler.mongo.names import CAMPAIGN_FACTS
-from reconciler.mongo.values import to_bson_id, to_plain, to_record
+from reconciler.mongo.values import amount_of, to_bson_id, to_plain, to_record
 
 _IMPRESSIONS_A_READ = 10_000
 
@@ -47,8 +46,8 @@ class RecordedBudgets:
             terms = parse_campaign(campaign_id, to_record(document, self._campaign_names), self._defaults)
             if not isinstance(terms, CampaignTerms) or terms.payment_type is not PaymentType.CPM:
                 return None
-            remaining_minor = parse_amount_minor(to_plain(document.get(self._remaining_budget)), terms.currency)
-            if not isinstance(remaining_minor, int):
+            remaining_minor = amount_of(document.get(self._remaining_budget), terms.currency)
+            if remaining_minor is None:
                 return None
             # A list that holds the identity is nobody's; `$type` keeps it out.
             kind = "objectId" if isinstance(raw_id, ObjectId) else "string"

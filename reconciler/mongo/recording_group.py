@@ -19,7 +19,6 @@ from pymongo.client_session import ClientSession
 
 from reconciler.config.mapping import MappingSettings
 from reconciler.domain.campaign import Campaign, CampaignDefaults, CampaignTerms, PaymentType, parse_campaign
-from reconciler.domain.ids import parse_id
 from reconciler.domain.money import format_minor, parse_amount_minor
 from reconciler.domain.parsing import Unreadable, parse_count, parse_number
 from reconciler.domain.participation import Participation, parse_participation
@@ -38,7 +37,7 @@ from reconciler.domain.recording import (
 from reconciler.mongo.connection import Connection, Document
 from reconciler.mongo.names import CAMPAIGN_FACTS, PARTICIPATION_FACTS
 from reconciler.mongo.recording_keys import RecordingKeys, as_replayed, stored_answer
-from reconciler.mongo.values import to_bson_id, to_document_money, to_plain, to_record
+from reconciler.mongo.values import identity_of, to_bson_id, to_document_money, to_plain, to_record
 
 # Asked for beside the campaigns of a group, so that a group without any does the same work as one with some.
 _NO_CAMPAIGN = ObjectId("0" * 24)
@@ -148,7 +147,7 @@ class RecordingGroup:
         members: dict[str, list[_Member]] = {}
         for document in self._participations.find(query, dict.fromkeys(fields, 1), session=session):
             token = document[names.browser_source_token]
-            if not isinstance(token, str):
+            if type(token) is not str:
                 continue  # A list that holds the token is nobody's.
             participation = parse_participation(to_record(document, self._participation_names))
             counters = Counters(
@@ -174,8 +173,8 @@ class RecordingGroup:
         fields = (*self._campaign_names.values(), self._remaining_budget)
         purses: dict[str, _Purse] = {}
         for document in self._campaigns.find({"_id": {"$in": ids}}, dict.fromkeys(fields, 1), session=session):
-            campaign_id = parse_id(to_plain(document["_id"]))
-            assert not isinstance(campaign_id, Unreadable)
+            campaign_id = identity_of(document)
+            assert campaign_id is not None  # it was asked for by that very identity
             campaign = parse_campaign(campaign_id, to_record(document, self._campaign_names), self._defaults)
             remaining_minor = self._remaining(document, campaign)
             purses[campaign_id.tagged] = _Purse(

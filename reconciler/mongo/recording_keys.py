@@ -14,6 +14,7 @@ from reconciler.domain.ids import DocumentId
 from reconciler.domain.recording import Outcome, Recorded, Refusal, Refused, Report
 from reconciler.mongo.connection import Document
 from reconciler.mongo.indexes import EXPIRY_FIELD
+from reconciler.mongo.values import text_of, whole_number
 
 
 class RecordingKeys:
@@ -61,14 +62,22 @@ def stored_answer(report: Report, stored: Mapping[str, Document]) -> Outcome | N
     document = None if report.key is None else stored.get(_hashed(report.key))
     if document is None:
         return None
-    if document["report"] != _fingerprint(report):
+    if document.get("report") != _fingerprint(report):
         return Refused(refusal=Refusal.KEY_REUSED)
+    impressions, clicks, remaining = (whole_number(document.get(one)) for one in ("impressions", "clicks", "remaining"))
+    try:
+        participation_id = DocumentId.from_tagged(text_of(document.get("participationId")) or "")
+    except ValueError:
+        # It was counted, and what was answered cannot be read any more: counting it again would be the worse answer.
+        return Refused(refusal=Refusal.REJECTED)
+    if impressions is None:
+        return Refused(refusal=Refusal.REJECTED)
     return Recorded(
-        participation_id=DocumentId.from_tagged(document["participationId"]),
-        impressions=document["impressions"],
-        clicks=document["clicks"],
-        remaining=document["remaining"],
-        completed=document["completed"],
+        participation_id=participation_id,
+        impressions=impressions,
+        clicks=clicks,
+        remaining=remaining,
+        completed=document.get("completed") is True,
         replayed=True,
     )
 

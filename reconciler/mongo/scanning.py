@@ -20,13 +20,11 @@ from pymongo import ASCENDING
 from reconciler.check_ports import CampaignCounters, FactColumns, ScannedPartition
 from reconciler.clock import Clock
 from reconciler.config.mapping import MappingSettings
-from reconciler.domain.ids import DocumentId, IdKind, parse_id
-from reconciler.domain.money import parse_amount_minor
-from reconciler.domain.parsing import Unreadable
+from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.participation import MalformedParticipation, parse_participation
 from reconciler.mongo.connection import Connection, Document, translated
 from reconciler.mongo.names import FactNames
-from reconciler.mongo.values import to_bson_id, to_plain, to_record
+from reconciler.mongo.values import amount_of, identity_of, text_of, to_bson_id, to_record
 
 _DOCUMENTS_A_CHUNK = 5_000
 """Documents that are held as such before they become columns: a document takes five times the memory."""
@@ -96,16 +94,14 @@ class FactScan:
         found: dict[str, CampaignCounters] = {}
         with translated(), self._campaigns.find(query, {names.title: 1, names.remaining_budget: 1}) as cursor:
             for document in cursor:
-                campaign_id = parse_id(to_plain(document["_id"]))
-                if isinstance(campaign_id, Unreadable):
+                campaign_id = identity_of(document)
+                if campaign_id is None:
                     continue
                 currency = currencies.get(campaign_id.tagged)
-                remaining = to_plain(document.get(names.remaining_budget))
-                minor = None if currency is None or remaining is None else parse_amount_minor(remaining, currency)
-                title = document.get(names.title)
+                remaining = document.get(names.remaining_budget)
                 found[campaign_id.tagged] = CampaignCounters(
-                    title=title[:200] if isinstance(title, str) else "",
-                    remaining_minor=minor if isinstance(minor, int) else None,
+                    title=(text_of(document.get(names.title)) or "")[:200],
+                    remaining_minor=None if currency is None else amount_of(remaining, currency),
                 )
         return found
 
@@ -198,7 +194,7 @@ class FactScan:
         kept: list[Document] = []
         kept_plain: list[bool] = []
         for document, is_plain in zip(chunk, plain, strict=True):
-            if not is_plain and isinstance(parse_id(to_plain(document["_id"])), Unreadable):
+            if not is_plain and identity_of(document) is None:
                 malformed = parse_participation(to_record(document, self._names))
                 assert isinstance(malformed, MalformedParticipation)
                 unreadable.append(malformed)
@@ -279,6 +275,6 @@ def _plain_rows(raw: Mapping[str, list[Any]], impressions: str, names: Any) -> l
 
 
 def _tagged(raw: object) -> str:
-    found = parse_id(to_plain(raw))
-    assert isinstance(found, DocumentId)
+    found = identity_of({"_id": raw})
+    assert found is not None
     return found.tagged

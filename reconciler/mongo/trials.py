@@ -9,12 +9,10 @@ from typing import Any
 
 from reconciler.config.mapping import MappingSettings
 from reconciler.domain.campaign import CampaignDefaults, CampaignTerms, parse_campaign
-from reconciler.domain.ids import DocumentId, parse_id
-from reconciler.domain.money import parse_amount_minor
-from reconciler.domain.parsing import Unreadable
+from reconciler.domain.ids import DocumentId
 from reconciler.mongo.connection import Connection, Document, translated
 from reconciler.mongo.names import CAMPAIGN_FACTS
-from reconciler.mongo.values import to_bson_id, to_plain, to_record, whole_number
+from reconciler.mongo.values import amount_of, date_of, identity_of, text_of, to_bson_id, to_record, whole_number
 
 _PARTICIPATION = (
     "campaign_id",
@@ -44,8 +42,7 @@ class TrialReader:
         query = {self._mapping.participations.browser_source_token: token}
         with translated():
             found = self._database[self._mapping.collections.participations].find_one(query, {"_id": 1})
-        identity = None if found is None else parse_id(to_plain(found["_id"]))
-        return identity if isinstance(identity, DocumentId) else None
+        return None if found is None else identity_of(found)
 
     def look(self, participation_id: DocumentId) -> dict[str, Any] | None:
         """The three documents in plain values; ``campaign`` and ``wallet`` are None where there is none."""
@@ -55,18 +52,20 @@ class TrialReader:
             document = self._one(collections.participations, {"_id": to_bson_id(participation_id)}, names)
             if document is None:
                 return None
-            campaign_id = document.get(names["campaign_id"])
+            # As the domain reads them: a field may hold an operator or a pattern, which a query would obey.
+            campaign_id, streamer_id = (identity_of(document, names[one]) for one in ("campaign_id", "streamer_id"))
             title = mapping.campaigns.title
             fields = {name: getattr(mapping.campaigns, name) for name in (*CAMPAIGN_FACTS, "remaining_budget", "title")}
-            campaign = self._one(collections.campaigns, {"_id": campaign_id}, fields)
-            streamer = to_plain(document.get(names["streamer_id"]))
-            owner = streamer.value if isinstance(streamer, DocumentId) else str(streamer)
+            campaign = None
+            if campaign_id is not None:
+                campaign = self._one(collections.campaigns, {"_id": to_bson_id(campaign_id)}, fields)
+            owner = "" if streamer_id is None else streamer_id.value
             wallet = self._one(collections.wallets, {mapping.wallets.user_id: owner}, None)
         terms = None if campaign is None else self._terms(campaign)
         currency = terms["currency"] if terms and terms["currency"] else self._defaults.currency
         return {
             "participation": self._participation(document, names, currency),
-            "campaign": None if terms is None or campaign is None else {**terms, "title": _text(campaign.get(title))},
+            "campaign": None if terms is None or campaign is None else {**terms, "title": text_of(campaign.get(title))},
             "wallet": None if wallet is None else self._wallet(wallet, currency),
             "streamer_id": owner,
         }
@@ -77,40 +76,39 @@ class TrialReader:
 
     def _participation(self, document: Document, names: dict[str, str], currency: str) -> dict[str, Any]:
         return {
-            "status": _text(document.get(names["status"])),
+            "status": text_of(document.get(names["status"])),
             "impressions": whole_number(document.get(names["impressions"])),
             "clicks": whole_number(document.get(names["clicks"])),
-            "completed_at": document.get(names["completed_at"]),
-            "completion_reason": _text(document.get(names["completion_reason"])),
-            "earned_minor": _minor(document.get(names["final_earnings"]), currency),
+            "completed_at": date_of(document.get(names["completed_at"])),
+            "completion_reason": text_of(document.get(names["completion_reason"])),
+            "earned_minor": amount_of(document.get(names["final_earnings"]), currency),
             "is_paid": document.get(names["final_earnings_transferred"]) is True,
             "currency": currency,
         }
 
     def _terms(self, document: Document) -> dict[str, Any]:
         names = self._mapping.campaigns
-        campaign_id = parse_id(to_plain(document["_id"]))
-        if not isinstance(campaign_id, DocumentId):
-            return {"campaign_id": str(document["_id"]), **_NO_TERMS}
+        campaign_id = identity_of(document)
+        assert campaign_id is not None  # it was asked for by that very identity
         record = to_record(document, {name: getattr(names, name) for name in CAMPAIGN_FACTS})
         parsed = parse_campaign(campaign_id, record, self._defaults)
         shown: dict[str, Any] = {
             "campaign_id": campaign_id.value,
             **_NO_TERMS,
-            "status": _text(document.get(names.status)),
+            "status": text_of(document.get(names.status)),
         }
         if isinstance(parsed, CampaignTerms):
             shown |= {
                 "currency": parsed.currency,
                 "target": parsed.target_impressions,
                 "budget_minor": parsed.budget_minor,
-                "remaining_minor": _minor(document.get(names.remaining_budget), parsed.currency),
+                "remaining_minor": amount_of(document.get(names.remaining_budget), parsed.currency),
             }
         return shown
 
     def _wallet(self, wallet: Document, currency: str) -> dict[str, Any]:
         names = self._mapping.wallets
-        amounts = {f"{name}_minor": _minor(wallet.get(getattr(names, name)), currency) for name in _WALLET_AMOUNTS}
+        amounts = {f"{name}_minor": amount_of(wallet.get(getattr(names, name)), currency) for name in _WALLET_AMOUNTS}
         ledgers = wallet.get(names.ledger)
         ours = ledgers.get(currency) if isinstance(ledgers, dict) else None
         known = ours if isinstance(ours, dict) else {}
@@ -120,15 +118,3 @@ class TrialReader:
             "from_ledger_minor": (whole_number(known.get("availableMinor")) or 0)
             + (whole_number(known.get("heldMinor")) or 0),
         }
-
-
-def _minor(value: object, currency: str) -> int | None:
-    """An amount of a document, None where it is missing or none."""
-    if value is None:
-        return None
-    amount = parse_amount_minor(to_plain(value), currency)
-    return None if isinstance(amount, Unreadable) else amount
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
