@@ -68,7 +68,10 @@ def migrate(_session: Session, settings: Settings, *, as_json: bool) -> ExitCode
     with parts_of(settings) as parts:
         wait_for_ledger(parts)
         before, after = ledger_migrate.upgrade(parts.engine)
+        ignored = indexes.ignored(parts.connection, settings.mapping)
         created = indexes.create_missing(parts.connection, settings.mapping)
+    for one in ignored:
+        log.warning("an index cannot be used", action="index_ignored", why=one)
     names = [str(index) for index in created]
     if as_json:
         print_json({"ledger": {"before": before, "after": after}, "indexes_created": names})

@@ -11,8 +11,8 @@ from typing import Any
 
 from bson.objectid import ObjectId
 from bson.timestamp import Timestamp
-from pymongo import ASCENDING
 from pymongo.client_session import ClientSession
+from pymongo.errors import OperationFailure
 
 from reconciler.clock import Clock
 from reconciler.config.mapping import MappingSettings
@@ -29,13 +29,16 @@ from reconciler.domain.participation import (
 )
 from reconciler.domain.settlement import INACTIVE_AFTER
 from reconciler.mongo.connection import Connection, Document, is_standalone, translated
-from reconciler.mongo.indexes import due_fields, has_due_index
+from reconciler.mongo.indexes import SIMPLE, due_index
 from reconciler.mongo.names import CAMPAIGN_FACTS, FactNames
 from reconciler.mongo.values import date_of, identity_of, to_bson_id, to_plain, to_record
 from reconciler.ports import FactsPage, Moment
 
 CAMPAIGNS_A_QUERY_MAX = 500
 """Clauses of one ``$or``: each is one index seek; more would make the statement itself large."""
+
+_BAD_VALUE = 2
+"""What the server says of a hint that it has no index for."""
 
 CATCH_UP_MAX_MS = 2_000
 """Longer than a new primary needs to commit its first entry; whoever waits in vain tries again later."""
@@ -57,7 +60,8 @@ class FactsReader:
         self._defaults = defaults
         self._clock = clock
         self._standalone: bool | None = None
-        self._has_due_index: bool | None = None
+        self._due_index: str | None = None
+        self._knows_due_index = False
         collections = mapping.collections
         self._campaigns = connection.database[collections.campaigns]
         self._participations = connection.database[collections.participations]
@@ -66,8 +70,8 @@ class FactsReader:
     def paying_campaigns(self) -> Iterator[Sequence[Campaign]]:
         """Campaigns with a status that pays, in pages, malformed ones among them."""
         with translated():
-            # Once a sweep: the hint of an index that somebody dropped would fail the query, and slow beats never.
-            self._has_due_index = has_due_index(self._connection, self._mapping)
+            # Once a sweep: it may have been made, or dropped, since the last one.
+            self._look_for_due_index()
         query = {self._names.campaign["status"]: {"$in": sorted(CAMPAIGN_STATUSES_THAT_PAY)}}
         with translated(), self._campaigns.find(query, _projection(self._names.campaign)) as cursor:
             for page in _pages(cursor, CAMPAIGNS_A_QUERY_MAX):
@@ -84,10 +88,25 @@ class FactsReader:
         """
         if not campaigns:
             return
-        projection = {"_id": 1}
         query = self.candidates_query(campaigns)
-        find = self._participations.find(query, projection, sort=[("_id", 1)], hint=self._hint(), allow_disk_use=True)
-        with translated(), find as cursor:
+        with translated():
+            if not self._knows_due_index:
+                self._look_for_due_index()
+            try:
+                yield from self._candidates(query, page_size)
+            except OperationFailure as error:
+                # The index went, or is not finished. Nothing was found yet: the hint is looked at first.
+                if error.code != _BAD_VALUE or self._due_index is None:
+                    raise
+                self._due_index = None
+                yield from self._candidates(query, page_size)
+
+    def _candidates(self, query: Document, page_size: int) -> Iterator[Sequence[DocumentId | MalformedParticipation]]:
+        # By name: two indexes may have the same fields, and a hint by fields then means neither.
+        find = self._participations.find(
+            query, {"_id": 1}, sort=[("_id", 1)], hint=self._due_index, collation=SIMPLE, allow_disk_use=True
+        )
+        with find as cursor:
             for page in _pages(cursor, page_size):
                 yield [_identity(document) for document in page]
 
@@ -169,7 +188,7 @@ class FactsReader:
             },
         ]
         with translated():
-            sums = {identity_of(row): row for row in self._participations.aggregate(pipeline)}
+            sums = {identity_of(row): row for row in self._participations.aggregate(pipeline, collation=SIMPLE)}
         return [
             terms
             for terms in campaigns
@@ -223,16 +242,14 @@ class FactsReader:
             names.transaction_type: "earnings_credit",
         }
         projection = {names.user_id: 1, names.campaign_id: 1}
-        with translated(), self._statement.find(query, projection) as cursor:
+        with translated(), self._statement.find(query, projection, collation=SIMPLE) as cursor:
             # A list that holds an identity is nobody's.
             campaign, user = names.campaign_id, names.user_id
             credited = {(str(identity_of(line, campaign)), str(identity_of(line, user))) for line in cursor}
         return {(c.tagged, streamer_id) for c, streamer_id in pairs if (c.value, streamer_id) in credited}
 
-    def _hint(self) -> list[tuple[str, int]] | None:
-        if self._has_due_index is None:
-            self._has_due_index = has_due_index(self._connection, self._mapping)
-        return [(field, ASCENDING) for field in due_fields(self._mapping)] if self._has_due_index else None
+    def _look_for_due_index(self) -> None:
+        self._due_index, self._knows_due_index = due_index(self._connection, self._mapping), True
 
     def _snapshot(self) -> AbstractContextManager[ClientSession | None]:
         # A standalone server is asked each time: it may be made a replica set while this runs, and has snapshots then.

@@ -5,9 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pymongo import ASCENDING, IndexModel
+from pymongo.collation import Collation
+from pymongo.errors import OperationFailure
 
 from reconciler.config.mapping import MappingSettings
-from reconciler.mongo.connection import Connection, Document, translated
+from reconciler.errors import Refused
+from reconciler.mongo.connection import Connection, Document, first_line, translated
+
+DUE_INDEX = "reconciler_due"
+
+SIMPLE = Collation(locale="simple")
+"""Text by its bytes: by the collation that a collection may have, texts of two people may be equal."""
+
+_IN_THE_WAY = frozenset({85, 86})
+"""An index of the same fields, or of the same name, with other options."""
 
 EXPIRY_FIELD = "expiresAt"
 """In documents of our own that are not for ever."""
@@ -35,16 +46,19 @@ def due_fields(mapping: MappingSettings) -> tuple[str, ...]:
     return names.campaign_id, names.final_earnings_transferred, names.status, names.impressions
 
 
-def has_due_index(connection: Connection, mapping: MappingSettings) -> bool:
-    """Whether the due query can name its index. The caller translates the driver's errors."""
-    return due_fields(mapping) in _present(connection, mapping.collections.participations)
+def due_index(connection: Connection, mapping: MappingSettings) -> str | None:
+    """The name of an index that serves the due query; None without one. The caller translates the driver's errors."""
+    found = _found(connection, mapping.collections.participations)
+    usable = [name for name, one in found.items() if _fields(one) == due_fields(mapping) and not _flaw(one)]
+    # Ours before the platform's own, which may go at any time.
+    return min(usable, key=lambda name: (name != DUE_INDEX, name), default=None)
 
 
 def needed(mapping: MappingSettings) -> tuple[Index, ...]:
     """The indexes, under the configured names of collections and fields."""
     collections, statement, gkeys = mapping.collections, mapping.transactions, mapping.gkeys
     return (
-        Index(collection=collections.participations, name="reconciler_due", fields=due_fields(mapping)),
+        Index(collection=collections.participations, name=DUE_INDEX, fields=due_fields(mapping)),
         Index(
             collection=collections.transactions,
             name="reconciler_statement",
@@ -69,18 +83,48 @@ def needed(mapping: MappingSettings) -> tuple[Index, ...]:
 
 
 def missing(connection: Connection, mapping: MappingSettings) -> list[Index]:
-    """Those that do not exist, under whatever name: the platform may have its own. Raises Outage."""
-    with translated():
-        return [index for index in needed(mapping) if not _is_present(connection, index)]
+    """Those that do not exist, under whatever name: the platform may have its own. Raises Outage or Refused."""
+    return [index for index, flaws in _looked_for(connection, mapping) if flaws is not None]
+
+
+def ignored(connection: Connection, mapping: MappingSettings) -> list[str]:
+    """Indexes with the fields of one that does not exist, and why they do not serve. Raises Outage or Refused."""
+    return [flaw for _, flaws in _looked_for(connection, mapping) for flaw in flaws or ()]
 
 
 def create_missing(connection: Connection, mapping: MappingSettings) -> list[Index]:
-    """Create what does not exist; answers what was created. Raises Outage."""
-    absent = missing(connection, mapping)
+    """Create what does not exist; answers what was created. Raises Outage, or Refused where something is in the way."""
+    absent = [(index, flaws) for index, flaws in _looked_for(connection, mapping) if flaws is not None]
+    in_the_way: list[str] = []
     with translated():
-        for index in absent:
-            _create(connection, index)
-    return absent
+        for index, flaws in absent:
+            try:
+                _create(connection, index)
+            except OperationFailure as error:
+                if error.code not in _IN_THE_WAY:
+                    raise
+                in_the_way.append(f"{index.name} on {index}: {'; '.join(flaws) or first_line(error)}")
+    if in_the_way:
+        remedy = "Unhide or drop the index that is in the way, and run `python run.py migrate` again"
+        raise Refused("mongodb", f"it does not create {', '.join(in_the_way)}", remedy)
+    return [index for index, _ in absent]
+
+
+def _looked_for(connection: Connection, mapping: MappingSettings) -> list[tuple[Index, list[str] | None]]:
+    """Each index that is needed: None where one serves, else what is wrong with those of the same fields."""
+    with translated():
+        _refuse_views(connection, mapping)
+        return [(index, _flaws(connection, index)) for index in needed(mapping)]
+
+
+def _refuse_views(connection: Connection, mapping: MappingSettings) -> None:
+    """A view, or a collection of time series, cannot be watched, indexed or told what was paid."""
+    names = {str(name) for _, name in mapping.collections}
+    with connection.database.list_collections(filter={"type": {"$ne": "collection"}}) as found:
+        others = sorted(f"{one['name']} is a {one['type']}" for one in found if one["name"] in names)
+    if others:
+        remedy = "Map the collection itself under mapping.collections: a view cannot be watched or written"
+        raise Refused("mongodb", f"{', '.join(others)}, not a collection", remedy)
 
 
 def _create(connection: Connection, index: Index) -> None:
@@ -89,33 +133,37 @@ def _create(connection: Connection, index: Index) -> None:
     # Never unique, also where the platform's values should be: a refused write of theirs would be our doing.
     partial = {"partialFilterExpression": _only_text(index)} if index.of_text else {}
     expiry = {"expireAfterSeconds": 0} if index.expires else {}
-    collection.create_indexes([IndexModel(keys, name=index.name, **expiry, **partial)])
+    collection.create_indexes([IndexModel(keys, name=index.name, collation=SIMPLE, **expiry, **partial)])
 
 
-def _is_present(connection: Connection, index: Index) -> bool:
-    if not index.of_text:
-        return index.fields in _present(connection, index.collection)
+def _flaws(connection: Connection, index: Index) -> list[str] | None:
+    same = {name: one for name, one in _found(connection, index.collection).items() if _fields(one) == index.fields}
+    flaws = {name: _flaw(one, _only_text(index) if index.of_text else None) for name, one in same.items()}
+    if same and not all(flaws.values()):
+        return None
+    return [f"the index {name} of these fields is {flaw}" for name, flaw in sorted(flaws.items())]
+
+
+def _flaw(found: Document, only_text: Document | None = None) -> str:
+    """Why an index does not serve; empty where it does."""
+    if found.get("hidden"):
+        return "hidden"
+    if found.get("partialFilterExpression", only_text) != only_text:
+        return "partial"
+    if "collation" in found:
+        return "of another collation"
     # Whoever asks for text is served by an index of texts, and the platform's own may leave out what lacks the field.
-    only_text = _only_text(index)
-    return any(
-        [field for field, _ in found["key"]] == list(index.fields)
-        and found.get("partialFilterExpression", only_text) == only_text
-        and "collation" not in found
-        for found in connection.database[index.collection].index_information().values()
-    )
+    return "sparse" if found.get("sparse") and only_text is None else ""
+
+
+def _fields(found: Document) -> tuple[str, ...] | None:
+    """The fields of an ascending index."""
+    return tuple(name for name, _ in found["key"]) if all(way == ASCENDING for _, way in found["key"]) else None
+
+
+def _found(connection: Connection, collection: str) -> dict[str, Document]:
+    return {name: dict(one) for name, one in connection.database[collection].index_information().items()}
 
 
 def _only_text(index: Index) -> Document:
     return {field: {"$type": "string"} for field in index.fields}
-
-
-def _present(connection: Connection, collection: str) -> set[tuple[str, ...]]:
-    """Fields of each ascending index that covers every document."""
-    return {
-        tuple(field for field, _ in index["key"])
-        for index in connection.database[collection].index_information().values()
-        if all(direction == ASCENDING for _, direction in index["key"])
-        and "partialFilterExpression" not in index
-        and not index.get("sparse", False)
-        and "collation" not in index
-    }
