@@ -32,6 +32,8 @@ from reconciler.ledger.schema import (
 from reconciler.ledger.together import Lists, Pairs, Select, Together
 from reconciler.ports import PostingBatch, SettledFacts
 
+_HALF = 2**32
+
 opened = hold_events.alias("opened")
 _closed = hold_events.alias("closed")
 
@@ -120,7 +122,7 @@ def read_view(connection: Connection, batch: PostingBatch, now: datetime) -> Led
         voids=frozenset(row.subject for row in found["voids"]),
         recent=Recent(
             payouts_count=sum(row.times for row in found["recent"]),
-            paid_minor={row.currency: row.total_minor for row in found["recent"]},
+            paid_minor={row.currency: row.high * _HALF + row.low for row in found["recent"]},
         ),
     )
 
@@ -230,7 +232,11 @@ def _view_questions(lists: Lists) -> Mapping[str, Select]:
             decisions.c.kind == "void", lists.among(decisions.c.subject, "subjects")
         ),
         "recent": sa.select(
-            payouts.c.currency, sa.func.count().label("times"), sa.func.sum(recent).label("total_minor")
+            payouts.c.currency,
+            sa.func.count().label("times"),
+            # In two halves: a sum beyond 64 bits is an error to SQLite, and would stop everybody for an hour.
+            sa.func.sum(recent // _HALF).label("high"),
+            sa.func.sum(recent % _HALF).label("low"),
         )
         .where(is_recent)
         .group_by(payouts.c.currency),

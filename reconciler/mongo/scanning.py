@@ -11,9 +11,12 @@ import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
+import bson
 from bson.int64 import Int64
+from bson.max_key import MaxKey
 from bson.objectid import ObjectId
 from pymongo import ASCENDING
 
@@ -34,6 +37,9 @@ _FLAGS = frozenset({bool, type(None)})
 _TEXTS = frozenset({str, type(None)})
 _OPTIONAL_NUMBERS = frozenset({int, Int64, float, type(None)})
 _END = None
+_BEGINNING = object()
+"""Before every identity; None is one."""
+_REPLACEMENT = "\ufffd".encode()
 
 
 class FactScan:
@@ -113,12 +119,11 @@ class FactScan:
             if ObjectId.is_valid(campaign_id) and len(campaign_id) == 24:
                 either.append(ObjectId(campaign_id))
             query = {names.campaign_id: {"$in": either}}
-        last: object = None if after is None else to_bson_id(after)
+        last: object = _BEGINNING if after is None else to_bson_id(after)
         begin = after
         while True:
             read_at = self._clock()
-            columns, unreadable, last, count = self._read(query, size, last)
-            is_end = count < size
+            columns, unreadable, last, is_end = self._read(query, size, last)
             # Identities of odd types sort before and behind ours: a partition that ends in them ends, for the ledger,
             # with the last one that can be named.
             named = columns.participation_ids[-1] if columns.participation_ids else None
@@ -137,20 +142,26 @@ class FactScan:
 
     def _read(
         self, query: Document, size: int, last: object
-    ) -> tuple[FactColumns, list[MalformedParticipation], object, int]:
-        """One partition after ``last``. By bounds of the index, since ``$gt`` would stop at the end of a type."""
-        columns, unreadable, count = FactColumns(), list[MalformedParticipation](), 0
+    ) -> tuple[FactColumns, list[MalformedParticipation], object, bool]:
+        """One partition after ``last``, and whether it is the last one. By bounds of the index, since ``$gt`` would
+        stop at the end of a type. It ends where the identity can be given back, and so may be longer than ``size``."""
+        columns, unreadable, count, begin = FactColumns(), list[MalformedParticipation](), 0, last
         with translated():
-            cursor = self._participations.find(query, self._projection, sort=[("_id", ASCENDING)])
-            if last is not None:
+            fields = self._projection
+            cursor = self._participations.find(query, fields, sort=[("_id", ASCENDING)])
+            if last is not _BEGINNING:
                 bound: list[Any] = [("_id", last)]
                 cursor = cursor.hint([("_id", ASCENDING)]).min(bound)
-            with cursor.limit(size + 1).batch_size(_DOCUMENTS_A_CHUNK) as documents:
+            # Without an upper bound the server leaves out the largest key of all.
+            largest = () if begin is _BEGINNING else self._participations.find(query | {"_id": MaxKey()}, fields)
+            with cursor.batch_size(min(size + 1, _DOCUMENTS_A_CHUNK)) as documents:
                 chunk: list[Document] = []
-                for document in documents:
-                    if document["_id"] == last and last is not None:
+                is_end = True
+                for document in chain(documents, largest):
+                    if begin is not _BEGINNING and count == 0 and _is_same(document["_id"], begin):
                         continue
-                    if count == size:
+                    if count >= size and _can_be_given_back(chunk[-1]["_id"] if chunk else last):
+                        is_end = False
                         break
                     count += 1
                     chunk.append(document)
@@ -161,7 +172,7 @@ class FactScan:
                 if chunk:
                     last = chunk[-1]["_id"]
                     self._add(chunk, columns, unreadable)
-        return columns, unreadable, last, count
+        return columns, unreadable, last, is_end
 
     def _add(self, chunk: list[Document], columns: FactColumns, unreadable: list[MalformedParticipation]) -> None:
         names = self._mapping.participations
@@ -252,6 +263,16 @@ class _Ahead:
                 continue
             return True
         return False
+
+
+def _is_same(one: object, other: object) -> bool:
+    """Whether two identities are the same to MongoDB: NaN is not equal to itself here, and True is equal to 1."""
+    return bson.encode({"": one}) == bson.encode({"": other})
+
+
+def _can_be_given_back(identity: object) -> bool:
+    """Not where text is no UTF-8: it was read with replacement characters, and lies elsewhere in the index."""
+    return _REPLACEMENT not in bson.encode({"": identity})
 
 
 def _plain_rows(raw: Mapping[str, list[Any]], impressions: str, names: Any) -> list[bool]:

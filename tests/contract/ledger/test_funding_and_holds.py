@@ -199,3 +199,22 @@ def test_many_huge_budgets_of_one_brand_hold_who_does_not_fit_and_stop_nobody_el
     assert Counter(again.values()) == {Outcome.EXISTS: 1_023, Outcome.ACCOUNT_FULL: 8}
     assert {hold.reason for hold in LedgerReader(engine).open_holds()} == {"account_full"}
     ledger_is_sound(engine)
+
+
+def test_payouts_of_an_hour_that_sum_to_more_than_64_bits_stop_nobody(engine: Engine) -> None:
+    huge = [request(f"p{number:04}", campaign=f"c{number:04}", budget=90_000_000_000_000) for number in range(1_030)]
+    batch = [
+        replace(
+            one,
+            due=replace(
+                one.due,
+                earned=replace(one.due.earned, gross_minor=one.due.terms.budget_minor),
+                terms=replace(one.due.terms, brand_id=identity(f"brand-{number}")),
+            ),
+        )
+        for number, one in enumerate(huge)
+    ]
+    journal = journal_of(engine, amount_per_hour_max_minor={"INR": 2**70})
+
+    assert set(journal.post(asking(batch), STAMP).outcomes.values()) == {Outcome.NEW}
+    assert journal.post(asking([request("p1")]), STAMP).outcomes == {request("p1").key: Outcome.NEW}

@@ -141,7 +141,7 @@ def test_the_index_is_asked_for_by_name_so_that_no_other_can_be_chosen(
     assert len(_found(reader)) == 1
 
     [command] = commands.named("find", "campaignparticipations")
-    assert command["hint"] == {"campaignId": 1, "finalEarningsTransferred": 1, "status": 1, "impressions": 1}
+    assert command["hint"] == "reconciler_due"
     assert command["readConcern"]["level"] == "majority"
 
 
