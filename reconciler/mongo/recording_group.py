@@ -47,7 +47,7 @@ _NOTHING_READ = Unreadable("is missing")
 class NotFoundAgain(Exception):
     """A document that the same transaction read is not found by the identity that was read.
 
-    An identity of broken UTF-8 is one: it is read with replacement characters. Nothing of the group may be committed.
+    Identities of broken UTF-8 would be, and are malformed before. Nothing of the group may be committed.
     """
 
 
