@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
@@ -203,6 +203,8 @@ class Integrity:
     """In the order of the ledger: the first bad batch, and in it the first bad entry, come first."""
     payouts: int = 0
     """How many amounts were derived again from their stored facts, reversals among them."""
+    table_sums: str = ""
+    """What the rows of the verified batches add up to, in the same snapshot; empty where nobody asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -410,8 +412,12 @@ class Outbox(Protocol):
         """Record what became of a chunk."""
         ...
 
-    def lagging(self, limit: int) -> list[WalletPosition]:
-        """Positions that changed without an entry MongoDB is told of, and were not shown yet."""
+    def overdue(self, within: timedelta, after: int, limit: int) -> list[ProjectionTask]:
+        """Entries behind ``after`` that MongoDB should have been told of by now, and for which nothing says why not."""
+        ...
+
+    def lagging(self, limit: int, within: timedelta | None = None) -> list[WalletPosition]:
+        """Positions that changed without an entry MongoDB is told of, and were not shown yet (``within`` a time)."""
         ...
 
     def counts(self) -> OutboxCounts:

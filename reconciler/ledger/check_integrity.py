@@ -1,12 +1,14 @@
 """Proving the ledger as often as it is checked: the chain from where the last check left off, sums over all of it.
 
 Walking the chain of a million payouts takes minutes, and nothing before a milestone changes but by somebody's hand.
-So a check walks on from the last one, sums every entry and every account in SQL, and derives every amount again beside
-the documents. From time to time, and by `ledger verify` always, the whole chain is walked (docs/decisions/0031).
+So a check walks on from the last one, adds up the rows of every table to see that those before are what they were, sums
+every entry and every account in SQL, and derives every amount again beside the documents. Where any of it finds
+something, from time to time, and by `ledger verify` always, the whole chain is walked (docs/decisions/0031, 0055).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,11 +22,13 @@ from reconciler.ledger.damage import check_structure, is_damage
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.faults import Faults
 from reconciler.ledger.schema import chain, chain_head, chain_marks
+from reconciler.ledger.table_sums import added, as_text, differing, table_sums
 from reconciler.ledger.verify import Verifier, file_faults
 from reconciler.ledger.walking import Milestone, Walk
-from reconciler.ports import Integrity
+from reconciler.ports import Integrity, IntegrityFault
 
 _FAULTS_MAX = 200
+NOT_THE_SAME = "is not the one that was verified before"
 
 _UNBALANCED = sa.text(
     """
@@ -74,7 +78,9 @@ class CheckVerifier:
         found, since = self._verified_since()
         if found is None or found.faults:
             # Wherever something is wrong, or was not looked at for long, the whole walk says what and where.
-            found, since = Verifier(self._engine).verify(), self._clock()
+            written_anew = _history_faults(found)
+            found, since = Verifier(self._engine, with_sums=True).verify(), self._clock()
+            found = found if found.faults else replace(found, faults=written_anew)
         if not found.faults:
             self._keep(found, since)
         return found
@@ -85,7 +91,9 @@ class CheckVerifier:
         try:
             with reading(self._engine) as connection:
                 mark = connection.execute(sa.select(chain_marks)).one_or_none()
-                if mark is None or now - mark.whole_at >= self._whole_after or is_of_the_future(mark.whole_at, now):
+                if mark is None or mark.table_sums is None:
+                    return None, now
+                if now - mark.whole_at >= self._whole_after or is_of_the_future(mark.whole_at, now):
                     return None, now
                 return _verified_since(connection, mark), mark.whole_at
         except DatabaseFailure as error:
@@ -103,10 +111,16 @@ class CheckVerifier:
             "entries": result.entries,
             "payouts": result.payouts,
             "whole_at": whole_at,
+            "table_sums": result.table_sums,
         }
         with writing(self._engine) as connection:
             connection.execute(sa.delete(chain_marks))
             connection.execute(sa.insert(chain_marks).values(row))
+
+
+def _history_faults(found: Integrity | None) -> tuple[IntegrityFault, ...]:
+    """What no walk finds again: a chain that is right in itself, and not the one that was verified before."""
+    return tuple(one for one in found.faults if one.detail.endswith(NOT_THE_SAME)) if found else ()
 
 
 def _verified_since(connection: Connection, mark: sa.Row[Any]) -> Integrity | None:
@@ -115,14 +129,21 @@ def _verified_since(connection: Connection, mark: sa.Row[Any]) -> Integrity | No
     check_structure(connection, faults)
     if faults:
         return None
+    before = table_sums(connection, after=None, up_to=mark.batch)
+    changed = differing(mark.table_sums, as_text(before))
+    for table in changed:
+        faults.add("chain_broken", f"rows of {table} up to batch {mark.batch} are not those that were verified before")
     kept = connection.execute(sa.select(chain.c.hash).where(chain.c.batch == mark.batch)).scalar_one_or_none()
     if mark.batch and kept != mark.hash:
-        faults.add("chain_broken", f"batch {mark.batch} is not the one that was verified before", batch=mark.batch)
+        # Where the chain's rows are those of before, it is the milestone that somebody changed.
+        what = NOT_THE_SAME if chain.name in changed else "has not the hash of the milestone"
+        faults.add("chain_broken", f"batch {mark.batch} {what}", batch=mark.batch)
     start = Milestone(batch=mark.batch, hash=mark.hash, sequence=mark.sequence, entries=mark.entries)
     walk = Walk(connection, faults, start)
     walk.run()
     _check_sums(connection, faults)
     head = connection.execute(sa.select(chain_head)).one_or_none()
+    new = table_sums(connection, after=mark.batch, up_to=walk.verified_to)
     return Integrity(
         entries=walk.entries,
         ledger_sequence=head.sequence if head else 0,
@@ -130,6 +151,7 @@ def _verified_since(connection: Connection, mark: sa.Row[Any]) -> Integrity | No
         chain_verified_to=walk.verified_to,
         faults=faults.in_order(),
         payouts=mark.payouts + walk.payouts,
+        table_sums=as_text(added(before, new)),
     )
 
 

@@ -7,10 +7,12 @@ import re
 import threading
 from pathlib import Path
 
+import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import Connection, Engine
 
 from reconciler.errors import UsageError
+from reconciler.ledger import schema
 from reconciler.ledger.driver_errors import DAMAGED, Family, verdict_of
 from reconciler.ledger.faults import Faults
 
@@ -22,6 +24,7 @@ _DESCRIPTORS: dict[tuple[int, int], int] = {}
 """(device, inode) → descriptor. One a file: an open one keeps its inode from being given to another."""
 
 _PAGE_SIZE_MAX = 65_536
+_RULE_BROKEN = re.compile(r"CHECK constraint failed in |NULL value in ")
 
 
 def require_file(engine: Engine) -> None:
@@ -90,11 +93,26 @@ def check_structure(connection: Connection, faults: Faults) -> None:
     tables: dict[int, str] = {row[0]: row[1] for row in roots}
     for message in messages:
         for line in str(message).splitlines():
-            if line.startswith("***"):
+            # A row that breaks a rule is no damage: :func:`check_rules` names it, and the walk goes on.
+            if line.startswith("***") or _RULE_BROKEN.match(line):
                 continue
             tree = re.search(r"[Tt]ree (\d+)", line)
             where = tables.get(int(tree.group(1))) if tree else None
             faults.add("chain_broken", f"the file is damaged{f' in table {where}' if where else ''}: {line}")
+
+
+def check_rules(connection: Connection, faults: Faults) -> None:
+    """Name the rows that a CHECK of their table refuses: somebody wrote them past it."""
+    for table in schema.metadata.sorted_tables:
+        columns = [*table.primary_key.columns, *(table.c[name] for name in ("batch", "sequence") if name in table.c)]
+        for rule in table.constraints:
+            if not isinstance(rule, sa.CheckConstraint):
+                continue
+            query = sa.select(*columns).where(sa.text(f"NOT ({rule.sqltext})")).limit(_MESSAGES_MAX)
+            for row in connection.execute(query).mappings():
+                key = ", ".join(str(row[column.name]) for column in table.primary_key.columns)
+                place = {name: row[name] for name in ("batch", "sequence") if isinstance(row.get(name), int)}
+                faults.add("chain_broken", f"the row {key} of {table.name} breaks the rule {rule.name}", **place)
 
 
 def is_damage(error: exc.DBAPIError) -> bool:

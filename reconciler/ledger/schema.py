@@ -541,9 +541,10 @@ chain_marks = _table(
     _whole("entries"),
     _whole("payouts"),
     _time("whole_at"),
+    _text("table_sums", nullable=True),
     sa.CheckConstraint("id = 1", name="single"),
 )
-"""How far full checks verified the chain, and when one last walked it from its beginning."""
+"""How far full checks verified the chain, when one last walked it from its beginning, and what all rows added up to."""
 
 JOURNAL_TABLES: tuple[sa.Table, ...] = (
     entries,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -13,10 +14,11 @@ from reconciler.errors import DatabaseFailure
 from reconciler.ledger import schema
 from reconciler.ledger.anchor import Anchor, check_anchor
 from reconciler.ledger.balances import check_balances
-from reconciler.ledger.damage import check_file, check_structure, is_damage
+from reconciler.ledger.damage import check_file, check_rules, check_structure, is_damage
 from reconciler.ledger.driver_errors import sentence_of
 from reconciler.ledger.engine import reading
 from reconciler.ledger.faults import Faults
+from reconciler.ledger.table_sums import as_text, table_sums
 from reconciler.ledger.walking import Walk
 from reconciler.ports import Integrity
 
@@ -24,10 +26,11 @@ Answer = TypeVar("Answer")
 
 
 class Verifier:
-    """Walks the whole ledger in bounded memory, in one snapshot."""
+    """Walks the whole ledger in bounded memory, in one snapshot. ``with_sums``: also adds up the rows of its tables."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, with_sums: bool = False) -> None:
         self._engine = engine
+        self._with_sums = with_sums
 
     def verify(self, anchor: Anchor | None = None) -> Integrity:
         """Check everything, and name what is wrong: faults are values, in the order of the ledger.
@@ -41,7 +44,11 @@ class Verifier:
         faults = Faults()
         try:
             with reading(self._engine) as connection:
-                return _verified(connection, anchor, faults)
+                found = _verified(connection, anchor, faults)
+                if not self._with_sums or found.faults:
+                    return found
+                sums = table_sums(connection, after=None, up_to=found.chain_verified_to)
+                return replace(found, table_sums=as_text(sums))
         except _Unreadable:
             return _unread(faults)
         except DatabaseFailure as error:
@@ -80,6 +87,7 @@ def _verified(connection: Connection, anchor: Anchor | None, faults: Faults) -> 
         given = anchor
         _step(faults, "the chain", lambda: check_anchor(connection, given, faults))
     done = _step(faults, lambda: f"the journal {walk.position}" if walk else "the journal", walked)
+    _step(faults, "the rules", lambda: check_rules(connection, faults))
     _step(faults, "the postings", lambda: check_balances(connection, faults))
     head = connection.execute(sa.select(schema.chain_head)).one_or_none()
     return Integrity(

@@ -6,6 +6,7 @@ One ledger a database: every edit is undone after it was found, which shows too 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -16,10 +17,12 @@ from sqlalchemy.engine import Engine
 from reconciler.domain.plan import BatchPlan
 from reconciler.ledger import schema
 from reconciler.ledger.anchor import Anchor, anchor_of
+from reconciler.ledger.check_integrity import CheckVerifier
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.verify import Verifier
 from reconciler.ports import Integrity
+from tests.support.ledger import NOW
 from tests.support.tampering import Row, Tamperer, another, same
 from tests.support.varied_ledger import Writer, decision_of, write_varied
 
@@ -101,6 +104,44 @@ def test_a_value_taken_away_is_found(
     finally:
         tamperer.update(table, row, column.name, row[column.name])
     require_named(found, row, moved=False)
+
+
+@pytest.fixture(scope="module")
+def checker(engine: Engine) -> CheckVerifier:
+    """The verifier of a check, after an earlier check that found nothing and left its milestone at the very end."""
+    checker = CheckVerifier(engine, clock=lambda: NOW, whole_after=timedelta(days=7))
+    assert checker.verify().faults == checker.verify().faults == ()
+    return checker
+
+
+@pytest.mark.parametrize(("table", "column"), COLUMNS, ids=NAMES)
+def test_a_later_check_finds_an_edited_column(
+    engine: Engine, tamperer: Tamperer, checker: CheckVerifier, table: sa.Table, column: sa.Column[Any]
+) -> None:
+    """A check goes on from its milestone, and everything before it has to be what it was all the same."""
+    row = tamperer.rows(table)[0]
+    value = another(column, row[column.name])
+    tamperer.update(table, row, column.name, value)
+    try:
+        found = checker.verify()
+    finally:
+        tamperer.update(table, row | {column.name: value}, column.name, row[column.name])
+    assert "chain_broken" in {one.kind for one in found.faults}
+    assert checker.verify().faults == ()
+
+
+@TABLES
+def test_a_later_check_finds_a_row_that_was_deleted_or_put_in(
+    engine: Engine, tamperer: Tamperer, checker: CheckVerifier, table: sa.Table
+) -> None:
+    for row in chosen(tamperer.rows(table)):
+        tamperer.delete(table, row)
+        try:
+            found = checker.verify()
+        finally:
+            tamperer.insert(table, row)
+        assert "chain_broken" in {one.kind for one in found.faults}
+    assert checker.verify().faults == ()
 
 
 @TABLES
@@ -198,7 +239,9 @@ def test_sqlite_takes_anything_anywhere_and_it_is_found(
     assert verified(engine).faults == ()
 
 
-def test_a_history_written_anew_is_found_by_its_anchor_only(engine: Engine, tamperer: Tamperer) -> None:
+def test_a_history_written_anew_is_found_by_its_anchor_and_by_a_later_check(
+    engine: Engine, tamperer: Tamperer, checker: CheckVerifier
+) -> None:
     anchor = Anchor.parse(str(anchor_of(engine)))
     row = next(row for row in tamperer.rows(schema.payouts) if row["impressions"] == 2345)
     tamperer.update(schema.payouts, row, "cooloff_hours", 1)
@@ -206,12 +249,14 @@ def test_a_history_written_anew_is_found_by_its_anchor_only(engine: Engine, tamp
     tamperer.update(schema.payouts, reversal, "cooloff_hours", 1)
     tamperer.rehash()
     try:
-        alone, anchored = verified(engine), verified(engine, anchor)
+        alone, anchored, checked = verified(engine), verified(engine, anchor), checker.verify()
     finally:
         tamperer.update(schema.payouts, row, "cooloff_hours", row["cooloff_hours"])
         tamperer.update(schema.payouts, reversal, "cooloff_hours", row["cooloff_hours"])
         tamperer.rehash()
     assert alone.faults == ()
+    assert [fault.kind for fault in checked.faults] == ["chain_broken"]
+    assert "is not the one that was verified before" in checked.faults[0].detail
     assert [fault.detail for fault in anchored.faults] == [
         f"the history up to batch {anchor.batch} is not the one that was anchored: it was written anew"
     ]

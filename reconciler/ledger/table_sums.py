@@ -1,0 +1,61 @@
+"""What the rows of each journal table add up to: one that was changed, taken away or put in does not go unseen.
+
+A hash a row over all its columns, and the sum of the hashes a table. Reading everything once costs a small part of
+walking the chain, so that every check does it, over everything. It tells *that* a row is not what it was; the walk that
+follows tells which (docs/decisions/0055).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from reconciler.ledger.schema import JOURNAL_TABLES, ledger_identity
+from reconciler.ledger.streaming import rows_in_order
+
+Sums = Mapping[str, tuple[int, int]]
+"""Table → how many rows, and the sum of their hashes."""
+
+_POSTGRESQL = "SELECT COUNT(*), COALESCE(SUM(hashtextextended(CAST(one AS text), 0)), 0) FROM {table} one{where}"
+
+
+def table_sums(connection: Connection, *, after: int | None, up_to: int) -> Sums:
+    """Of all rows of the batches behind ``after`` (None: from the beginning) up to ``up_to``."""
+    where = f" WHERE batch <= {up_to:d}" + ("" if after is None else f" AND batch > {after:d}")
+    sums = {table.name: _sum(connection, table.name, where) for table in JOURNAL_TABLES}
+    return sums if after is not None else sums | {ledger_identity.name: _sum(connection, ledger_identity.name, "")}
+
+
+def added(before: Sums, more: Sums) -> Sums:
+    """Two ranges of batches together."""
+    nothing = (0, 0)
+    return {
+        table: (count + more.get(table, nothing)[0], total + more.get(table, nothing)[1])
+        for table, (count, total) in before.items()
+    }
+
+
+def as_text(sums: Sums) -> str:
+    """In the one form in which they are kept and compared."""
+    return json.dumps({table: [count, str(total)] for table, (count, total) in sums.items()}, sort_keys=True)
+
+
+def differing(kept: str, found: str) -> list[str]:
+    """The tables whose rows are not those of before, in their order."""
+    before, now = json.loads(kept), json.loads(found)
+    return sorted(table for table in {*before, *now} if before.get(table) != now.get(table))
+
+
+def _sum(connection: Connection, table: str, where: str) -> tuple[int, int]:
+    if connection.dialect.name == "postgresql":
+        count, total = connection.execute(sa.text(_POSTGRESQL.format(table=table, where=where))).one()
+        return int(count), int(total)
+    count = total = 0
+    for row in rows_in_order(connection, f"SELECT * FROM {table}{where}"):
+        count += 1
+        total += int.from_bytes(hashlib.blake2b(repr(tuple(row)).encode(), digest_size=8).digest())
+    return count, total
