@@ -70,8 +70,11 @@ def migrate(_session: Session, settings: Settings, *, as_json: bool) -> ExitCode
         before, after = ledger_migrate.upgrade(parts.engine)
         ignored = indexes.ignored(parts.connection, settings.mapping)
         created = indexes.create_missing(parts.connection, settings.mapping)
+        advice = indexes.wallets_advice(parts.connection, settings.mapping)
     for one in ignored:
         log.warning("an index cannot be used", action="index_ignored", why=one)
+    for sentence in advice:
+        log.warning(sentence, action="wallets_not_unique")
     names = [str(index) for index in created]
     if as_json:
         print_json({"ledger": {"before": before, "after": after}, "indexes_created": names})

@@ -20,6 +20,7 @@ from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.campaign import Campaign, CampaignTerms
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.money import format_minor
+from reconciler.errors import DatabaseFailure
 from reconciler.ports import Facts, Projection
 
 ACCOUNTS_A_PAGE = 10_000
@@ -61,25 +62,27 @@ class AccountChecker:
         faults = self._settled_faults(accounts)
         if not faults:
             return
-        still = {(one.streamer_id, one.currency) for one in faults}
-        if not self.dry_run:
-            self.reads.show_again(sorted(still))
+        behind = {(one.streamer_id, one.currency) for one in faults if one.is_repairable}
+        still = behind
+        if behind and not self.dry_run:
+            self.reads.show_again(sorted(behind))
             self.projector.show_lagging(ACCOUNTS_A_PAGE)
             # One that could not take its position is not told: it stays open, and the reason is that of its effects.
-            left = {(one.streamer_id, one.currency) for one in self._faults_of(still)}
-            now = self.reads.accounts_of(sorted(still))
-            left |= {(one.streamer_id, one.currency) for one in now if not one.is_told}
-            tally.projected += len(still - left)
-            still = left
+            still = {(one.streamer_id, one.currency) for one in self._faults_of(behind) if one.is_repairable}
+            now = self.reads.accounts_of(sorted(behind))
+            still |= {(one.streamer_id, one.currency) for one in now if not one.is_told}
+            tally.projected += len(behind - still)
         paid = self.reads.participations_of([one.streamer_id for one in faults])
         for fault in faults:
-            key = (fault.streamer_id, fault.currency)
-            tally.breaks.append(_break_of_wallet(fault, paid, repaired=key not in still))
+            is_repaired = fault.is_repairable and (fault.streamer_id, fault.currency) not in still
+            tally.breaks.append(_break_of_wallet(fault, paid, repaired=is_repaired))
 
     def _settled_faults(self, accounts: Sequence[WalletAccount]) -> list[WalletFault]:
         """Faults of accounts that stood still: whoever was paid while we looked is looked at again."""
         faults = self.states.wallet_faults(accounts)
-        return self._faults_of({(one.streamer_id, one.currency) for one in faults}) if faults else []
+        keys = {one.key for one in faults}
+        again = self._faults_of({(one.streamer_id, one.currency) for one in faults}) if faults else []
+        return [one for one in again if one.key in keys]
 
     def _faults_of(self, keys: set[tuple[str, str]]) -> list[WalletFault]:
         return self.states.wallet_faults(self.reads.accounts_of(sorted(keys)))
@@ -115,9 +118,14 @@ class AccountChecker:
         if not stale:
             return
         stale = self._stale(sorted(stale))
-        still = stale
+        still, why = stale, ""
         if stale and not self.dry_run:
-            self.projection.complete_campaigns(self.reads.told_totals(sorted(stale)))
+            try:
+                self.projection.complete_campaigns(self.reads.told_totals(sorted(stale)))
+            except DatabaseFailure as failure:
+                if not failure.is_answer:
+                    raise
+                why = f"; MongoDB refuses: {failure.reason}"
             still = self._stale(sorted(stale))
             tally.projected += len(stale) - len(still)
         for campaign_id, what in sorted(stale.items()):
@@ -126,7 +134,7 @@ class AccountChecker:
                     kind=BreakKind.PROJECTION_STALE,
                     reason="campaign",
                     campaign_id=campaign_id.value,
-                    detail=what,
+                    detail=what + (why if campaign_id in still else ""),
                     repaired=campaign_id not in still,
                 )
             )
@@ -196,8 +204,8 @@ def _breaks_of_budget(money: CampaignMoney, terms: CampaignTerms, counters: Camp
 def _break_of_wallet(fault: WalletFault, paid: Mapping[str, tuple[str, str]], *, repaired: bool) -> Break:
     participation, campaign = paid.get(fault.streamer_id, ("", ""))
     return Break(
-        kind=BreakKind.WALLET_DRIFT,
-        reason=fault.currency,
+        kind=fault.kind,
+        reason=f"{fault.currency} {fault.field}".strip(),
         participation_id=_plain(participation),
         campaign_id=_plain(campaign),
         streamer_id=fault.streamer_id,

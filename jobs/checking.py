@@ -7,7 +7,7 @@ is reported on what a long scan saw.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -96,6 +96,8 @@ class PageChecker:
     settler: Settler
     sweeps: SweepWatch
     dry_run: bool
+    overdue: Set[str] = frozenset()
+    """Tagged participations of which something stays untold for too long."""
 
     def check(
         self, page: FactsPage, stamp: BatchStamp, read_at: datetime, earlier: Mapping[str, datetime]
@@ -246,7 +248,7 @@ class PageChecker:
         checked.breaks += found
         shown = {one.participation_id for one in found if one.is_open}
         broken = {one.participation_id.tagged for one in paid if str(one.participation_id) in shown}
-        broken |= self._check_effects(checked, ids)
+        broken |= self._check_effects(checked, ids) | self.overdue
         told = {task.participation_id.tagged for task in self.outbox.told(ids)}
         for tagged in ids:
             in_order = "not_due" if tagged in reversed_ else "matched" if tagged in told else "in_flight"
@@ -288,7 +290,7 @@ class PageChecker:
         by_sequence = {task.sequence: task for task in tasks}
         for sequence, what in stale.items():
             checked.breaks.append(
-                _break_of_task(
+                break_of_task(
                     BreakKind.PROJECTION_STALE,
                     by_sequence[sequence],
                     what,
@@ -298,8 +300,9 @@ class PageChecker:
             )
         blocked = self.outbox.blocked(ids)
         for one in blocked:
-            detail = f"{one.blocked.effect.value}: {one.blocked.obstacle.value}"
-            found = _break_of_task(BreakKind.EFFECT_BLOCKED, one.task, detail, reason=one.blocked.obstacle.value)
+            found = break_of_task(
+                BreakKind.EFFECT_BLOCKED, one.task, str(one.blocked), reason=one.blocked.obstacle.value
+            )
             checked.breaks.append(found)
         broken = {by_sequence[sequence].participation_id.tagged for sequence in still_stale if sequence in by_sequence}
         return broken | {one.task.participation_id.tagged for one in blocked}
@@ -379,7 +382,7 @@ def _break_of_due(kind: BreakKind, decision: Due, *, reason: str = "", repaired:
     )
 
 
-def _break_of_task(
+def break_of_task(
     kind: BreakKind, task: ProjectionTask, detail: str, *, reason: str = "", repaired: bool = False
 ) -> Break:
     return Break(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from reconciler.domain.effects import ProjectionTask
+from reconciler.domain.effects import BlockedEffect, Effect, Obstacle, ProjectionResult, ProjectionTask
 from reconciler.errors import DatabaseFailure
 from reconciler.ports import LedgerGuard, LedgerReads, Outbox, Projection
 
@@ -56,33 +56,32 @@ class Projector:
             self.outbox.settle(self.projection.show_positions(lagging))
 
     def _apply(self, tasks: Sequence[ProjectionTask]) -> int:
-        """Apply a chunk. Where MongoDB refuses it, find out whose effect it refuses: others must not wait for it."""
+        """Apply a chunk. Where MongoDB refuses it whole, find out whose effect it refuses: others must not wait."""
         if not tasks:
             return 0
         try:
-            return self._apply_together(tasks)
+            self.guard.advance(max(task.sequence for task in tasks))
         except DatabaseFailure as failure:
-            if not failure.is_answer:
-                raise
-            reason = str(failure)
-        if len(tasks) == 1:
-            log.error(
-                "MongoDB refuses an effect of a payout; it is tried again later",
-                action="effect_refused",
-                payout_key=tasks[0].payout_key,
-                reason=reason,
-            )
-            return 0
-        middle = len(tasks) // 2
-        return self._apply(tasks[:middle]) + self._apply(tasks[middle:])
-
-    def _apply_together(self, tasks: Sequence[ProjectionTask]) -> int:
-        self.guard.advance(max(task.sequence for task in tasks))
+            # Nobody may be told anything then: an older copy of the ledger could not be told from this one.
+            return self._record(tasks, _all_blocked(tasks, Effect.LEDGER_STATE, _refusal(failure)))
         result = self.projection.apply(tasks)
         campaigns = sorted({task.campaign_id for task in tasks})
-        # Before the outbox is told: a process that dies here does it all again, and nothing is forgotten.
-        completed = self.projection.complete_campaigns(self.ledger.campaign_totals(campaigns))
-        self.outbox.settle(replace(result, campaigns_completed=completed))
+        try:
+            # Before the outbox is told: a process that dies here does it all again, and nothing is forgotten.
+            completed = self.projection.complete_campaigns(self.ledger.campaign_totals(campaigns))
+        except DatabaseFailure as failure:
+            words = _refusal(failure)
+            if len(campaigns) > 1:
+                middle = campaigns[len(campaigns) // 2]
+                return self._apply([task for task in tasks if task.campaign_id < middle]) + self._apply(
+                    [task for task in tasks if task.campaign_id >= middle]
+                )
+            undone = _all_blocked([task for task in tasks if task.sequence in result.done], Effect.CAMPAIGN, words)
+            return self._record(tasks, replace(result, done=(), blocked={**result.blocked, **undone.blocked}))
+        return self._record(tasks, replace(result, campaigns_completed=completed))
+
+    def _record(self, tasks: Sequence[ProjectionTask], result: ProjectionResult) -> int:
+        self.outbox.settle(result)
         self.recorded()
         by_sequence = {task.sequence: task for task in tasks}
         for sequence, blocked in result.blocked.items():
@@ -92,5 +91,18 @@ class Projector:
                 payout_key=by_sequence[sequence].payout_key,
                 effect=blocked.effect.value,
                 reason=blocked.obstacle.value,
+                words=blocked.words,
             )
         return len(result.done)
+
+
+def _refusal(failure: DatabaseFailure) -> str:
+    """Why MongoDB refuses this very work. Raises the failure where it is another one."""
+    if not failure.is_answer:
+        raise failure
+    return failure.reason
+
+
+def _all_blocked(tasks: Sequence[ProjectionTask], effect: Effect, words: str) -> ProjectionResult:
+    blocked = BlockedEffect(effect=effect, obstacle=Obstacle.REFUSED, words=words)
+    return ProjectionResult(done=(), blocked={task.sequence: blocked for task in tasks})

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
-from reconciler.domain.breaks import Break
+from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.campaign import Campaign
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.participation import MalformedParticipation
@@ -174,13 +174,28 @@ class WalletAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalletFault:
-    """A wallet that does not say what the ledger does. ``shown_minor``: available and held together, as it says."""
+    """A wallet that does not say what the ledger does. ``shown_minor``: what it says, as ``expected_minor``.
+
+    ``is_repairable``: its record of the ledger is behind, and can be told again. The other faults are a person's.
+    """
 
     streamer_id: str
     currency: str
     expected_minor: int
-    shown_minor: int
+    shown_minor: int | None
     detail: str
+    kind: BreakKind = BreakKind.WALLET_DRIFT
+    field: str = ""
+    """The shared field that contradicts the ledger; empty for the record itself."""
+
+    @property
+    def is_repairable(self) -> bool:
+        return self.kind is BreakKind.WALLET_DRIFT and not self.field
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What makes it the same fault when it is looked at again."""
+        return self.streamer_id, self.currency, self.field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,7 +278,7 @@ class EffectStates(Protocol):
         ...
 
     def wallet_faults(self, accounts: Sequence[WalletAccount]) -> list[WalletFault]:
-        """Wallets that say less, or something else, than they acknowledged."""
+        """Wallets that say less, or something else, than they acknowledged or we left in them."""
         ...
 
     def stale_campaigns(self, totals: Mapping[DocumentId, tuple[int, str]]) -> dict[DocumentId, str]:

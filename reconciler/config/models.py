@@ -115,6 +115,9 @@ class ProjectionSettings(Section):
     blocked_retry_s: Seconds = 300
     """Seconds until an effect that cannot be applied (a wallet missing, say) is tried again: somebody has to repair
     the document first."""
+    overdue_s: Seconds = 300
+    """Seconds after a payment by which MongoDB must show it, or a check says so: far more than any round takes, and
+    soon enough that nobody asks where their money is."""
 
 
 class SweepSettings(Section):

@@ -19,6 +19,8 @@ class Effect(StrEnum):
     GKEYS = "gkeys"
     RECEIPT = "receipt"
     CAMPAIGN = "campaign"
+    LEDGER_STATE = "ledger_state"
+    """Written before all others: how far MongoDB was told (`reconciler_state`)."""
 
 
 class Obstacle(StrEnum):
@@ -26,6 +28,8 @@ class Obstacle(StrEnum):
 
     PARTICIPATION_MISSING = "participation_missing"
     WALLET_MISSING = "wallet_missing"
+    WALLET_AMBIGUOUS = "wallet_ambiguous"
+    """The user has two wallets of type ``streamer``: which of them was credited, or should be, cannot be known."""
     WALLET_TYPE = "wallet_type"
     """The user's wallet is not one of type ``streamer``."""
     WALLET_INACTIVE = "wallet_inactive"
@@ -39,6 +43,8 @@ class Obstacle(StrEnum):
     """The wallet has seen a later version than this ledger knows: an older copy of the ledger was put in place."""
     GKEY_MALFORMED = "gkey_malformed"
     """A key is locked by the campaign at no readable time."""
+    REFUSED = "refused_by_mongodb"
+    """MongoDB refuses the write itself: a validator, a unique index, a missing right. Its words stand beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,10 +122,14 @@ class ProjectionTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockedEffect:
-    """An effect that could not be applied, and why."""
+    """An effect that could not be applied, and why; ``words`` are MongoDB's, where it refused it."""
 
     effect: Effect
     obstacle: Obstacle
+    words: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.effect.value}: {self.obstacle.value}{f', {self.words}' if self.words else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

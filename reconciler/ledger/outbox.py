@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,7 +28,7 @@ from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.events import EventLog
 from reconciler.ledger.lookups import read_accounts
 from reconciler.ledger.rows import lock_head
-from reconciler.ledger.schema import entries, outbox, payouts, wallet_positions
+from reconciler.ledger.schema import entries, outbox, payouts, postings, wallet_positions
 from reconciler.ports import BlockedPayout, OutboxCounts
 
 _reversal = payouts.alias("reversal")
@@ -80,10 +80,7 @@ class Outbox:
             if participation_ids is not None:
                 chosen = bulk.among(connection, payouts.c.participation_id, participation_ids)
             found = _read_tasks(connection, chosen & (outbox.c.status == "blocked"), limit=None)
-        return [
-            BlockedPayout(task=task, blocked=BlockedEffect(effect=Effect(row.effect), obstacle=Obstacle(row.obstacle)))
-            for task, row in found
-        ]
+        return [BlockedPayout(task=task, blocked=_blocked_effect(row.effect, row.obstacle)) for task, row in found]
 
     def again(self, sequences: Sequence[int]) -> None:
         """Put entries back into the queue, since MongoDB no longer shows their effects.
@@ -100,8 +97,15 @@ class Outbox:
                 for streamer_id, currency in sorted(wallets)
             ]
             bulk.upsert(connection, wallet_positions, raised, {"version": "wallet_positions.version + 1"})
-            is_one = bulk.among(connection, outbox.c.sequence, sequences)
-            connection.execute(sa.update(outbox).where(is_one).values(status="pending", not_before=now, done_at=None))
+            pending: dict[str, Any] = {"status": "pending", "attempts": 0, "effect": None, "reason": None}
+            times = {"created_at": now, "not_before": now, "done_at": None}
+            # A row may be gone: the entry says that MongoDB must be told, and the queue only when.
+            bulk.upsert(
+                connection,
+                outbox,
+                [{"sequence": sequence, **pending, **times} for sequence in sequences],
+                {column: f"excluded.{column}" for column in ("status", "not_before", "done_at")},
+            )
 
     def settle(self, result: ProjectionResult) -> None:
         """Record what became of a chunk."""
@@ -125,7 +129,7 @@ class Outbox:
                         "sequence": sequence,
                         "status": "blocked",
                         "effect": blocked.effect.value,
-                        "reason": blocked.obstacle.value,
+                        "reason": _reason(blocked),
                         "not_before": now + self._blocked_retry,
                     }
                     for sequence, blocked in result.blocked.items()
@@ -135,9 +139,29 @@ class Outbox:
             _acknowledge_wallets(connection, result)
             self._events.settled(connection, result)
 
-    def lagging(self, limit: int) -> list[WalletPosition]:
-        """Positions that changed without an entry MongoDB is told of, as by an adjustment, and were not shown yet."""
+    def overdue(self, within: timedelta, after: int, limit: int) -> list[ProjectionTask]:
+        """Entries behind ``after`` that MongoDB should have been told of by now, and for which nothing says why not.
+
+        By the entries themselves: a row of the queue may be gone, or wait for a time that never comes.
+        """
+        is_late = _is_not_new(self._clock(), within) & entries.c.kind.in_([kind.value for kind in TaskKind])
+        is_untold = outbox.c.status.is_(None) | (outbox.c.status == "pending")
+        with reading(self._engine) as connection:
+            condition = is_late & is_untold & (entries.c.sequence > after)
+            return [task for task, _ in _read_tasks(connection, condition, limit, also_unqueued=True)]
+
+    def lagging(self, limit: int, within: timedelta | None = None) -> list[WalletPosition]:
+        """Positions that changed without an entry MongoDB is told of, as by an adjustment, and were not shown yet.
+
+        With ``within``: those that changed last before that.
+        """
         table = wallet_positions
+        changed_lately = sa.exists().where(
+            (postings.c.sequence == entries.c.sequence)
+            & postings.c.account.in_([_account_of(accounts.wallet), _account_of(accounts.held)])
+            & (postings.c.currency == table.c.currency)
+            & ~_is_not_new(self._clock(), within or timedelta())
+        )
         is_told_anyway = sa.exists().where(
             (outbox.c.sequence == entries.c.sequence)
             & (outbox.c.status != "done")
@@ -146,7 +170,11 @@ class Outbox:
         )
         query = (
             sa.select(table.c.streamer_id, table.c.currency)
-            .where(table.c.projected_version < table.c.version, ~is_told_anyway)
+            .where(
+                table.c.projected_version < table.c.version,
+                ~is_told_anyway,
+                sa.true() if within is None else ~changed_lately,
+            )
             .order_by(table.c.streamer_id, table.c.currency)
             .limit(limit)
         )
@@ -160,6 +188,26 @@ class Outbox:
         with reading(self._engine) as connection:
             found: dict[str, int] = dict(connection.execute(query).all())
         return OutboxCounts(pending=found.get("pending", 0), blocked=found.get("blocked", 0))
+
+
+def _reason(blocked: BlockedEffect) -> str:
+    """As the column holds it: the obstacle, and MongoDB's words behind it."""
+    return f"{blocked.obstacle.value}: {blocked.words}" if blocked.words else blocked.obstacle.value
+
+
+def _blocked_effect(effect: str, reason: str) -> BlockedEffect:
+    obstacle, _, words = reason.partition(": ")
+    return BlockedEffect(effect=Effect(effect), obstacle=Obstacle(obstacle), words=words)
+
+
+def _is_not_new(now: datetime, within: timedelta) -> sa.ColumnElement[bool]:
+    """Whether an entry is older; one of a time that is still to come is not new either."""
+    return sa.not_(entries.c.booked_at.between(now - within, now + within))
+
+
+def _account_of(name: Callable[[str], str]) -> sa.ColumnElement[str]:
+    before, _, after = name("|").partition("|")
+    return sa.literal(before) + wallet_positions.c.streamer_id + sa.literal(after)
 
 
 def _acknowledge_wallets(connection: Connection, result: ProjectionResult) -> None:
@@ -183,25 +231,26 @@ def _acknowledge_wallets(connection: Connection, result: ProjectionResult) -> No
 
 
 def _read_tasks(
-    connection: Connection, condition: sa.ColumnElement[bool], limit: int | None
+    connection: Connection, condition: sa.ColumnElement[bool], limit: int | None, *, also_unqueued: bool = False
 ) -> list[tuple[ProjectionTask, sa.Row[Any]]]:
-    """Tasks of outbox rows, each with the payout that its entry is, or corrects."""
+    """Tasks of outbox rows, each with the payout that its entry is, or corrects; or of entries without such a row."""
+    is_its_row = outbox.c.sequence == entries.c.sequence
+    queued = sa.outerjoin(entries, outbox, is_its_row) if also_unqueued else sa.join(outbox, entries, is_its_row)
     is_its_payout = payouts.c.payout_key == sa.func.coalesce(entries.c.corrects, entries.c.key)
     query = (
         sa.select(
             payouts,
-            outbox.c.sequence.label("task_sequence"),
-            outbox.c.created_at.label("queued_at"),
+            entries.c.sequence.label("task_sequence"),
+            sa.func.coalesce(outbox.c.created_at, entries.c.booked_at).label("queued_at"),
             outbox.c.effect,
             outbox.c.reason.label("obstacle"),
             entries.c.kind.label("entry_kind"),
             entries.c.key.label("entry_key"),
             entries.c.booked_at,
         )
-        .join_from(outbox, entries, outbox.c.sequence == entries.c.sequence)
-        .join(payouts, is_its_payout)
+        .select_from(sa.join(queued, payouts, is_its_payout))
         .where(condition)
-        .order_by(outbox.c.sequence)
+        .order_by(entries.c.sequence if also_unqueued else outbox.c.sequence)
         .limit(limit)
     )
     rows = connection.execute(query).all()

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from reconciler.clock import CLOCKS_DIFFER_MAX
-from reconciler.ledger.database_clock import database_now
+from reconciler.ledger.database_clock import before, database_now
 from reconciler.ledger.engine import reading
 from reconciler.ledger.halts import current_halt
 from reconciler.ledger.lease import PAYING, is_held
 from reconciler.ledger.schema import runs
 
+LONGEST = timedelta(hours=2)
+
 
 class SweepWatch:
-    """``pays``: whether this installation pays at all; where it does not, no sweep ever comes to anybody."""
+    """``pays``: whether this installation pays at all; where it does not, no sweep ever comes to anybody.
 
-    def __init__(self, engine: Engine, *, pays: bool) -> None:
+    ``within``: how long somebody may be on the way at most, whoever seems to lead: longer than any sweep takes.
+    """
+
+    def __init__(self, engine: Engine, *, pays: bool, within: timedelta = LONGEST) -> None:
         self._engine = engine
         self._pays = pays
+        self._within = within
 
     def must_be_paid(self, read_at: datetime) -> bool:
         """Whether a whole sweep began and ended since ``read_at``, or no daemon is there to sweep."""
@@ -29,6 +35,7 @@ class SweepWatch:
         with reading(self._engine) as connection:
             return (
                 not is_held(connection, PAYING)
+                or read_at <= before(connection, self._within)
                 or current_halt(connection) is not None
                 or _swept_since(connection, read_at)
             )

@@ -105,14 +105,14 @@ def translated() -> Iterator[None]:
     except OperationFailure as error:
         if error.code in _UNAUTHORIZED:
             raise Refused("mongodb", first_line(error), LOGIN) from error
-        raise Outage("mongodb", first_line(error), is_answer=_blames_the_work(error)) from error
+        raise Outage("mongodb", first_line(error), is_answer=blames_the_work(error)) from error
     except InvalidOperation as error:
         raise Outage("mongodb", f"the connection was closed: {first_line(error)}") from error
     except PyMongoError as error:
         raise Outage("mongodb", first_line(error)) from error
 
 
-def _blames_the_work(error: OperationFailure) -> bool:
+def blames_the_work(error: OperationFailure) -> bool:
     """Whether the server has refused what was asked, and would refuse it again."""
     codes = {error.code}
     if isinstance(error, BulkWriteError):

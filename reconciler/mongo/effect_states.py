@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any, TypeVar
 
 from bson.objectid import ObjectId
 
 from reconciler.check_ports import WalletAccount, WalletFault
 from reconciler.config.mapping import MappingSettings
+from reconciler.domain.breaks import BreakKind
 from reconciler.domain.campaign import STATUSES_THAT_PAY
 from reconciler.domain.ids import DocumentId, statement_line_id
 from reconciler.domain.money import minor_per_major, parse_amount_minor
+from reconciler.domain.parsing import parse_number
 from reconciler.mongo.campaigns import CampaignCompletion
 from reconciler.mongo.connection import Connection, Document, translated
 from reconciler.mongo.values import to_bson_id, to_plain, whole_number
+from reconciler.mongo.wallets import EARNED
 
 _VALUES_A_QUERY = 20_000
 """Values of one ``$in``: below a megabyte of statement, and few enough round trips."""
@@ -25,9 +31,10 @@ Value = TypeVar("Value")
 class EffectStates:
     """Every method raises Outage when MongoDB does not answer."""
 
-    def __init__(self, connection: Connection, mapping: MappingSettings) -> None:
+    def __init__(self, connection: Connection, mapping: MappingSettings, *, default_currency: str) -> None:
         collections = mapping.collections
         self._names = mapping
+        self._default_currency = default_currency
         self._transactions = connection.database[collections.transactions]
         self._wallets = connection.database[collections.wallets]
         self._gkeys = connection.database[collections.gkeys]
@@ -62,22 +69,22 @@ class EffectStates:
         return locked
 
     def wallet_faults(self, accounts: Sequence[WalletAccount]) -> list[WalletFault]:
-        """Wallets whose record of the ledger is not what they acknowledged, and those with less than nothing."""
+        """Wallets whose record is not what they acknowledged, that contradict it, or of which a user has several."""
         names = self._names.wallets
         faults: list[WalletFault] = []
         for some in _some(accounts, _VALUES_A_QUERY):
             query = {names.user_id: {"$in": sorted({one.streamer_id for one in some})}}
-            shown: dict[str, Document] = {}
-            fields = (names.user_id, names.wallet_type, names.ledger)
+            shown: dict[str, list[Document]] = defaultdict(list)
+            shared = (names.currency, names.total_earnings, names.held_balance)
+            fields = (names.user_id, names.wallet_type, names.ledger, *shared)
             with translated(), self._wallets.find(query, dict.fromkeys(fields, 1)) as cursor:
                 for wallet in cursor:
-                    user = wallet.get(names.user_id)
-                    if isinstance(user, str) and (user not in shown or wallet.get(names.wallet_type) == "streamer"):
-                        shown[user] = wallet
+                    if isinstance(wallet.get(names.user_id), str):
+                        shown[wallet[names.user_id]].append(wallet)
             for account in some:
-                fault = self._fault(account, shown.get(account.streamer_id))
-                if fault is not None:
-                    faults.append(fault)
+                wallets = shown.get(account.streamer_id, [])
+                streamers = [one for one in wallets if one.get(names.wallet_type) == "streamer"]
+                faults += self._faults(account, streamers or wallets[:1])
         return faults
 
     def stale_campaigns(self, totals: Mapping[DocumentId, tuple[int, str]]) -> dict[DocumentId, str]:
@@ -99,8 +106,38 @@ class EffectStates:
                     stale[campaign_id] = ", ".join(f"campaign: {name}" for name in wrong)
         return stale
 
-    def _fault(self, account: WalletAccount, wallet: Document | None) -> WalletFault | None:
-        expected_minor = account.available_minor + account.held_minor
+    def _faults(self, account: WalletAccount, wallets: Sequence[Document]) -> Iterator[WalletFault]:
+        if len(wallets) > 1:
+            ids = ", ".join(str(one["_id"]) for one in wallets)
+            detail = f"{len(wallets)} wallets of one user, of which none is credited: {ids}"
+            yield _fault(account, None, detail, kind=BreakKind.WALLET_AMBIGUOUS)
+            return
+        wallet = wallets[0] if wallets else None
+        record = self._record_fault(account, wallet)
+        if record is not None:
+            yield record
+        elif wallet is not None and account.is_told:
+            yield from self._shared_faults(account, wallet)
+
+    def _shared_faults(self, account: WalletAccount, wallet: Document) -> Iterator[WalletFault]:
+        """Shared fields that others may only add to, and that say less than is known of them."""
+        names = self._names.wallets
+        if (wallet.get(names.currency) or self._default_currency) != account.currency:
+            return
+        digits = minor_per_major(account.currency)
+        bounds = [(names.held_balance, Fraction(account.held_minor), "the ledger holds")] if account.held_minor else []
+        # Wallets that were written last by an earlier version do not say what their total was then.
+        earned = parse_number(to_plain(_of(wallet.get(names.ledger), account.currency).get(EARNED)))
+        if isinstance(earned, Fraction):
+            bounds.append((names.total_earnings, earned * digits, "our last write left"))
+        for name, least_minor, whence in bounds:
+            number = parse_number(to_plain(wallet.get(name)))
+            shown_minor = round(number * digits) if isinstance(number, Fraction) else None
+            if shown_minor is None or shown_minor < round(least_minor):
+                detail = f"{name} says {wallet.get(name)!r}; {whence} {round(least_minor)} minor units"
+                yield replace(_fault(account, shown_minor, detail, field=name), expected_minor=round(least_minor))
+
+    def _record_fault(self, account: WalletAccount, wallet: Document | None) -> WalletFault | None:
         stored = _of_currency(wallet.get(self._names.wallets.ledger) if wallet else None, account.currency)
         available, held, version = (stored.get(name) for name in ("availableMinor", "heldMinor", "version"))
         is_lost = account.acknowledged_version > (version or 0)
@@ -114,20 +151,36 @@ class EffectStates:
             return None
         shown = f"{self._names.wallets.ledger}.{account.currency}"
         what = "the wallet is gone" if wallet is None else f"{shown} says {available} available, {held} held, {version}"
-        return WalletFault(
-            streamer_id=account.streamer_id,
-            currency=account.currency,
-            expected_minor=expected_minor,
-            shown_minor=(available or 0) + (held or 0),
-            detail=f"{what}; the ledger {account.available_minor}, {account.held_minor}, {account.version}",
-        )
+        detail = f"{what}; the ledger {account.available_minor}, {account.held_minor}, {account.version}"
+        return _fault(account, (available or 0) + (held or 0), detail)
+
+
+def _fault(
+    account: WalletAccount,
+    shown_minor: int | None,
+    detail: str,
+    *,
+    kind: BreakKind = BreakKind.WALLET_DRIFT,
+    field: str = "",
+) -> WalletFault:
+    return WalletFault(
+        streamer_id=account.streamer_id,
+        currency=account.currency,
+        expected_minor=account.available_minor + account.held_minor,
+        shown_minor=shown_minor,
+        detail=detail,
+        kind=kind,
+        field=field,
+    )
+
+
+def _of(ledger: object, currency: str) -> Mapping[str, Any]:
+    found: Any = ledger.get(currency) if isinstance(ledger, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _of_currency(ledger: object, currency: str) -> dict[str, int]:
-    found: Any = ledger.get(currency) if isinstance(ledger, Mapping) else None
-    if not isinstance(found, Mapping):
-        return {}
-    numbers = ((key, whole_number(value)) for key, value in found.items())
+    numbers = ((key, whole_number(value)) for key, value in _of(ledger, currency).items())
     return {key: number for key, number in numbers if number is not None}
 
 

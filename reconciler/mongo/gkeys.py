@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from bson.objectid import ObjectId
@@ -20,6 +20,11 @@ from reconciler.ports import RestedKey
 
 _MS_PER_HOUR = 3_600_000
 
+LOCK_TOLERANCE = timedelta(minutes=5)
+"""How far the platform's clock may be ahead of ours. A key that this campaign locked so soon after the payment was
+locked before it. Whoever was paid in a campaign is not paid in it again by itself, so that nothing would ever release a
+key that it locks later; that is named, and a person decides."""
+
 
 class GKeys:
     """Releases the keys that a campaign locked. The caller translates the driver's errors."""
@@ -29,15 +34,11 @@ class GKeys:
         self._names = names
 
     def rest(self, tasks: Sequence[ProjectionTask]) -> set[int]:
-        """Send the keys of each payout's streamer that its campaign locked into cool-off.
-
-        Answers the sequences of those that have a key locked by the campaign at no readable time: whether it was locked
-        before the payment cannot be known.
-        """
+        """Send the keys of each payout's streamer that its campaign locked into cool-off; as :meth:`unreadable`."""
         if not tasks:
             return set()
         self._collection.bulk_write([self._update(task) for task in tasks], ordered=False)
-        return self._unreadable(tasks)
+        return self.unreadable(tasks)
 
     def release_rested(self, now: datetime) -> int:
         """Make keys available whose cool-off has ended; answers how many."""
@@ -121,7 +122,7 @@ class GKeys:
         ends_at = {"$add": [task.paid_at, {"$multiply": [hours, _MS_PER_HOUR]}]}
         used = {"$cond": [{"$isNumber": f"${names.usage_count}"}, f"${names.usage_count}", 0]}
         return UpdateMany(
-            self._locked_by(task) | {names.locked_at: {"$lte": task.paid_at}},
+            self._locked_by(task) | {names.locked_at: {"$lte": task.paid_at + LOCK_TOLERANCE}},
             [
                 {
                     "$set": {
@@ -154,7 +155,11 @@ class GKeys:
         # A string in a pipeline that begins with a dollar sign would be read as a field's name.
         return brand_id if isinstance(brand_id, ObjectId) else {"$literal": brand_id}
 
-    def _unreadable(self, tasks: Sequence[ProjectionTask]) -> set[int]:
+    def unreadable(self, tasks: Sequence[ProjectionTask]) -> set[int]:
+        """The sequences of those that have a key locked by the campaign at no readable time.
+
+        Whether it was locked before the payment cannot be known.
+        """
         names = self._names
         query = {
             names.user_id: {"$in": sorted({task.streamer_id for task in tasks})},

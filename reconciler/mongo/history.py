@@ -13,7 +13,6 @@ from reconciler.domain.parsing import Unreadable
 from reconciler.domain.participation import Participation, parse_participation
 from reconciler.mongo.connection import Connection, Document, translated
 from reconciler.mongo.names import FactNames
-from reconciler.mongo.projection import CREATED_BY
 from reconciler.mongo.values import (
     amount_of,
     date_of,
@@ -24,6 +23,7 @@ from reconciler.mongo.values import (
     to_record,
     whole_number,
 )
+from reconciler.mongo.wallet_records import CREATED_BY
 from reconciler.ports import ShownPayment, StatementLine
 
 _PAGE = 1000

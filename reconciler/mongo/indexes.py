@@ -20,6 +20,9 @@ SIMPLE = Collation(locale="simple")
 _IN_THE_WAY = frozenset({85, 86})
 """An index of the same fields, or of the same name, with other options."""
 
+ADVISED_MAX = 20
+"""Users named; whoever mends twenty runs it again."""
+
 EXPIRY_FIELD = "expiresAt"
 """In documents of our own that are not for ever."""
 
@@ -125,6 +128,35 @@ def _refuse_views(connection: Connection, mapping: MappingSettings) -> None:
     if others:
         remedy = "Map the collection itself under mapping.collections: a view cannot be watched or written"
         raise Refused("mongodb", f"{', '.join(others)}, not a collection", remedy)
+
+
+def wallets_advice(connection: Connection, mapping: MappingSettings) -> list[str]:
+    """What keeps a user from having two wallets, as sentences for a person. Raises DatabaseFailure.
+
+    The index is the platform's to make: it would refuse what their programs write.
+    """
+    names, collection = mapping.wallets, connection.database[mapping.collections.wallets]
+    is_streamers: Document = {names.wallet_type: "streamer"}
+    several: list[Document] = [
+        {"$match": is_streamers},
+        {"$group": {"_id": f"${names.user_id}", "count": {"$sum": 1}}},
+        {"$match": {"count": {"$gt": 1}}},
+        {"$sort": {"_id": 1}},
+        {"$limit": ADVISED_MAX},
+    ]
+    with translated():
+        indexes = collection.index_information().values()
+        if any(one.get("unique") and [field for field, _ in one["key"]] == [names.user_id] for one in indexes):
+            return []
+        users = [str(one["_id"]) for one in collection.aggregate(several, allowDiskUse=True)]
+    options = f'{{unique: true, partialFilterExpression: {{{names.wallet_type}: "streamer"}}}}'
+    create = f"db.{collection.name}.createIndex({{{names.user_id}: 1}}, {options})"
+    advice = [f"Nothing keeps a user from having two wallets; in mongosh: {create}"]
+    if users:
+        advice.insert(
+            0, f"Users with several wallets, of which none is credited (wallet_ambiguous): {', '.join(users)}"
+        )
+    return advice
 
 
 def _create(connection: Connection, index: Index) -> None:

@@ -9,6 +9,7 @@ from pymongo import ReturnDocument
 from reconciler.config.mapping import MappingSettings
 from reconciler.errors import InvariantBroken
 from reconciler.mongo.connection import Connection, translated
+from reconciler.mongo.refusals import in_its_words
 from reconciler.mongo.values import to_plain, whole_number
 from reconciler.ports import LedgerPosition
 
@@ -56,7 +57,7 @@ class LedgerState:
     def advance(self, sequence: int) -> None:
         """Write down how far the ledger is. Raises InvariantBroken when another ledger has written there."""
         ledger_id = self._position().ledger_id
-        with translated():
+        with translated(), in_its_words():
             state = self._collection.find_one_and_update(
                 {"_id": _ID},
                 {"$setOnInsert": {"ledger_id": ledger_id}, "$max": {"sequence": sequence}},

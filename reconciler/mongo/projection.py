@@ -6,11 +6,12 @@ all again. A payout whose effect cannot be applied stops at that effect and hold
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from bson.objectid import ObjectId
 from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError, OperationFailure
 
 from reconciler.config.mapping import MappingSettings
 from reconciler.domain.effects import (
@@ -26,18 +27,23 @@ from reconciler.domain.ids import DocumentId, statement_line_id
 from reconciler.mongo.campaigns import CampaignCompletion
 from reconciler.mongo.connection import Connection, Document, translated
 from reconciler.mongo.gkeys import GKeys
+from reconciler.mongo.refusals import Refusal, in_its_words, refusal_of, refused_places, write_each
 from reconciler.mongo.staleness import Staleness
 from reconciler.mongo.values import to_bson_id, to_document_money
-from reconciler.mongo.wallets import Credited, Wallets
+from reconciler.mongo.wallet_records import CREATED_BY
+from reconciler.mongo.wallets import Credited, Outcome, Wallets
 from reconciler.ports import RestedKey
 
-CREATED_BY = "payout-reconciler"
 _DESCRIPTIONS = {
     "earnings_credit": "Earnings of a campaign that was completed",
     "earnings_hold": "Earnings of a campaign that was completed, held for some days",
     "earnings_release": "Held earnings of a campaign, now withdrawable",
     "earnings_reversal": "Earnings of a campaign, taken back",
 }
+
+
+Blocked = Mapping[int, Obstacle | Refusal]
+"""Sequence of a task → what stands in the way of an effect of it."""
 
 
 class Projection:
@@ -49,7 +55,7 @@ class Projection:
         self._names = mapping
         self._participations = database[collections.participations]
         self._transactions = database[collections.transactions]
-        self._wallets = Wallets(database[collections.wallets], mapping.wallets, default_currency=default_currency)
+        self._wallets = Wallets(connection, mapping, default_currency=default_currency)
         self._completion = CampaignCompletion(connection, mapping)
         self._staleness = Staleness(connection, mapping)
         self.gkeys = GKeys(database[collections.gkeys], mapping.gkeys)
@@ -64,7 +70,7 @@ class Projection:
 
         ``totals``: campaign → net amount paid in minor units, and its currency.
         """
-        with translated():
+        with translated(), in_its_words():
             return self._completion.complete(totals)
 
     def release_rested(self, now: datetime) -> int:
@@ -94,7 +100,12 @@ class Projection:
     def show_positions(self, positions: Sequence[WalletPosition]) -> ProjectionResult:
         """Bring wallets to positions, beside any payout; what cannot be is left for the next time."""
         with translated():
-            outcomes = self._wallets.project(positions)
+            try:
+                outcomes = self._wallets.project(positions)
+            except OperationFailure as error:
+                if refusal_of(error) is None:
+                    raise
+                outcomes = {}
         credited = {key: outcome.version for key, outcome in outcomes.items() if isinstance(outcome, Credited)}
         return ProjectionResult(done=(), blocked={}, wallets=credited)
 
@@ -102,10 +113,8 @@ class Projection:
         """Streamers of some whose withdrawable balance lies below zero."""
         return self._staleness.negative_wallets(streamer_ids)
 
-    def settle_participations(self, tasks: Sequence[ProjectionTask]) -> set[int]:
-        """Mark participations as their latest payout says; answers the sequences of those whose document is gone."""
-        if not tasks:
-            return set()
+    def settle_participations(self, tasks: Sequence[ProjectionTask]) -> Blocked:
+        """Mark participations as their latest payout says; returns those that are gone or refuse it."""
         names = self._names.participations
         updates = []
         for task in tasks:
@@ -120,21 +129,25 @@ class Projection:
             else:
                 update = {"$set": shown | {names.earnings_reversed_at: task.shown.reversed_at}}
             updates.append(UpdateOne({"_id": to_bson_id(task.participation_id)}, update))
-        if self._participations.bulk_write(updates, ordered=False).matched_count == len(tasks):
-            return set()
+        matched_count, refused = write_each(self._participations, updates)
+        blocked = _refusals(tasks, refused)
+        if matched_count + len(refused) == len(tasks):
+            return blocked
         wanted = [to_bson_id(task.participation_id) for task in tasks]
         present = set(self._participations.distinct("_id", {"_id": {"$in": wanted}}))
-        return {task.sequence for task, raw in zip(tasks, wanted, strict=True) if raw not in present}
+        gone = [task.sequence for task, raw in zip(tasks, wanted, strict=True) if raw not in present]
+        return blocked | dict.fromkeys(gone, Obstacle.PARTICIPATION_MISSING)
 
-    def credit_wallets(self, tasks: Sequence[ProjectionTask]) -> dict[tuple[str, str], Credited | Obstacle]:
+    def credit_wallets(self, tasks: Sequence[ProjectionTask]) -> dict[tuple[str, str], Outcome]:
         """Bring the wallets of some payouts to what the ledger says of them."""
         positions = {(task.streamer_id, task.currency): task.position for task in tasks}
         return self._wallets.project(list(positions.values()))
 
     def write_statement_lines(
         self, tasks: Sequence[ProjectionTask], wallet_ids: Mapping[tuple[str, str], object]
-    ) -> None:
+    ) -> Blocked:
         """One line a payout, under an identity that follows from its key; nothing for a payout of zero."""
+        tasks = [task for task in tasks if task.amount_minor != 0]
         names = self._names.transactions
         lines = [
             UpdateOne(
@@ -160,23 +173,30 @@ class Projection:
                 upsert=True,
             )
             for task in tasks
-            if task.amount_minor != 0
         ]
-        if lines:
-            self._transactions.bulk_write(lines, ordered=False)
+        return _refusals(tasks, write_each(self._transactions, lines)[1])
 
-    def give_receipts(self, tasks: Sequence[ProjectionTask]) -> None:
+    def rest_keys(self, tasks: Sequence[ProjectionTask]) -> Blocked:
+        """Send the G-keys of payouts into cool-off."""
+        payouts = [task for task in tasks if task.kind is TaskKind.PAYOUT]
+        try:
+            return dict.fromkeys(self.gkeys.rest(payouts), Obstacle.GKEY_MALFORMED)
+        except BulkWriteError as error:
+            refused = _refusals(payouts, refused_places(error))
+        return dict.fromkeys(self.gkeys.unreadable(payouts), Obstacle.GKEY_MALFORMED) | refused
+
+    def give_receipts(self, tasks: Sequence[ProjectionTask]) -> Blocked:
         """Say, last, that everything else has been done."""
         names = self._names.participations
+        payouts = [task for task in tasks if task.kind is TaskKind.PAYOUT]
         receipts = [
             UpdateOne(
                 {"_id": to_bson_id(task.participation_id)},
                 {"$set": {names.final_earnings_transferred: True, names.earnings_transferred_at: task.paid_at}},
             )
-            for task in tasks
+            for task in payouts
         ]
-        if receipts:
-            self._participations.bulk_write(receipts, ordered=False)
+        return _refusals(payouts, write_each(self._participations, receipts)[1])
 
 
 class _Chunk:
@@ -189,38 +209,63 @@ class _Chunk:
         self._credited: dict[tuple[str, str], Credited] = {}
 
     def run(self) -> ProjectionResult:
-        if not self._tasks:
-            return ProjectionResult(done=(), blocked={})
-        gone = self._projection.settle_participations([task for task in self._tasks if _is_shown(task)])
-        self._credit_wallets()
+        projection = self._projection
+        # A deleted participation, or one that refuses it, does not keep its streamer from being credited: it only has
+        # no place for a receipt.
+        without_place = self._blocked_at(
+            Effect.PARTICIPATION, projection.settle_participations, [task for task in self._tasks if _is_shown(task)]
+        )
+        self._apply(Effect.WALLET, self._credit_wallets)
         wallet_ids = {key: credited.wallet_id for key, credited in self._credited.items()}
-        self._projection.write_statement_lines(self._going(), wallet_ids)
-        for sequence in self._projection.gkeys.rest([task for task in self._going() if task.kind is TaskKind.PAYOUT]):
-            self._blocked[sequence] = BlockedEffect(effect=Effect.GKEYS, obstacle=Obstacle.GKEY_MALFORMED)
-        # A deleted participation does not keep its streamer from being credited: it only has no place for a receipt.
-        for sequence in gone - self._blocked.keys():
-            self._blocked[sequence] = BlockedEffect(
-                effect=Effect.PARTICIPATION, obstacle=Obstacle.PARTICIPATION_MISSING
-            )
-        done = self._going()
-        self._projection.give_receipts([task for task in done if task.kind is TaskKind.PAYOUT])
+        self._apply(Effect.TRANSACTION, lambda tasks: projection.write_statement_lines(tasks, wallet_ids))
+        self._apply(Effect.GKEYS, projection.rest_keys)
+        self._blocked = without_place | self._blocked
+        self._apply(Effect.RECEIPT, projection.give_receipts)
         return ProjectionResult(
-            done=[task.sequence for task in done],
+            done=[task.sequence for task in self._going()],
             blocked=self._blocked,
             wallets={key: credited.version for key, credited in self._credited.items()},
         )
 
+    def _apply(self, effect: Effect, write: Callable[[Sequence[ProjectionTask]], Blocked]) -> None:
+        """Apply an effect of those that nothing stands before yet."""
+        self._blocked |= self._blocked_at(effect, write, self._going())
+
+    def _blocked_at(
+        self,
+        effect: Effect,
+        write: Callable[[Sequence[ProjectionTask]], Blocked],
+        tasks: Sequence[ProjectionTask],
+    ) -> dict[int, BlockedEffect]:
+        if not tasks:
+            return {}
+        try:
+            found = dict(write(tasks))
+        except OperationFailure as error:
+            refusal = refusal_of(error)
+            if refusal is None:
+                raise
+            # The whole command is refused, by a missing right say: no task of it is better than another.
+            found = dict.fromkeys((task.sequence for task in tasks), refusal)
+        return {
+            sequence: BlockedEffect(effect=effect, obstacle=Obstacle.REFUSED, words=what)
+            if isinstance(what, Refusal)
+            else BlockedEffect(effect=effect, obstacle=what)
+            for sequence, what in found.items()
+        }
+
     def _going(self) -> list[ProjectionTask]:
         return [task for task in self._tasks if task.sequence not in self._blocked]
 
-    def _credit_wallets(self) -> None:
-        outcomes = self._projection.credit_wallets(self._tasks)
-        for task in self._tasks:
-            outcome = outcomes[task.streamer_id, task.currency]
-            if isinstance(outcome, Credited):
-                self._credited[task.streamer_id, task.currency] = outcome
-            else:
-                self._blocked[task.sequence] = BlockedEffect(effect=Effect.WALLET, obstacle=outcome)
+    def _credit_wallets(self, tasks: Sequence[ProjectionTask]) -> Blocked:
+        outcomes = self._projection.credit_wallets(tasks)
+        self._credited = {key: outcome for key, outcome in outcomes.items() if isinstance(outcome, Credited)}
+        found = {task.sequence: outcomes[task.streamer_id, task.currency] for task in tasks}
+        return {sequence: outcome for sequence, outcome in found.items() if not isinstance(outcome, Credited)}
+
+
+def _refusals(tasks: Sequence[ProjectionTask], refused: Mapping[int, Refusal]) -> dict[int, Obstacle | Refusal]:
+    return {tasks[place].sequence: refusal for place, refusal in refused.items()}
 
 
 def _is_shown(task: ProjectionTask) -> bool:

@@ -14,6 +14,7 @@ from reconciler.domain.effects import ProjectionTask, TaskKind
 from reconciler.domain.ids import statement_line_id
 from reconciler.domain.money import parse_amount_minor
 from reconciler.mongo.connection import Connection, Document, translated
+from reconciler.mongo.gkeys import LOCK_TOLERANCE
 from reconciler.mongo.values import to_bson_id, to_plain
 
 
@@ -103,5 +104,10 @@ class Staleness:
         for task in (task for task in tasks if task.kind is TaskKind.PAYOUT):
             for key in locked[task.streamer_id, task.campaign_id.value]:
                 locked_at = key.get(names.locked_at)
-                if isinstance(locked_at, datetime) and locked_at <= task.paid_at:
-                    yield task.sequence, "gkey: still locked"
+                if not isinstance(locked_at, datetime):
+                    continue  # Telling it again says so: `gkey_malformed`.
+                is_later = locked_at > task.paid_at + LOCK_TOLERANCE
+                yield (
+                    task.sequence,
+                    "gkey: locked after the payment" if is_later else "gkey: still locked",
+                )

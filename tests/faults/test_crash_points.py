@@ -10,6 +10,7 @@ import pytest
 
 from cli.composition import Parts
 from reconciler.config import Settings
+from reconciler.domain.effects import Obstacle
 from tests.support.crowd import crowd
 from tests.support.dying import DyingSweeps
 from tests.support.full_life import LASTS_DAYS, SETTINGS, STEPS, Life, opened, take
@@ -20,7 +21,17 @@ from tests.support.platform import Platform
 A_PAGE = 2
 """Participations a transaction, and a bulk write."""
 
-EFFECTS = ("campaignparticipations", "wallets", "transactions", "gkeys", "campaignparticipations", "campaigns")
+EFFECTS = (
+    "campaignparticipations",
+    "wallets",
+    "reconciler_state",
+    "wallets",
+    "transactions",
+    "gkeys",
+    "campaignparticipations",
+    "campaigns",
+)
+"""The first write to wallets gives them an empty record of the ledger, the second credits them."""
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +81,29 @@ def test_death_at_every_boundary_is_mended_by_one_sweep(
         parts.sweep.step("test")
         assert paid_minor(parts.engine) == paid, place
         assert violations(parts.engine, platform.database, before) == [], place
+
+
+def test_a_wallet_saved_anew_after_a_death_is_not_credited_twice(
+    sweeps: DyingSweeps, platform: Platform, parts: Parts, settings: Settings
+) -> None:
+    """A program that saves whole wallets drops the record in them, at the worst moment: after a credit, unheard of."""
+    boundaries = boundaries_of_one_page()
+    for index in range(boundaries.index("before update wallets"), len(boundaries)):
+        paid = crowd(platform, A_PAGE)
+        assert sweeps.run(dying_settings(settings), die_at=index).by_signal == signal.SIGKILL
+        for wallet in platform.database["wallets"].find():
+            wallet.pop("ledger", None)
+            platform.database["wallets"].replace_one({"_id": wallet["_id"]}, wallet)
+
+        parts.sweep.step("test")
+
+        place = f"died at boundary {index}, {boundaries[index]}"
+        assert paid_minor(parts.engine).items() >= paid.items(), place
+        blocked = {one.task.streamer_id: one.blocked.obstacle for one in parts.outbox.blocked()}
+        assert set(blocked.values()) <= {Obstacle.BASELINE_LOST}, place
+        for wallet in platform.database["wallets"].find():
+            gained = wallet["totalEarnings"] - 900.5
+            assert gained == 3300 or (gained == 0 and wallet["userId"] in blocked), place
 
 
 def test_death_after_death_ends_with_everybody_paid_once(

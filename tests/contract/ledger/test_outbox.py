@@ -91,6 +91,13 @@ def test_what_nothing_blocks_is_ready_whatever_the_clocks_say(queue: Queue) -> N
     assert queue.ready() == [2, 4, 6]
 
 
+def test_the_words_of_a_refusal_come_back_with_it(queue: Queue) -> None:
+    refused = BlockedEffect(effect=Effect.WALLET, obstacle=Obstacle.REFUSED, words="It failed: see: a, b (code 1)")
+    queue.settle(blocked={2: refused, 4: MISSING})
+
+    assert [one.blocked for one in queue.outbox.blocked()] == [refused, MISSING]
+
+
 def test_what_is_done_is_told_and_never_ready_again(queue: Queue) -> None:
     queue.settle(done=[2, 6], wallets={("s", "INR"): 1, ("t", "INR"): 1})
 

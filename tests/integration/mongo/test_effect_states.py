@@ -25,7 +25,7 @@ Document = dict[str, Any]
 
 @pytest.fixture
 def states(mongo_connection: Connection) -> EffectStates:
-    return EffectStates(mongo_connection, MappingSettings())
+    return EffectStates(mongo_connection, MappingSettings(), default_currency="INR")
 
 
 @pytest.fixture

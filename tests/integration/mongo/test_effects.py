@@ -91,10 +91,11 @@ def test_in_their_order_and_the_receipt_last_all_by_majority(
         _projection(connection).complete_campaigns({task.campaign_id: (330_000, "INR")})
 
     assert commands.writes == [
-        "campaignparticipations", "wallets", "transactions", "gkeys", "campaignparticipations", "campaigns",
+        "campaignparticipations", "wallets", "reconciler_state", "wallets", "transactions", "gkeys",
+        "campaignparticipations", "campaigns",
     ]  # fmt: skip
     written = [command["writeConcern"]["w"] for command in commands.sent if "update" in command]
-    assert written == ["majority"] * 6
+    assert written == ["majority"] * 8
     last = commands.named("update", "campaignparticipations")[-1]["updates"]
     assert last[0]["u"] == {"$set": {"finalEarningsTransferred": True, "earningsTransferredAt": PAID_AT}}
 

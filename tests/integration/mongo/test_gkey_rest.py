@@ -14,7 +14,7 @@ from pymongo.database import Database
 from reconciler.config.mapping import GKeyFields
 from reconciler.domain.effects import ProjectionTask
 from reconciler.mongo.connection import Connection
-from reconciler.mongo.gkeys import GKeys
+from reconciler.mongo.gkeys import LOCK_TOLERANCE, GKeys
 from tests.support.platform import ABSENT, LOCKED_AT, Platform
 from tests.support.projecting import PAID_AT, all_documents, payout_task
 
@@ -73,7 +73,7 @@ def test_every_key_that_the_campaign_locked_rests(
 @pytest.mark.parametrize(
     "fields",
     [
-        {"lockedAt": PAID_AT + MS},
+        {"lockedAt": PAID_AT + LOCK_TOLERANCE + MS},
         {"lockedWith": "d" * 24},
         {"userId": "d" * 24},
         {"status": "available"},
@@ -90,6 +90,18 @@ def test_other_keys_stay_as_they_are(
     assert gkeys.rest([task]) == set()
 
     assert all_documents(platform.database) == before
+
+
+def test_a_key_that_a_clock_ahead_of_ours_locked_rests(
+    gkeys: GKeys, platform: Platform, task: ProjectionTask, campaign: Any, streamer: ObjectId
+) -> None:
+    """It was locked before the payment, whatever the platform's clock said; nothing else would ever release it."""
+    key = platform.gkey(streamer, campaign, lockedAt=PAID_AT + LOCK_TOLERANCE)
+
+    assert gkeys.rest([task]) == set()
+
+    shown = platform.read("gkeys", key)
+    assert (shown["status"], shown["cooloffEndsAt"]) == ("cooloff", PAID_AT + timedelta(hours=task.cooloff_hours))
 
 
 def test_a_key_locked_at_the_very_time_of_the_payment_rests(

@@ -79,6 +79,12 @@ def test_what_nobody_touched_is_in_order(projection: Projection, told: list[Proj
         ("transactions", {"$set": {"amount": 3299.99}}, "transaction: amount"),
         ("transactions", {"$unset": {"amount": ""}}, "transaction: amount"),
         ("gkeys", {"$set": {"status": "locked"}}, "gkey: still locked"),
+        ("gkeys", {"$set": {"status": "locked", "lockedAt": PAID_AT + timedelta(minutes=5)}}, "gkey: still locked"),
+        (
+            "gkeys",
+            {"$set": {"status": "locked", "lockedAt": PAID_AT + timedelta(hours=1)}},
+            "gkey: locked after the payment",
+        ),
     ],
     ids=repr,
 )
@@ -137,7 +143,6 @@ def test_several_edits_of_one_payout_are_all_told(
         ("wallets", {"$set": {"ledger.INR": {"version": 1.0, "availableMinor": 330_000.0, "heldMinor": 0.0}}}),
         ("wallets", {"$set": {"ledger.USD": {"version": "x"}}}),
         ("gkeys", {"$set": {"status": "available"}}),
-        ("gkeys", {"$set": {"status": "locked", "lockedAt": PAID_AT + timedelta(hours=1)}}),
         ("gkeys", {"$set": {"status": "locked", "lockedWith": "another"}}),
     ],
     ids=repr,

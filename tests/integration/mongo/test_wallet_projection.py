@@ -13,11 +13,11 @@ from bson.int64 import Int64
 from bson.objectid import ObjectId
 from pymongo.database import Database
 
-from reconciler.config.mapping import MappingSettings, WalletFields
+from reconciler.config.mapping import MappingSettings
 from reconciler.domain.effects import Obstacle, WalletPosition
 from reconciler.mongo.connection import Connection
 from reconciler.mongo.indexes import create_missing
-from reconciler.mongo.wallets import Credited, Wallets
+from reconciler.mongo.wallets import Credited, Outcome, Wallets
 from tests.support.platform import ABSENT, Platform
 from tests.support.projecting import position
 
@@ -29,7 +29,7 @@ USER = "64b000000000000000000001"
 
 @pytest.fixture
 def wallets(mongo_connection: Connection) -> Wallets:
-    return Wallets(mongo_connection.database["wallets"], WalletFields(), default_currency="INR")
+    return Wallets(mongo_connection, MappingSettings(), default_currency="INR")
 
 
 def _wallet(database: Database[Document], user_id: Any = USER) -> Document:
@@ -47,7 +47,7 @@ def _plant(platform: Platform, **fields: Any) -> Document:
     return _wallet(platform.database)
 
 
-def _only(wallets: Wallets, one: WalletPosition) -> Credited | Obstacle:
+def _only(wallets: Wallets, one: WalletPosition) -> Outcome:
     outcomes = wallets.project([one])
     assert list(outcomes) == [(one.streamer_id, one.currency)]
     return outcomes[one.streamer_id, one.currency]
@@ -74,7 +74,7 @@ def test_each_version_arrives_once_in_whatever_order(wallets: Wallets, platform:
         assert wallet["balance"] == 150.25 + available + held
         assert wallet["totalEarnings"] == 900.5 + available + held
     assert _wallet(platform.database)["ledger"] == {
-        "INR": {"availableMinor": 200_000, "heldMinor": 25_050, "version": 3}
+        "INR": {"availableMinor": 200_000, "heldMinor": 25_050, "version": 3, "totalEarnings": 900.5 + 2250.5}
     }
     untouched = before.keys() - {*SHARED, "ledger"}
     assert {key: _wallet(platform.database)[key] for key in untouched} == {key: before[key] for key in untouched}

@@ -219,7 +219,7 @@ def test_a_document_that_mongodb_refuses_to_change_stops_nobody(platform: Platfo
         daemon.wait(
             lambda: participations_of(platform).count_documents(receipts) == len(others), "the others' receipts"
         )
-        assert daemon.wait_for("effect_refused")["payout_key"] == f"payout:{tagged(poison)}:1"
+        assert daemon.wait_for("effect_blocked")["payout_key"] == f"payout:{tagged(poison)}:1"
         late = platform.participation(platform.campaign(), 2000)
         daemon.wait_paid(late)
 
