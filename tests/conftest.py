@@ -20,6 +20,7 @@ from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.indexes import create_missing
+from tests.support.leaks import nothing_left_open
 from tests.support.platform import Platform
 
 if TYPE_CHECKING:
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
     from sqlalchemy.engine import Engine
+
+
+@pytest.fixture(autouse=True)
+def _no_leaks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Set up first and torn down last, so that what other fixtures close is closed."""
+    with nothing_left_open(monkeypatch):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,47 @@
+"""Connections that a test leaves open are charged to that test.
+
+A client that nobody closes warns when it is collected, and then whichever test runs at that moment is red.
+"""
+
+from __future__ import annotations
+
+import traceback
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from pymongo import MongoClient
+
+FRAMES_SHOWN = 12
+
+_WATCHED: tuple[tuple[type[Any], Callable[[Any], bool]], ...] = (
+    # A client that never connected warns nobody. The driver has no public word for either.
+    (MongoClient, lambda client: vars(client)["_opened"] and not vars(client)["_closed"]),
+    (psycopg.Connection, lambda connection: not connection.closed),
+)
+
+
+@contextmanager
+def nothing_left_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fails at the end of the block for each connection that was opened in it and is still open."""
+    opened: list[tuple[weakref.ref[Any], str]] = []
+    for kind, _ in _WATCHED:
+        monkeypatch.setattr(kind, "__init__", _noting(kind.__init__, opened))
+    yield
+    for reference, where in opened:
+        connection = reference()
+        if connection is not None and any(
+            isinstance(connection, kind) and is_open(connection) for kind, is_open in _WATCHED
+        ):
+            pytest.fail(f"this test left a {type(connection).__name__} open, made here:\n{where}", pytrace=False)
+
+
+def _noting(init: Callable[..., None], opened: list[tuple[weakref.ref[Any], str]]) -> Callable[..., None]:
+    def noting(connection: Any, *arguments: Any, **options: Any) -> None:
+        init(connection, *arguments, **options)
+        opened.append((weakref.ref(connection), "".join(traceback.format_stack(limit=FRAMES_SHOWN)[:-1])))
+
+    return noting
