@@ -6,6 +6,8 @@ real one. Tests that hurt a server start their own (`ReplicaSet`, `Postgres`), a
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -25,7 +27,6 @@ from tests.support.platform import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from pymongo.database import Database
     from sqlalchemy.engine import Engine
@@ -75,18 +76,47 @@ def mongo_connection(mongo_uri: str, mongo_database: Database[dict[str, Any]]) -
     connection.close()
 
 
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_server: Postgres) -> str:
+    """The name of a database with a ledger's tables, to be copied: that takes half as long as making them anew."""
+    name = f"migrated_{uuid4().hex}"
+    engine = open_engine(postgres_server.create_database(name))
+    upgrade(engine)
+    engine.dispose()
+    return name
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a ledger's tables, to be copied."""
+    path = tmp_path_factory.mktemp("migrated") / "ledger.db"
+    engine = open_engine(f"sqlite:///{path}")
+    upgrade(engine)
+    engine.dispose()
+    return path
+
+
 @pytest.fixture
-def postgres_url(postgres_server: Postgres) -> Iterator[str]:
-    """An empty PostgreSQL database's URL; whoever is still connected at the end is thrown out."""
+def with_tables() -> None:
+    """Whoever takes it finds the tables of a ledger where ``ledger_url`` points; it is empty otherwise."""
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Postgres, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A PostgreSQL database's URL; whoever is still connected at the end is thrown out."""
     name = f"test_{uuid4().hex}"
-    yield postgres_server.create_database(name)
+    copied = "with_tables" in request.fixturenames
+    yield postgres_server.create_database(name, request.getfixturevalue("migrated_postgres") if copied else None)
     postgres_server.drop_database(name)
 
 
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    """A SQLite file's URL; the file does not exist yet."""
-    return f"sqlite:///{tmp_path / 'ledger.db'}"
+def sqlite_url(tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """A SQLite file's URL; without :func:`with_tables` the file does not exist yet."""
+    path = tmp_path / "ledger.db"
+    if "with_tables" in request.fixturenames:
+        shutil.copyfile(request.getfixturevalue("migrated_sqlite"), path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -98,10 +128,9 @@ def ledger_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def engine(ledger_url: str) -> Iterator[Engine]:
+def engine(with_tables: None, ledger_url: str) -> Iterator[Engine]:
     """An empty ledger with its tables in place."""
     engine = open_engine(ledger_url)
-    upgrade(engine)
     yield engine
     engine.dispose()
 
@@ -119,9 +148,8 @@ def settings(mongo_uri: str, mongo_database: Database[dict[str, Any]], ledger_ur
 
 
 @pytest.fixture
-def parts(settings: Settings) -> Iterator[Parts]:
+def parts(with_tables: None, settings: Settings) -> Iterator[Parts]:
     """The product, wired to the test servers, with its tables and indexes in place."""
     with parts_of(settings) as parts:
-        upgrade(parts.engine)
         create_missing(parts.connection, settings.mapping)
         yield parts

@@ -83,9 +83,10 @@ class Postgres:
     def database_url(self, name: str) -> str:
         return f"postgresql+psycopg://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{name}"
 
-    def create_database(self, name: str) -> str:
-        """Make an empty database and return its URL."""
-        self._execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    def create_database(self, name: str, template: str | None = None) -> str:
+        """Make a database, empty or as a copy of ``template``, and return its URL."""
+        copied = sql.SQL(" TEMPLATE {}").format(sql.Identifier(template)) if template else sql.SQL("")
+        self._execute(sql.SQL("CREATE DATABASE {}{}").format(sql.Identifier(name), copied))
         return self.database_url(name)
 
     def drop_database(self, name: str) -> None:
