@@ -153,8 +153,7 @@ def test_the_history_is_lost_while_the_daemon_is_down(platform: Platform, watchi
 def test_a_standalone_server_is_swept_until_it_is_a_replica_set(tmp_path: Path, sqlite_url: str) -> None:
     with ReplicaSet(tmp_path / "standalone", MongodOptions(standalone=True)) as server:
         servers = {"mongodb.uri": server.uri, "mongodb.database": "alone", "ledger.url": sqlite_url}
-        [platform] = list(platform_on_standalone(server))
-        with watched(servers, {"sweep.interval_s": 0.5}) as daemon:
+        with platform_of(server) as platform, watched(servers, {"sweep.interval_s": 0.5}) as daemon:
             line = daemon.wait_for("stream_state", state="degraded_polling")
             assert "rs.initiate()" in line["how"]
             assert "--replSet" in line["how"]
@@ -166,11 +165,12 @@ def test_a_standalone_server_is_swept_until_it_is_a_replica_set(tmp_path: Path, 
             assert len(daemon.events("stream_state", state="degraded_polling")) <= 2
             assert daemon.parts.facts.read([]).as_of is not None, "and it reads from snapshots now"
             daemon.wait_paid(add_due(platform), trigger=None)
-        platform.database.client.close()
 
 
-def platform_on_standalone(server: ReplicaSet) -> Iterator[Platform]:
-    yield Platform(MongoClient[Document](server.uri, tz_aware=True)["alone"])
+@contextmanager
+def platform_of(server: ReplicaSet) -> Iterator[Platform]:
+    with MongoClient[Document](server.uri, tz_aware=True) as client:
+        yield Platform(client["alone"])
 
 
 def test_a_privilege_is_revoked_and_granted_again(tmp_path: Path, sqlite_url: str) -> None:
