@@ -2,7 +2,7 @@
 
 import sys
 
-from cli.app import main
+from cli.starting import run
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:]))

@@ -21,6 +21,7 @@ from cli.identities import identities_of, streamer_forms, tagged_forms
 from cli.page_ports import overview_document
 from cli.people_commands import hold_row
 from reconciler.api.context import CheckTicket, Document, PayoutQuery
+from reconciler.clock import utc_text
 from reconciler.deciding import Deciding
 from reconciler.domain.campaign import CampaignTerms
 from reconciler.domain.decision import Due
@@ -38,7 +39,7 @@ from reconciler.ledger.payout_list import PayoutFilter, Status, payout_lines, pa
 from reconciler.ledger.reading import Period
 from reconciler.ports import FactsPage, Triggers
 from reconciler.reports.payout_rows import PAYOUT_COLUMNS
-from reconciler.reports.tables import record, utc_text
+from reconciler.reports.tables import record
 
 _REPORT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _SHOWN_OF_REPORT = (

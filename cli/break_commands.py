@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,7 +21,7 @@ from cli.people_commands import as_json_option, signed
 from cli.session import Session
 from cli.tables import one_line, show_table
 from reconciler.domain.break_memory import ACKNOWLEDGE, BreakStatus
-from reconciler.domain.breaks import BreakKind
+from reconciler.domain.breaks import ACTION, BreakKind
 from reconciler.domain.money import format_minor
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
@@ -61,7 +61,9 @@ COLUMNS: Columns = (
     Column("decided_at", Kind.TIME, shown=False),
     Column("detail"),
     Column("note"),
+    Column("action", shown=False),
 )
+"""Of a break, here and in the API."""
 
 
 @click.command(name="list")
@@ -87,12 +89,12 @@ def list_(
     )
     with open_books(session) as parts:
         lines, now, zone = parts.breaks.lines(chosen), parts.clock(), zone_of(parts.settings)
-    rows = [_row(line, now) for line in lines]
+    rows = [row_of(line, now) for line in lines]
     how = "json" if as_json else chosen_format(session, form)
     if how == "json":
         write_json(rows, COLUMNS, sys.stdout, name="breaks", head={"status": status})
     elif how == "csv":
-        write_csv(rows, COLUMNS, sys.stdout)
+        write_csv(rows, COLUMNS, render.result_file())
     elif Console(file=sys.stdout).is_terminal:
         _draw(lines, now, status)
     else:
@@ -136,7 +138,8 @@ def _say(session: Session, result: str, as_json: bool, decide: Callable[[BreakDe
     return ExitCode.CLEAN
 
 
-def _row(line: BreakLine, now: datetime) -> dict[str, Any]:
+def row_of(line: BreakLine, now: datetime) -> dict[str, Any]:
+    """A remembered break, by the names of COLUMNS."""
     record, decision = line.record, line.decision
     ended = record.cleared_at or now
     return {
@@ -148,7 +151,12 @@ def _row(line: BreakLine, now: datetime) -> dict[str, Any]:
         "decided_reason": decision.reason if decision else None,
         "decided_at": decision.at if decision else None,
         "note": line.note,
+        "action": _actions().get(record.kind, ""),
     }
+
+
+def _actions() -> Mapping[str, str]:
+    return {kind.value: text for kind, text in ACTION.items()}
 
 
 def _draw(lines: Sequence[BreakLine], now: datetime, status: str) -> None:

@@ -22,6 +22,7 @@ from reconciler.errors import InvariantBroken
 from reconciler.exit_codes import ExitCode
 from reconciler.ledger import migrate as ledger_migrate
 from reconciler.mongo import indexes
+from reconciler.mongo.connection import require_primary
 from reconciler.reports.model import Report
 
 log = structlog.get_logger(__name__)
@@ -113,6 +114,7 @@ def prepare(parts: Parts) -> None:
     """Make sure that both databases are there and are what this program needs, within the bounded wait."""
     wait_for_ledger(parts)
     ledger_migrate.require_current(parts.engine)
+    require_primary(parts.connection)
     for index in indexes.missing(parts.connection, parts.settings.mapping):
         log.warning(
             "an index is missing, so queries are slow: run `python run.py migrate`",
@@ -122,5 +124,5 @@ def prepare(parts: Parts) -> None:
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """The one JSON document of a command, on stdout."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    """The one JSON document of a command, on stdout: in ASCII, which every encoding can say."""
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")

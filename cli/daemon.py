@@ -44,7 +44,7 @@ def run_daemon(settings: Settings) -> int:
         if not _prepared(parts):
             _end_process(ExitCode.CLEAN)
         end = run_until_stopped(parts, lease)
-        code = UNEXPECTED if end.by_defect else int(ExitCode.CLEAN)
+        code = UNEXPECTED if end.by_defect else int(ExitCode.USAGE if end.is_outdated else ExitCode.CLEAN)
         if not end.in_time:
             _end_process(code)
     return code

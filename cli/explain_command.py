@@ -16,6 +16,7 @@ from cli.identities import identities_of
 from cli.session import Session
 from cli.tables import local_time, one_line
 from jobs.pools import PoolFreezer
+from reconciler.clock import utc_text
 from reconciler.deciding import Deciding
 from reconciler.domain.batch import PlannedBatch
 from reconciler.domain.decision import Decision, Due, Facts
@@ -30,7 +31,6 @@ from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
 from reconciler.ledger.history import ParticipationHistory, foresee, participation_history
 from reconciler.ports import FactsPage
-from reconciler.reports.tables import utc_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

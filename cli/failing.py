@@ -57,10 +57,9 @@ def exit_code_of() -> Iterator[Ending]:
     except ReconcilerError as error:
         _say(str(error))
         ending.code = ExitCode.USAGE
-    except BrokenPipeError:
-        # Whoever read our output has gone; there is nobody left to tell.
-        sys.stderr.close()
-        ending.code = UNEXPECTED
+    except SystemExit as told:
+        _say("Told to end before it was through; what was not committed is rolled back.")
+        ending.code = told.code if isinstance(told.code, int) else UNEXPECTED
     except Exception as error:  # noqa: BLE001 - the last line of defence: a person gets a sentence, not a traceback
         where = traceback.extract_tb(error.__traceback__)[-1]
         _say(f"Unexpected {type(error).__name__} in {where.name} (line {where.lineno}): {error}. This is a defect.")

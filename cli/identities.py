@@ -12,7 +12,7 @@ _OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}")
 
 def identities_of(text: str) -> list[DocumentId]:
     """Which documents a text may mean, the likelier first. Raises UsageError on text that names none."""
-    if not text or "\x00" in text or not text.isprintable():
+    if not is_storable(text):
         raise UsageError(f"{text!r} is not an identity")
     kind, _, rest = text.partition(":")
     found = []
@@ -23,6 +23,11 @@ def identities_of(text: str) -> list[DocumentId]:
     elif _OBJECT_ID.fullmatch(text):
         found.append(DocumentId(IdKind.OBJECT_ID, text.lower()))
     return [*found, DocumentId(IdKind.STRING, text)]
+
+
+def is_storable(text: str) -> bool:
+    """Whether a text can stand in a database: documents may be named by anything but NUL and halves of characters."""
+    return bool(text) and "\x00" not in text and not any("\ud800" <= one <= "\udfff" for one in text)
 
 
 def tagged_forms(text: str) -> list[str]:

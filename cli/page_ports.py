@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+from cli.break_commands import COLUMNS, row_of
 from cli.composition import Parts
 from cli.identities import identities_of
 from cli.webhook_commands import delivery_row, endpoint_rows
 from reconciler.api.context import Document
+from reconciler.clock import utc_text
 from reconciler.domain.break_memory import BreakStatus
-from reconciler.domain.breaks import ACTION, BreakKind
 from reconciler.domain.campaign import CampaignDefaults
 from reconciler.errors import UsageError
-from reconciler.ledger.break_book import BreakFilter, BreakLine
+from reconciler.ledger.break_book import BreakFilter
 from reconciler.ledger.break_desk import BreakDesk
 from reconciler.ledger.deliveries import DeliveryFilter, list_deliveries
 from reconciler.ledger.desk import Signature
 from reconciler.ledger.overview import LedgerOverview
 from reconciler.mongo.trials import TrialReader
 from reconciler.ports import RunRecord
-from reconciler.reports.tables import utc_text
+from reconciler.reports.tables import record
 
 
 def overview_document(found: LedgerOverview) -> Document:
@@ -63,36 +63,8 @@ class RememberedBreaks:
         return "acknowledged"
 
     def _rows(self, status: BreakStatus, limit: int) -> list[Document]:
-        return [break_row(line) for line in self.parts.breaks.lines(BreakFilter(status=status))[:limit]]
-
-
-def break_row(line: BreakLine) -> Document:
-    """A remembered break, for JSON."""
-    record, decision = line.record, line.decision
-    said = {} if decision is None else asdict(decision) | {"at": utc_text(decision.at)}
-    return {
-        "break_id": record.break_id,
-        "status": line.status.value,
-        "severity": record.severity,
-        "kind": record.kind,
-        "reason": record.reason,
-        "detail": record.detail,
-        "participation_id": record.participation_id,
-        "campaign_id": record.campaign_id,
-        "streamer_id": record.streamer_id,
-        "payout_key": record.payout_key,
-        "currency": record.currency,
-        "expected_minor": record.expected_minor,
-        "actual_minor": record.actual_minor,
-        "first_seen": utc_text(record.first_seen),
-        "last_seen": utc_text(record.last_seen),
-        "last_report": record.last_report,
-        "action": _actions().get(record.kind, ""),
-        "note": line.note,
-        "decided_by": said.get("by"),
-        "decided_reason": said.get("reason"),
-        "decided_at": said.get("at"),
-    }
+        lines, now = self.parts.breaks.lines(BreakFilter(status=status))[:limit], self.parts.clock()
+        return [record(row_of(line, now), COLUMNS) for line in lines]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +116,6 @@ class TrialFacts:
             fixed_impressions_per_unit=settings.completion.fixed_impressions_per_unit,
         )
         return TrialReader(self.parts.connection, settings.mapping, defaults)
-
-
-def _actions() -> Mapping[str, str]:
-    return {BreakKind(kind).value: text for kind, text in ACTION.items()}
 
 
 def _run(run: RunRecord | None) -> dict[str, Any] | None:

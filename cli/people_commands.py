@@ -17,6 +17,7 @@ from cli.session import Session
 from jobs.adopting import Adopting
 from jobs.recovering import Recovering
 from jobs.repaying import Repaying
+from reconciler.clock import utc_text
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_view import OpenHold
 from reconciler.domain.money import minor_digits, parse_amount_minor
@@ -105,7 +106,7 @@ def hold_row(hold: OpenHold) -> dict[str, Any]:
         "reason": hold.reason,
         "amount_minor": hold.amount_minor,
         "currency": hold.currency,
-        "since": hold.opened_at.isoformat(timespec="milliseconds"),
+        "since": utc_text(hold.opened_at),
         "approve_with": f"payout:{hold.participation_id}:1",
     }
 
@@ -155,7 +156,7 @@ def adopt(session: Session, *, before: str, by: str, reason: str, dry_run: bool,
         history = History(parts.connection, settings.mapping, default_currency=settings.payout.default_currency)
         adopting = Adopting(marks=history, ledger=parts.ledger, clock=parts.clock)
         count = adopting.adopt(time, _SigningAdopter(parts, signature), dry_run=dry_run)
-    return _answer(session, {"adopted": count, "before": time.isoformat(), "dry_run": dry_run}, as_json)
+    return _answer(session, {"adopted": count, "before": utc_text(time), "dry_run": dry_run}, as_json)
 
 
 @click.command()

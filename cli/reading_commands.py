@@ -19,6 +19,7 @@ from cli.people_commands import as_json_option
 from cli.periods import DATE_HELP, moment, period_of
 from cli.session import Session
 from cli.tables import local_time, show_table
+from reconciler.clock import utc_text
 from reconciler.domain import accounts
 from reconciler.domain.money import format_minor, minor_digits
 from reconciler.errors import UsageError
@@ -35,7 +36,6 @@ from reconciler.reports.tables import (
     Kind,
     record,
     require_parquet,
-    utc_text,
     write_csv,
     write_json,
     write_parquet,
@@ -190,11 +190,11 @@ def journal(session: Session, *, since: str | None, until: str | None, form: str
     """The general ledger of a period: a row a leg of every entry, in the order of booking."""
     with open_books(session) as parts:
         period = period_of(parts.settings, since, until)
-        rows = journal_rows(parts.engine, period)
+        rows = render.while_read(journal_rows(parts.engine, period))
         if chosen_format(session, form, "csv") == "json":
             write_json(rows, JOURNAL_COLUMNS, sys.stdout, name="journal", head=statement_view.bounds(period))
         else:
-            write_csv(rows, JOURNAL_COLUMNS, sys.stdout)
+            write_csv(rows, JOURNAL_COLUMNS, render.result_file())
     return ExitCode.CLEAN
 
 
@@ -249,7 +249,7 @@ def list_(
             currency=currency,
             newest=limit if limit is not None or chosen_form != "table" else _TABLE_ROWS,
         )
-        _write_payouts(payout_lines(parts.engine, chosen), chosen, chosen_form, output, parts)
+        _write_payouts(render.while_read(payout_lines(parts.engine, chosen)), chosen, chosen_form, output, parts)
     return ExitCode.CLEAN
 
 
@@ -258,7 +258,7 @@ def _write_payouts(
 ) -> None:
     columns = PAYOUT_COLUMNS
     if form == "csv":
-        write_csv(rows, columns, sys.stdout)
+        write_csv(rows, columns, render.result_file())
     elif form == "json":
         write_json(rows, columns, sys.stdout, name="payouts", head=statement_view.bounds(chosen.period))
     elif output is not None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
+from typing import TextIO, TypeVar, cast
 
 from rich import box
 from rich.console import Console
@@ -12,12 +15,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from cli.starting import is_unread
 from cli.tables import one_line
 from jobs.sweep import SweepResult
 from reconciler.domain.money import format_minor
+from reconciler.escaping import escaped
 from reconciler.ports import AccountChange
 
 _BREAKS_SHOWN_MAX = 20
+_LINES = "\n\t"
+
+T = TypeVar("T")
 
 
 def sweep(result: SweepResult) -> None:
@@ -51,13 +59,13 @@ def migration(before: str | None, after: str, created: Sequence[str]) -> None:
 def facts(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """Names and values under a title."""
     if not is_terminal():
-        sys.stdout.write(f"{title}\n" + "".join(f"  {name}: {value}\n" for name, value in rows))
+        sys.stdout.write(f"{title}\n" + "".join(f"  {name}: {escaped(value, keep=_LINES)}\n" for name, value in rows))
         return
     table = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=False)
     table.add_column(style="dim")
     table.add_column(justify="right")
     for name, value in rows:
-        table.add_row(Text(name), Text(value))
+        table.add_row(Text(name), Text(escaped(value, keep=_LINES)))
     console().print(table)
 
 
@@ -111,11 +119,30 @@ def _paid(count: int, paid_minor: Mapping[str, int]) -> str:
 
 def line(text: str, style: str = "") -> None:
     """One line of text, as long as it is."""
+    text = escaped(text, keep=_LINES)
     # Only a terminal goes through rich: it ends the process by itself when whoever reads a pipe has gone.
     if is_terminal():
         console().print(Text(text, style=style), soft_wrap=True)
     else:
         sys.stdout.write(f"{text}\n")
+
+
+class _Watched(io.TextIOBase):
+    """A terminal that obeys nothing of what is written to it."""
+
+    def write(self, text: str, /) -> int:
+        """Write it with escapes for what a terminal would obey."""
+        return sys.stdout.write(escaped(text, keep="\r\n\t"))
+
+
+def result_file() -> TextIO:
+    """Where a command writes a file that it was asked for: to a program as it is, to a person to be read."""
+    return cast("TextIO", _Watched()) if sys.stdout.isatty() else sys.stdout
+
+
+def while_read(rows: Iterable[T]) -> Iterator[T]:
+    """The rows, for as long as somebody takes what is written of them."""
+    return takewhile(lambda _row: not is_unread(), rows)
 
 
 def is_terminal() -> bool:

@@ -207,6 +207,9 @@ def _send(shelf: ReportShelf, report_id: str, suffix: str) -> None:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     sys.stdout.flush()
+    if sys.stdout.isatty():
+        render.result_file().write(content.decode(errors="replace"))
+        return
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,11 +11,12 @@ import click
 from cli import render
 from cli.commands import print_json
 from cli.tables import local_time, show_table
+from reconciler.clock import utc_text
 from reconciler.domain.money import format_minor
 from reconciler.ledger.brand_statement import CampaignStatement
 from reconciler.ledger.reading import Period
 from reconciler.ledger.streamer_statement import CurrencyStatement, Standing, StreamerStatement
-from reconciler.reports.tables import Column, Columns, Kind, plain, record, utc_text, write_csv
+from reconciler.reports.tables import Column, Columns, Kind, plain, record, write_csv
 
 EARNINGS_ONLY = (
     "This statement shows earnings, not withdrawals: those are the platform's, and the ledger does not know them."
@@ -81,7 +81,7 @@ def show(found: StreamerStatement, period: Period, form: str, zone: ZoneInfo) ->
     if form == "json":
         print_json(_document(found, period))
     elif form == "csv":
-        write_csv((row for one in found.currencies for row in _framed_rows(one)), LINE_COLUMNS, sys.stdout)
+        write_csv((row for one in found.currencies for row in _framed_rows(one)), LINE_COLUMNS, render.result_file())
         click.echo(EARNINGS_ONLY, err=True)
     else:
         _show_table(found, period, zone)

@@ -17,6 +17,7 @@ from cli.people_commands import as_json_option
 from cli.session import Session
 from cli.stream_commands import stream_standing
 from cli.tables import local_time, one_line
+from reconciler.clock import utc_text
 from reconciler.errors import Outage, UsageError
 from reconciler.exit_codes import ExitCode
 from reconciler.ledger.migrate import require_current
@@ -25,7 +26,6 @@ from reconciler.mongo.connection import is_standalone
 from reconciler.ports import RunRecord
 from reconciler.reports.shelf import LATEST, ReportShelf
 from reconciler.reports.stored import read_report
-from reconciler.reports.tables import utc_text
 
 Source = Callable[[Parts], Mapping[str, object]]
 
@@ -119,9 +119,9 @@ def _of_ledger(ledger: LedgerOverview, now: datetime, lease_ttl_s: float) -> dic
             "holder": lease.holder,
             "epoch": lease.epoch,
             "held": lease.is_held,
-            "expires_in_s": lease.expires_in_s,
+            "expires_in_s": None if lease.was_given_back else lease.expires_in_s,
             # By this process's own sweep.lease_ttl_s, which daemons share.
-            "renewed_ago_s": round(lease_ttl_s - lease.expires_in_s, 3),
+            "renewed_ago_s": None if lease.was_given_back else round(lease_ttl_s - lease.expires_in_s, 3),
         },
         "last_sweep": _run(ledger.last_sweep, now),
         "last_check": _run(ledger.last_check, now),
@@ -175,6 +175,8 @@ def _lines_of_ledger(ledger: LedgerOverview, now: datetime, shown: Callable[[dat
         leads = "nobody yet"
     elif lease.is_held:
         leads = f"{one_line(lease.holder)} (epoch {lease.epoch}, for {lease.expires_in_s:.0f} s more)"
+    elif lease.was_given_back:
+        leads = f"nobody; last {one_line(lease.holder)}, which gave the lease back"
     else:
         leads = f"nobody; last {one_line(lease.holder)}, {_ago(-lease.expires_in_s)} ago"
     return [

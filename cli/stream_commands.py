@@ -16,6 +16,7 @@ from cli.tables import local_time, one_line
 from cli.waiting import wait_for_ledger
 from cli.watching import source_of
 from jobs.watch import REMEDIES, RESET
+from reconciler.clock import utc_text
 from reconciler.exit_codes import ExitCode
 from reconciler.feed import FailureKind, KeptPosition, StreamFailure
 from reconciler.ledger.migrate import require_current
@@ -107,9 +108,9 @@ def _described(parts: Parts, kept: KeptPosition) -> dict[str, Any]:
     return {
         "watch_enabled": parts.settings.watch.enabled,
         "has_position": kept.position is not None,
-        "reached_at": None if reached_at is None else reached_at.isoformat(),
+        "reached_at": None if reached_at is None else utc_text(reached_at),
         "age_s": None if reached_at is None else round((parts.clock() - reached_at).total_seconds()),
-        "changed_at": None if kept.changed_at is None else kept.changed_at.isoformat(),
+        "changed_at": None if kept.changed_at is None else utc_text(kept.changed_at),
         "generation": kept.generation,
         "dropped_because": kept.dropped_because,
     }

@@ -68,10 +68,14 @@ class Companion(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonEnd:
-    """How the daemon ended: whether every thread did in time, and whether a worker had a defect."""
+    """How the daemon ended: whether every thread did in time, and whether a worker had a defect.
+
+    ``is_outdated``: the ledger was migrated beyond this program.
+    """
 
     in_time: bool
     by_defect: bool
+    is_outdated: bool = False
 
 
 class Daemon:
@@ -139,7 +143,9 @@ class Daemon:
         have_ended = self._join(until_s)
         if have_ended:
             self._keeper.stop(RESIGN_WITHIN_S)
-        return DaemonEnd(in_time=have_ended and not left_behind, by_defect=self._has_defect)
+        return DaemonEnd(
+            in_time=have_ended and not left_behind, by_defect=self._has_defect, is_outdated=self._keeper.is_outdated
+        )
 
     def _take_over(self) -> None:
         """Whoever led before may have left work behind: look at once. What goes by the calendar waits for its hour."""
@@ -173,12 +179,24 @@ class Daemon:
 
 
 def stop_on_signals(stopping: threading.Event, end_at_once: Callable[[int], None]) -> None:
-    """SIGTERM and SIGINT set ``stopping``; a second one calls ``end_at_once`` with its number."""
+    """SIGTERM and SIGINT set ``stopping``; a second one calls ``end_at_once`` with its number.
+
+    SIGHUP is passed over, and said: no terminal that closes and no habit of reloading may end the paying in silence.
+    """
 
     def stop(number: int, _frame: FrameType | None) -> None:
         if stopping.is_set():
             end_at_once(number)
         stopping.set()
 
+    def pass_over(_number: int, _frame: FrameType | None) -> None:
+        # A thread of its own: whatever this one was doing may hold the lock of the log.
+        threading.Thread(target=_say_passed_over, name="hangup", daemon=True).start()
+
+    signal.signal(signal.SIGHUP, pass_over)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+
+
+def _say_passed_over() -> None:
+    log.info("SIGHUP is passed over: settings are read at the start only", action="hangup_passed_over")

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from reconciler.errors import DatabaseFailure
+from reconciler.errors import DatabaseFailure, NotMigrated
 
 log = structlog.get_logger(__name__)
 
@@ -22,7 +22,7 @@ class HeldLease(Protocol):
     """A lease as its keeper needs it; :class:`reconciler.ledger.lease.Lease` is one."""
 
     def acquire(self) -> int | None:
-        """Take or renew; answers the epoch, or None while another holder has it."""
+        """Take or renew; answers the epoch, or None while another holder has it. Raises NotMigrated."""
         ...
 
     def resign(self) -> None:
@@ -62,6 +62,8 @@ class LeaseKeeper:
         self._leads_until_s: float | None = None
         self._epoch: int | None = None
         self._said: bool | None = None
+        self.is_outdated = False
+        """Whether the ledger was migrated beyond this program, which ends then."""
         self._on_lead: Callable[[], None] = lambda: None
         self._on_death: Callable[[], None] = lambda: None
         self._finished = threading.Event()
@@ -105,6 +107,8 @@ class LeaseKeeper:
         except DatabaseFailure as failure:
             # No proof of loss: what was granted still counts, until its time is over.
             reason = str(failure)
+        except NotMigrated as newer:
+            self._leads_until_s, self.is_outdated, reason = None, True, str(newer)
         else:
             has_answer = True
             has_begun = epoch != self._epoch or self._said is not True
@@ -115,6 +119,9 @@ class LeaseKeeper:
             elif has_begun:
                 self._say_acquired(epoch)
                 self._on_lead()
+        if self.is_outdated and not self._stopping.is_set():
+            log.error("this program may not pay any more, and ends", action="program_outdated", reason=reason)
+            self._stopping.set()
         if not self.is_leader:
             self._say_not_leading(reason, has_answer=has_answer)
         return self.is_leader

@@ -119,7 +119,7 @@ def _outcome_of(error: BaseException) -> str:
 def _sentence(error: BaseException) -> str:
     if isinstance(error, ReconcilerError):
         return str(error)
-    if isinstance(error, Interrupted):
+    if isinstance(error, Interrupted | SystemExit):
         return "it was told to stop before it was through"
     if isinstance(error, KeyboardInterrupt):
         return "somebody pressed Ctrl-C"

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from jobs.tally import Tally
 from reconciler.check_ports import CheckReads, FactScan
+from reconciler.clock import utc_text
 from reconciler.domain.breaks import Break
 from reconciler.domain.campaign import CampaignTerms
 from reconciler.domain.decision import Policy
@@ -160,7 +161,7 @@ def _hold_row(hold: OpenHold, now: datetime) -> Row:
         "currency": hold.currency,
         "amount_minor": hold.amount_minor,
         "reason": hold.reason,
-        "since": hold.opened_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "since": utc_text(hold.opened_at),
         "age_s": max(0, round((now - hold.opened_at).total_seconds())),
     }
 

@@ -18,6 +18,7 @@ import structlog
 from structlog.dev import ConsoleRenderer, plain_traceback
 from structlog.stdlib import ProcessorFormatter
 
+from reconciler.escaping import escaped
 from reconciler.redaction import STRUCK, names_a_secret, redact
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ _QUIET_LIBRARIES = (
     "urllib3",
     "uvicorn",
 )
+
+_PROSE = frozenset({"event", "exception", "stack"})
 
 _PLAIN = (int, float, bool, type(None))
 
@@ -66,7 +69,7 @@ def configure_logging(settings: LogSettings, stream: TextIO) -> None:
     formatter = ProcessorFormatter(
         foreign_pre_chain=shared,
         # Redaction is the last step before rendering: whatever was added on the way passes it, tracebacks too.
-        processors=[ProcessorFormatter.remove_processors_meta, redact_event, _renderer(settings, stream)],
+        processors=[ProcessorFormatter.remove_processors_meta, redact_event, escape_event, _renderer(settings, stream)],
     )
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
@@ -87,6 +90,14 @@ def redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
     return {key: _safe(key, value) for key, value in event.items()}
 
 
+def escape_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """The structlog processor after which nothing in a line is obeyed by a terminal, or begins a line of its own."""
+    return {
+        key: escaped(value, keep="\n\t" if key in _PROSE else "") if isinstance(value, str) else value
+        for key, value in event.items()
+    }
+
+
 def _safe(key: str, value: object) -> object:
     if isinstance(value, _PLAIN):
         return value
@@ -103,7 +114,7 @@ def _safe(key: str, value: object) -> object:
 
 def _renderer(settings: LogSettings, stream: TextIO) -> Processor:
     if settings.format == "json":
-        return structlog.processors.JSONRenderer(ensure_ascii=False)
+        return structlog.processors.JSONRenderer()
     if settings.format == "console" or stream.isatty():
         return ConsoleRenderer(colors=True, exception_formatter=plain_traceback)
     return _plain_line

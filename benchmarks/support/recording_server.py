@@ -86,6 +86,7 @@ def application(uri: str, database: str) -> FastAPI:
             "mongodb.uri": uri,
             "mongodb.database": database,
             "api.recording.token_per_s_max": 0,
+            "api.recording.impressions_per_minute_max": 0,
             "api.recording.address_per_s_max": 0,
         },
     )

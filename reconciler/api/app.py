@@ -17,7 +17,7 @@ from reconciler.api import campaigns, decisions, health, ledger_routes, login, m
 from reconciler.api.asking import CheckAsking
 from reconciler.api.auth import CSRF_HEADER, Door, NeedsLogin, Viewer
 from reconciler.api.context import ApiContext, Lifespan
-from reconciler.api.edge import Edge, EdgeLimits
+from reconciler.api.edge import Edge, EdgeLimits, prefixes_of
 from reconciler.api.ledger_health import LedgerHealth
 from reconciler.api.offload import Offload
 from reconciler.api.pages import overview, participations, payouts, trying, waiting, webhooks
@@ -27,10 +27,7 @@ from reconciler.api.pages.looking import Looking
 from reconciler.api.problems import ProblemDocument, install_problems
 from reconciler.api.rendering import STATIC
 from reconciler.api.services import Services
-from reconciler.api.streams import OpenStreams
-
-STREAMS_MAX = 200
-"""Streams of events at once."""
+from reconciler.api.streams import STREAMS_MAX, OpenStreams
 
 GROUPS_WAITED_FOR = 2
 """Groups that a report waits for at most while MongoDB is away: the one under way, and its own. Each answers in its own
@@ -84,7 +81,7 @@ def create_app(context: ApiContext) -> FastAPI:
     """The application over a context. Opens nothing; ``app.state.services.offload`` is closed by who serves it."""
     settings = context.settings
     offload = Offload(threads_max=settings.threads_max)
-    door = Door(settings.auth, offload)
+    door = Door(settings.auth)
     app = _Application(
         title="Payout reconciler",
         version=VERSION,
@@ -93,6 +90,8 @@ def create_app(context: ApiContext) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        # A redirect would quote the Host header, and an address with a slash too many is none of ours.
+        redirect_slashes=False,
         lifespan=_lifespan_of(context),
     )
     app.state.services = Services(
@@ -126,8 +125,11 @@ def create_app(context: ApiContext) -> FastAPI:
     )
     app.add_middleware(Edge, limits=limits)
     pages = (*_PAGES, trying.router) if context.trials is not None else _PAGES
-    for router in (*_ROUTERS, *pages, *context.routers):
+    routers = (*_ROUTERS, *pages, *context.routers)
+    for router in routers:
         app.include_router(router)
+    patterns = [getattr(route, "path", "") for router in routers for route in router.routes]
+    app.state.prefixes = prefixes_of([*patterns, "/static/{file}"])
     app.add_api_route("/api/v1/openapi.json", _schema, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC, packages=_STYLES), name="static")
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ from starlette.requests import HTTPConnection
 
 from reconciler.api.api_keys import PREFIX, find_holder
 from reconciler.api.callers import Caller, Proof, Role
-from reconciler.api.offload import Offload
 from reconciler.api.problems import Problem, ProblemKind
+from reconciler.api.provider_keys import FETCH_WITHIN_S, ProviderAway
 from reconciler.api.sessions import COOKIE, Sessions
-from reconciler.api.tokens import BadToken, ProviderAway, TokenVerifier
+from reconciler.api.tokens import BadToken, TokenVerifier
 from reconciler.config.api import ApiAuthSettings
 
 log = structlog.get_logger(__name__)
@@ -36,9 +37,8 @@ class NeedsLogin(Exception):
 class Door:
     """Recognises callers: a bearer token or key, a session's cookie, or, where none is configured, this machine."""
 
-    def __init__(self, settings: ApiAuthSettings, offload: Offload, sessions: Sessions | None = None) -> None:
+    def __init__(self, settings: ApiAuthSettings, sessions: Sessions | None = None) -> None:
         self._settings = settings
-        self._offload = offload
         self._tokens = TokenVerifier(settings)
         self.sessions = sessions or Sessions()
         self._everybody = Caller(name="local", role=Role.ADMIN, proof=Proof.OPEN, csrf_token=secrets.token_urlsafe(32))
@@ -56,8 +56,9 @@ class Door:
                 raise _unauthorized("The API key is not one of ours.")
             return holder
         try:
-            if self._tokens.needs_provider(credential):
-                return await self._offload(lambda: self._tokens.verify(credential))
+            if (waiting := self._tokens.waits_for(credential)) is not None:
+                # Its thread hangs longer where a name is looked up in vain: then it is away.
+                await asyncio.wait([asyncio.wrap_future(waiting)], timeout=FETCH_WITHIN_S)
             return self._tokens.verify(credential)
         except BadToken as bad:
             log.info("a token was refused", action="token_refused", why=str(bad))

@@ -36,6 +36,14 @@ class Caller:
     proof: Proof
     expires_s: float | None = None
     csrf_token: str = ""
+    vouched: Proof | None = None
+    """How somebody with a session had been recognised when it began."""
+
+    @property
+    def identity(self) -> str:
+        """Who this is for limits: a session counts with the token or key it began with, and a name alone is not enough,
+        since tokens and keys come from different hands."""
+        return f"{(self.vouched or self.proof).value} {self.role} {self.name}"
 
     def may(self, wanted: Role) -> bool:
         """Whether the role suffices."""

@@ -57,7 +57,7 @@ class HintTaken(BaseModel):
 
 
 @router.get(
-    "/{campaign_id}/completion-status",
+    "/{campaign_id:identity}/completion-status",
     summary="How far a campaign is",
     responses=problem_responses(ProblemKind.UNAUTHORIZED, ProblemKind.NOT_FOUND),
 )
@@ -70,7 +70,7 @@ async def completion_status(services: ServicesOf, _caller: Viewer, campaign_id: 
 
 
 @router.post(
-    "/{campaign_id}/completion-check",
+    "/{campaign_id:identity}/completion-check",
     status_code=202,
     summary="Have a campaign looked at",
     responses=problem_responses(ProblemKind.UNAUTHORIZED, ProblemKind.FORBIDDEN, ProblemKind.NOT_FOUND),

@@ -28,7 +28,8 @@ _REFUSALS = problem_responses(
 
 
 def _said(value: str) -> str:
-    if not value.strip() or "\x00" in value:
+    if not value.strip() or "\x00" in value or any("\ud800" <= one <= "\udfff" for one in value):
+        # JSON can spell halves of characters, which no database takes.
         raise ValueError("a reason is a text that is not empty")
     return value
 
@@ -61,21 +62,21 @@ class StandingBreaks(BaseModel):
 Key = Annotated[str, Path(min_length=1, max_length=300, examples=["payout:oid:64b000000000000000000002:1"])]
 
 
-@router.post("/payouts/{key}/approve", summary="Approve a payout that waits", responses=_REFUSALS)
+@router.post("/payouts/{key:identity}/approve", summary="Approve a payout that waits", responses=_REFUSALS)
 async def approve(services: ServicesOf, caller: Admin, key: Key, why: Why) -> Decided:
     """Or, under four eyes, what another person asked for (the key of its entry). Eligibility is checked again."""
     people = services.context.people
     return await _decide(services, key, caller.name, lambda: people.approve(key, caller.name, why.reason))
 
 
-@router.post("/payouts/{key}/reject", summary="Reject a payout that waits", responses=_REFUSALS)
+@router.post("/payouts/{key:identity}/reject", summary="Reject a payout that waits", responses=_REFUSALS)
 async def reject(services: ServicesOf, caller: Admin, key: Key, why: Why) -> Decided:
     """For good, until a person repays it."""
     people = services.context.people
     return await _decide(services, key, caller.name, lambda: people.reject(key, caller.name, why.reason))
 
 
-@router.post("/payouts/{key}/reverse", summary="Take a payout back", responses=_REFUSALS)
+@router.post("/payouts/{key:identity}/reverse", summary="Take a payout back", responses=_REFUSALS)
 async def reverse(services: ServicesOf, caller: Admin, key: Key, why: Why) -> Decided:
     """Every posting mirrored, once. Under four eyes it is only asked for, and another person approves it."""
     people = services.context.people

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 from uuid import uuid4
@@ -21,12 +21,11 @@ from reconciler.config.api import is_loopback
 log = structlog.get_logger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_TOKEN_IN_PATH = re.compile(r"(/(?:impression|click)/)[^/]+")
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _RECORDING = re.compile(r"/api/v1/campaigns/(?:impression|click)/")
 _QUIET = ("/livez", "/readyz", "/metrics", "/static/")
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _EVENTS = "text/event-stream"
-_PATH_SHOWN_MAX = 200
 _LENGTH_DIGITS_MAX = 18
 
 _PAGE_POLICY = (
@@ -128,7 +127,11 @@ class Edge:
     def _refuse_early(self, scope: Scope) -> None:
         """Before anything of the body is read. Raises Problem."""
         headers, limits = Headers(scope=scope), self._limits
-        host = headers.get("host", "")
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+            # Where two stand, a proxy may have gone by the other one.
+            raise Problem(ProblemKind.MALFORMED, "Name the host once.")
+        host = hosts[0]
         if limits.is_open and not is_loopback(_parts_of(f"//{host}").hostname or ""):
             # A name that an attacker's DNS points at this machine would make a browser speak for its user.
             raise Problem(ProblemKind.CROSS_ORIGIN, "Without authentication only localhost may be called.")
@@ -170,9 +173,34 @@ class Edge:
         return sending
 
 
-def masked_path(path: str) -> str:
-    """A path as it may be logged: recording routes carry a secret in it."""
-    return _TOKEN_IN_PATH.sub(r"\1***", path)[:_PATH_SHOWN_MAX]
+def shown_path(scope: Scope) -> str:
+    """The address of a route as it may be logged: by its pattern, without what a caller put into it.
+
+    Recording routes carry a secret in their path, and whoever mistypes one sends the secret to another address. So of
+    what is no route only the parts are shown that every such address has in common with one of ours.
+    """
+    route = scope.get("route")
+    pattern: str | None = getattr(route, "path_format", None) or getattr(route, "path", None)
+    if pattern is not None:
+        return pattern
+    shown = ""
+    known = scope["app"].state.prefixes if "app" in scope else ()
+    for part in scope["path"].split("/")[1:]:
+        if f"{shown}/{part}" not in known:
+            return f"{shown}/***"
+        shown = f"{shown}/{part}"
+    return shown
+
+
+def prefixes_of(patterns: Iterable[str]) -> frozenset[str]:
+    """The fixed parts with which routes begin: ``/api``, ``/api/v1``, ``/api/v1/payouts``."""
+    found: set[str] = set()
+    for pattern in patterns:
+        shown = ""
+        for part in filter(None, pattern.split("{")[0].split("/")):
+            shown = f"{shown}/{part}"
+            found.add(shown)
+    return frozenset(found)
 
 
 def _parts_of(url: str) -> SplitResult:
@@ -208,7 +236,7 @@ def _say(scope: Scope, exchange: _Exchange) -> None:
         "answered a request",
         action="api_request",
         method=scope["method"],
-        path=masked_path(path),
+        path=shown_path(scope),
         status=exchange.status,
         duration_ms=round((time.perf_counter() - exchange.started_s) * 1000, 1),
         caller=scope.get("caller_name"),

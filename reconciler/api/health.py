@@ -1,7 +1,8 @@
-"""Whether the process lives, whether it is of use, and how it is doing: for machines, without authentication.
+"""Whether the process lives, whether it is of use, and how it is doing: for machines.
 
 ``/livez`` looks at threads only: who restarts a daemon because a database is away turns one outage into two.
-``/readyz`` looks at everything. ``/metrics`` renders what was counted, and asks nobody.
+``/readyz`` looks at everything. ``/metrics`` renders what was counted, and asks no database; it tells amounts, so it is
+for those who may read.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from reconciler.api.auth import Viewer
+from reconciler.api.problems import ProblemKind, problem_responses
 from reconciler.api.services import Services, ServicesOf
 
 STREAMS_BY_DESIGN = frozenset({"streaming", "degraded_polling", "stopped"})
@@ -43,9 +46,9 @@ async def readyz(services: ServicesOf, verbose: Annotated[str | None, Query(max_
     "/metrics",
     summary="Prometheus metrics",
     response_class=PlainTextResponse,
-    responses={200: {"content": {"text/plain": {}}}},
+    responses={200: {"content": {"text/plain": {}}}, **problem_responses(ProblemKind.UNAUTHORIZED)},
 )
-async def metrics(services: ServicesOf) -> Response:
+async def metrics(services: ServicesOf, _caller: Viewer) -> Response:
     """What was counted since the start; no label names a participation or a person."""
     return Response(generate_latest(services.context.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 

@@ -76,8 +76,8 @@ def _aware(value: datetime) -> datetime:
 
 
 def _storable(value: str) -> str:
-    if "\x00" in value or not value.isprintable():
-        raise ValueError("only printable characters are taken")
+    if "\x00" in value:
+        raise ValueError("NUL is in no identity")
     return value
 
 
@@ -134,7 +134,7 @@ async def payouts(services: ServicesOf, _caller: Viewer, filters: Annotated[Payo
 
 
 @router.get(
-    "/payouts/{key}",
+    "/payouts/{key:identity}",
     summary="All about one payout",
     responses=problem_responses(ProblemKind.UNAUTHORIZED, ProblemKind.NOT_FOUND),
 )
@@ -153,7 +153,7 @@ async def holds(services: ServicesOf, _caller: Viewer) -> HoldList:
 
 
 @router.get(
-    "/explain/{participation_id}",
+    "/explain/{participation_id:identity}",
     summary="Why it was paid, or was not",
     responses=problem_responses(ProblemKind.UNAUTHORIZED, ProblemKind.NOT_FOUND),
 )

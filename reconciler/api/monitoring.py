@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from reconciler.api.auth import Admin, Viewer
@@ -19,6 +19,7 @@ from reconciler.api.context import CheckTicket, Document
 from reconciler.api.problems import Problem, ProblemKind, problem_responses
 from reconciler.api.services import Services, ServicesOf
 from reconciler.api.streams import EventStream
+from reconciler.clock import spelled, utc_text
 
 POLL_LOCAL_S = 0.25
 """Between two looks at the status board, when the check runs in this process."""
@@ -36,6 +37,14 @@ ReportId = Annotated[
 ]
 
 
+Moment = Annotated[
+    datetime,
+    PlainSerializer(utc_text, when_used="json-unless-none"),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
+]
+"""A time, spelled as everywhere."""
+
+
 class _Camel(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
@@ -46,7 +55,7 @@ class MonitoringStatus(_Camel):
     is_active: bool = Field(description="Whether anything is paid by this daemon now: it leads, and is not halted.")
     is_leader: bool
     stream_status: str = Field(examples=["streaming"])
-    start_time: datetime
+    start_time: Moment
     queue: dict[str, Any] = Field(description="The work queue of the watch: how much waits.")
     lag_s: float | None = Field(description="Seconds that the stream is behind the cluster; null: not watching.")
     last_sweep: dict[str, Any] | None
@@ -74,9 +83,9 @@ class CheckState(_Camel):
     report_id: str
     state: str
     requested_by: str
-    requested_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
+    requested_at: Moment
+    started_at: Moment | None
+    finished_at: Moment | None
     done: int = Field(description="Participations checked so far.")
     expected: int = Field(description="About how many there are.")
     outcome: str | None = Field(description="The report's verdict; failed or given_up where there is no report.")
@@ -127,13 +136,13 @@ async def check_state(services: ServicesOf, _caller: Viewer, report_id: ReportId
             "description": "Events `progress` with a CheckState each; the last has the state finished.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
-        **problem_responses(ProblemKind.UNAUTHORIZED, ProblemKind.NOT_FOUND, ProblemKind.BUSY),
+        **problem_responses(ProblemKind.UNAUTHORIZED, ProblemKind.NOT_FOUND, ProblemKind.TOO_MANY, ProblemKind.BUSY),
     },
 )
-async def check_events(services: ServicesOf, _caller: Viewer, report_id: ReportId) -> Response:
+async def check_events(services: ServicesOf, caller: Viewer, report_id: ReportId) -> Response:
     """Server-sent events until the check has ended, or the daemon ends; then connect again."""
     ticket = await _ticket(services, report_id)
-    return EventStream(_events(services, ticket), services.streams)
+    return EventStream(_events(services, ticket), services.streams, caller)
 
 
 async def _ticket(services: Services, report_id: str) -> CheckTicket:
@@ -182,6 +191,10 @@ def _state(services: Services, ticket: CheckTicket) -> CheckState:
     )
 
 
+def _spelled(part: Mapping[str, object]) -> Document:
+    return {key: spelled(value) for key, value in part.items()}
+
+
 def _status(services: Services) -> MonitoringStatus:
     context = services.context
     board = context.status.snapshot()
@@ -195,12 +208,12 @@ def _status(services: Services) -> MonitoringStatus:
         is_leader=is_leader,
         stream_status=str(stream.get("state", "stopped")),
         start_time=context.started_at,
-        queue=dict(board.get("queue", {})),
+        queue=_spelled(board.get("queue", {})),
         lag_s=lag_s if isinstance(lag_s, (int, float)) else None,
         last_sweep=context.books.last_run("sweep"),
         last_check=context.books.last_run("full_check"),
-        running_check=check if check.get("running") else None,
+        running_check=_spelled(check) if check.get("running") else None,
         halt=halt,
         outbox=dict(context.books.outbox()),
-        sections=dict(board),
+        sections=_spelled(board),
     )

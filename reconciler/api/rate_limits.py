@@ -27,7 +27,7 @@ IPV6_NETWORK_BITS = 64
 class Pace:
     """So many a second on the long run (0: no limit), and so many at once."""
 
-    per_s_max: int
+    per_s_max: float
     burst_max: int
 
 
@@ -43,23 +43,29 @@ class Buckets:
         self._full_at: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.Lock()
 
-    def take(self, key: str) -> float:
-        """Take one out of a key's bucket: 0, or the seconds until there is one again (and none was taken)."""
+    def take(self, key: str, count: int = 1) -> float:
+        """Take so many out of a key's bucket: 0, or the seconds until they are there again (and none was taken)."""
         if self._pace.per_s_max == 0:
             return 0.0
         interval_s = 1 / self._pace.per_s_max
         now = self._now()
         with self._lock:
             full_at = max(self._full_at.get(key, now), now)
-            wait_s = full_at + interval_s - now - self._pace.burst_max * interval_s
+            wait_s = full_at + (count - self._pace.burst_max) * interval_s - now
             # What an addition of floats leaves behind is no reason to send anybody away.
             if wait_s > 1e-9:
                 return wait_s
-            self._full_at[key] = full_at + interval_s
+            self._full_at[key] = full_at + count * interval_s
             self._full_at.move_to_end(key)
             if len(self._full_at) > self._buckets_max:
                 self._full_at.popitem(last=False)
         return 0.0
+
+    def give_back(self, key: str, count: int) -> None:
+        """Put back what was taken for nothing."""
+        with self._lock:
+            if key in self._full_at and self._pace.per_s_max:
+                self._full_at[key] -= count / self._pace.per_s_max
 
     def __len__(self) -> int:
         return len(self._full_at)
@@ -67,10 +73,11 @@ class Buckets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimits:
-    """Both limits of the recording routes."""
+    """The limits of the recording routes: reports of a token and of an address, and impressions of a token."""
 
     tokens: Buckets
     addresses: Buckets
+    impressions: Buckets = field(default_factory=lambda: Buckets(Pace(per_s_max=0, burst_max=1)))
     proxies: TrustedProxies = field(default_factory=lambda: TrustedProxies(""))
 
     def wait_s(self, token: str, address: str) -> int:
@@ -80,6 +87,14 @@ class RateLimits:
         """
         waits_s = self.addresses.take(subscriber(address)) or self.tokens.take(_digest(token))
         return math.ceil(waits_s)
+
+    def count_wait_s(self, token: str, count: int) -> int:
+        """Whole seconds until so many impressions may be reported; 0: they are counted now."""
+        return math.ceil(self.impressions.take(_digest(token), count))
+
+    def uncount(self, token: str, count: int) -> None:
+        """They were refused, or had been counted before."""
+        self.impressions.give_back(_digest(token), count)
 
 
 class TrustedProxies:

@@ -97,6 +97,9 @@ def recording(
         limits=RateLimits(
             tokens=Buckets(Pace(per_s_max=limits.token_per_s_max, burst_max=limits.token_burst_max)),
             addresses=Buckets(Pace(per_s_max=limits.address_per_s_max, burst_max=limits.address_burst_max)),
+            impressions=Buckets(
+                Pace(per_s_max=limits.impressions_per_minute_max / 60, burst_max=limits.impressions_per_minute_max)
+            ),
             proxies=TrustedProxies(trusted_proxies),
         ),
         count_max=limits.count_max,
@@ -135,10 +138,23 @@ def _endpoint(recording: Recording, kind: RecordingKind) -> Callable[[Request], 
             return _problem(request, malformed.status, "malformed_request", malformed.detail)
         if not _TOKEN.fullmatch(token):
             return _answer(request, Refused(refusal=Refusal.TOKEN_UNKNOWN))
-        report = Report(token=token, kind=kind, count=count, key=key)
-        return _answer(request, await recording.groups.record(report))
+        return await _recorded(request, recording, Report(token=token, kind=kind, count=count, key=key))
 
     return record
+
+
+async def _recorded(request: Request, recording: Recording, report: Report) -> Response:
+    """Clicks pay nothing: only impressions have a limit of their own, and only what is counted takes from it."""
+    limits, is_limited = recording.limits, report.kind is RecordingKind.IMPRESSION
+    if is_limited and (wait_s := limits.count_wait_s(report.token, report.count)):
+        detail = "Too many impressions of this token; come again later."
+        return _problem(request, 429, "too_many_requests", detail, retry_after_s=wait_s)
+    outcome = await recording.groups.record(report)
+    # What nobody can know may have been counted.
+    is_counted = not outcome.replayed if isinstance(outcome, Recorded) else outcome.refusal is Refusal.OUTCOME_UNKNOWN
+    if is_limited and not is_counted:
+        limits.uncount(report.token, report.count)
+    return _answer(request, outcome)
 
 
 def _address(request: Request, proxies: TrustedProxies) -> str:

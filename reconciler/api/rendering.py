@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from reconciler.clock import utc_text
 from reconciler.look import text as look
 
 HERE = Path(__file__).parent
@@ -35,7 +36,7 @@ def when(value: Any, zone: str) -> Markup | str:
     utc = found.astimezone(UTC)
     shown = f"{found.day} {found:%b, %H:%M:%S}" if _is_near(utc) else f"{found.day} {found:%b %Y, %H:%M}"
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        utc.isoformat(timespec="milliseconds").replace("+00:00", "Z"), f"{utc:%Y-%m-%d %H:%M:%S} UTC", shown
+        utc_text(utc), f"{utc:%Y-%m-%d %H:%M:%S} UTC", shown
     )
 
 

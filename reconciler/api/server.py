@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import resource
 import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
 from reconciler.api.services import Services
+from reconciler.api.wire import Room, bounded, end_overdue
 from reconciler.config.api import ApiSettings
 from reconciler.errors import ConfigError
 
@@ -23,9 +27,13 @@ OPEN_REQUESTS_S = 2
 STOP_WITHIN_S = 1.5
 """What :meth:`ApiServer.stop` waits at most. The end itself begins with ``stopping``, beside that of the workers."""
 LOOK_EVERY_S = 0.1
+LOOK_AFTER_EVERY_S = 1.0
 CONNECTIONS_MAX = 4_000
-"""More are answered with 503 at once: each holds memory and a file."""
+"""Each holds memory and a file. Beyond them an idle one goes, or the newcomer is answered with 503."""
 BACKLOG = 2_048
+"""Connections that the system keeps until we take them."""
+SAY_EVERY_S = 60.0
+_OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class ApiServer:
@@ -41,15 +49,24 @@ class ApiServer:
         """Where it is reached from this machine."""
         self._stopping = stopping
         self._on_death = on_death
+        files_max = _files_max()
+        # Half for others: databases, reports, and what is taken in one go before it is counted.
+        self._connections_max = min(CONNECTIONS_MAX, files_max // 2)
+        self._said_s: float | None = None
+        room = Room(
+            connections_max=self._connections_max, body_bytes_max=settings.body_bytes_max, on_full=self._say_full
+        )
         config = uvicorn.Config(
             app,
+            http=bounded(room),
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=settings.trusted_proxies or None,
-            limit_concurrency=CONNECTIONS_MAX,
-            backlog=BACKLOG,
+            # asyncio takes so many in one go; each is a file before anybody can count it.
+            backlog=min(BACKLOG, files_max // 16),
             timeout_graceful_shutdown=OPEN_REQUESTS_S,
             lifespan="on",
         )
@@ -88,11 +105,41 @@ class ApiServer:
                 self._on_death()
 
     async def _serve_until_stopped(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._on_loop_error)
         serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+        looked_s = loop.time()
         while not self._stopping.is_set() and not serving.done():
             await asyncio.wait([serving], timeout=LOOK_EVERY_S)
+            if loop.time() - looked_s > LOOK_AFTER_EVERY_S:
+                looked_s = loop.time()
+                end_overdue(self._server.server_state.connections, looked_s)
         self._server.should_exit = True
         await serving
+
+    def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """asyncio tells of each connection that it could not take, with a traceback: thousands in a second."""
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in _OUT_OF_FILES:
+            self._say_full()
+        else:
+            loop.default_exception_handler(context)
+
+    def _say_full(self) -> None:
+        now_s = time.monotonic()
+        if self._said_s is None or now_s - self._said_s > SAY_EVERY_S:
+            self._said_s = now_s
+            log.warning(
+                "too many connections are open: idle ones are closed, and newcomers sent away",
+                action="api_full",
+                connections_max=self._connections_max,
+            )
+
+
+def _files_max() -> int:
+    """How many files this process may have open."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return CONNECTIONS_MAX * 2 if soft == resource.RLIM_INFINITY else soft
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
+from starlette.convertors import Convertor, register_url_convertor
 
 from reconciler.api.asking import CheckAsking
 from reconciler.api.auth import Door
@@ -35,3 +36,20 @@ def services_of(request: Request) -> Services:
 
 
 ServicesOf = Annotated[Services, Depends(services_of)]
+
+
+class _Identity(Convertor[str]):
+    """``{key:identity}`` in an address: whatever a document is named by, also what ``path`` lacks, line breaks."""
+
+    regex = r"[\s\S]+"
+
+    def convert(self, value: str) -> str:
+        """As it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """As it is."""
+        return value
+
+
+register_url_convertor("identity", _Identity())

@@ -6,15 +6,18 @@ import hashlib
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from reconciler.api.callers import Caller, Proof
+from reconciler.api.callers import Caller, Proof, Role
 
 COOKIE = "reconciler_session"
 LIFETIME_S = 12 * 3600.0
 """A working day; a token's own end comes first where it is earlier."""
 SESSIONS_MAX = 1_000
+OF_ONE_MAX = 20
+"""Sessions of one caller: at some browsers and machines. Beyond, that caller's own oldest ends, and nobody else's."""
 
 
 class Sessions:
@@ -29,11 +32,22 @@ class Sessions:
         """Begin a session for somebody who proved who they are; answers the cookie's value."""
         secret = secrets.token_urlsafe(32)
         ends_s = min(self._clock_s() + LIFETIME_S, caller.expires_s or float("inf"))
-        known = replace(caller, proof=Proof.SESSION, expires_s=ends_s, csrf_token=secrets.token_urlsafe(32))
+        known = replace(
+            caller,
+            proof=Proof.SESSION,
+            vouched=caller.proof,
+            expires_s=ends_s,
+            csrf_token=secrets.token_urlsafe(32),
+        )
         with self._lock:
             self._forget_ended()
-            while len(self._open) >= SESSIONS_MAX:
-                self._open.pop(next(iter(self._open)))
+            held = Counter(one.identity for one in self._open.values())
+            if held[known.identity] >= OF_ONE_MAX:
+                self._end_oldest_of(known.identity)
+            elif held.total() >= SESSIONS_MAX:
+                # Of viewers first: nothing that they do may throw out somebody who has to act.
+                roles = {one.identity: one.role for one in self._open.values()}
+                self._end_oldest_of(max(held, key=lambda whose: (roles[whose] is not Role.ADMIN, held[whose])))
             self._open[_digest(secret)] = known
         return secret, known
 
@@ -49,6 +63,9 @@ class Sessions:
         """End a session."""
         with self._lock:
             self._open.pop(_digest(secret), None)
+
+    def _end_oldest_of(self, identity: str) -> None:
+        del self._open[next(digest for digest, one in self._open.items() if one.identity == identity)]
 
     def _forget_ended(self) -> None:
         now_s = self._clock_s()

@@ -47,8 +47,17 @@ _URI_FAULTS = (
 _YEARS_OF_CRON_FROM = datetime(2024, 1, 1, tzinfo=UTC)
 
 
+def _require_escaped(url: str) -> None:
+    """Refuse a password as it was typed, with @ or blanks in it: parsers take its end for a host or a database, and
+    then no message could be kept from quoting it."""
+    before, at, _ = url.rpartition("@")
+    if at and ("@" in before or any(one.isspace() for one in before.strip())):
+        raise ValueError("must have its user name and password percent-encoded (@ is %40, a blank is %20)")
+
+
 def mongodb_uri(value: SecretStr) -> SecretStr:
     """A connection string that the driver accepts; hosts of mongodb+srv are not looked up here."""
+    _require_escaped(value.get_secret_value())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)
@@ -86,6 +95,8 @@ def ledger_url(value: SecretStr) -> SecretStr:
         raise ValueError("must be a URL such as sqlite:///ledger.db or postgresql://user:password@host/database")
     if driver == "sqlite":
         _check_sqlite_file(url)
+    else:
+        _require_escaped(value.get_secret_value())
     return SecretStr(url.set(drivername=driver).render_as_string(hide_password=False))
 
 

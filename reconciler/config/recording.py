@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from reconciler.config import checks
 from reconciler.config.section import Seconds, Section, Whole
@@ -21,6 +21,10 @@ class RecordingSettings(Section):
     10,000, every 500 beyond. A look at each would cost more than recording it. Empty: at the target only."""
     token_per_s_max: Whole = Field(default=20, ge=0, le=1_000_000)
     """Reports a second of one token, on the long run: an overlay reports about once a second. 0: no limit."""
+    impressions_per_minute_max: Whole = Field(default=6_000, ge=0, le=1_000_000_000)
+    """Impressions a minute of one token, whatever the reports that carry them; what was not used of a minute may come
+    at once. Fits one overlay: each second what a hundred viewers saw. Whoever has the overlay's URL could else report
+    a target's worth in a second, and be paid for it. Higher where one overlay has more viewers; 0: no limit."""
     token_burst_max: Whole = Field(default=100, ge=1, le=1_000_000)
     """Reports of one token at once: what an overlay sends after its network was away for a while."""
     address_per_s_max: Whole = Field(default=200, ge=0, le=1_000_000)
@@ -36,3 +40,9 @@ class RecordingSettings(Section):
     """Seconds until a report that MongoDB did not take is given up: longer than an election (about 12)."""
     key_ttl_s: Seconds = 86_400
     """Seconds for which an idempotency key is remembered: a day, as clients expect. Each takes some 250 bytes."""
+
+    @model_validator(mode="after")
+    def _a_report_fits(self) -> Self:
+        if 0 < self.impressions_per_minute_max < self.count_max:
+            raise ValueError("must have an impressions_per_minute_max of count_max or more, or 0 for no limit")
+        return self

@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection, Engine
 from reconciler.errors import LeaseLost
 from reconciler.ledger.database_clock import NOW, database_now
 from reconciler.ledger.engine import reading, writing
+from reconciler.ledger.migrate import head_revision, require_compatible
 from reconciler.ledger.schema import leases
 
 PAYING = "paying"
@@ -33,6 +34,7 @@ _UNTIL = {
     "postgresql": "clock_timestamp() + make_interval(secs => CAST(:ttl_s AS double precision))",
 }
 _LONG_PAST = {"sqlite": "'1970-01-01 00:00:00.000000'", "postgresql": "to_timestamp(0)"}
+_GIVEN_BACK_YEAR = 1970
 _HELD = "SELECT 1 FROM leases WHERE name = :name AND expires_at > {now}"
 _LOCK = {"sqlite": "", "postgresql": " FOR SHARE"}
 
@@ -63,6 +65,11 @@ class LeaseStanding:
         """Whether it had not expired."""
         return self.expires_in_s > 0
 
+    @property
+    def was_given_back(self) -> bool:
+        """Whether its last holder let go by itself; then nobody knows when it would have expired."""
+        return self.expires_at.year <= _GIVEN_BACK_YEAR
+
 
 def lease_standing(connection: Connection, name: str) -> LeaseStanding | None:
     """How a lease stands; None before it was first taken."""
@@ -90,6 +97,7 @@ class Lease:
         self._engine = engine
         self._who = {"name": name, "holder": holder}
         self._ttl_s = f"{ttl.total_seconds():.3f}"
+        self._program = head_revision()
         self._epoch: int | None = None
         self._of_thread = threading.local()
 
@@ -97,9 +105,11 @@ class Lease:
         """Take the lease, or renew it; answers the epoch, or None while another holder has it.
 
         One statement. The epoch grows when the lease changes hands and when it had expired, even if nobody else wanted
-        it: what was begun before counts as begun by somebody else.
+        it: what was begun before counts as begun by somebody else. Raises NotMigrated when the ledger was migrated
+        beyond this program.
         """
         with writing(self._engine) as connection:
+            require_compatible(connection, self._program)
             found = connection.execute(self._sql(connection, _ACQUIRE), {**self._who, "ttl_s": self._ttl_s})
             self._epoch = found.scalar_one_or_none()
         return self._epoch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -12,7 +13,8 @@ from sqlalchemy.engine import Connection, Engine
 
 from reconciler.errors import NotMigrated, UsageError
 from reconciler.ledger.driver_errors import translated
-from reconciler.ledger.engine import writing
+from reconciler.ledger.engine import reading, writing
+from reconciler.ledger.schema import compatibility, leases
 
 _LOCATION = Path(__file__).parent / "migrations"
 _ADVISORY_LOCK = 0x7061796F7574
@@ -43,8 +45,22 @@ def upgrade(engine: Engine, revision: str = "head") -> tuple[str | None, str]:
         _refuse_newer(before)
         command.upgrade(_config(connection), revision)
         after = _current(connection)
-    assert after is not None
+        assert after is not None
+        _keep_out_older(connection, before, after)
     return before, after
+
+
+def require_compatible(connection: Connection, program: str) -> None:
+    """Make sure that a program, by the revision it was written for, may work with the ledger as it is now.
+
+    Raises NotMigrated when a migration has changed what the program relies on.
+    """
+    oldest = _oldest_program(connection)
+    if oldest is not None and program < oldest:
+        raise NotMigrated(
+            f"the ledger was migrated to revision {_current(connection)}, with which only programs from {oldest} on "
+            f"may work, and this one is of {program}: start the new version"
+        )
 
 
 def require_current(engine: Engine) -> None:
@@ -56,6 +72,12 @@ def require_current(engine: Engine) -> None:
     found = current_revision(engine)
     if found == head_revision():
         return
+    if not _is_known(found):
+        with reading(engine) as connection:
+            oldest = _oldest_program(connection)
+        if oldest is not None and oldest <= head_revision():
+            # A newer version migrated it, and only added: this one goes on, also after a restart.
+            return
     _refuse_newer(found)
     if engine.dialect.name == "sqlite":
         upgrade(engine)
@@ -65,8 +87,29 @@ def require_current(engine: Engine) -> None:
 
 
 def _refuse_newer(found: str | None) -> None:
-    if found is not None and found not in {script.revision for script in _scripts().walk_revisions()}:
+    if not _is_known(found):
         raise UsageError(f"the ledger is at revision {found}, which is newer than this program: install the newer one")
+
+
+def _is_known(found: str | None) -> bool:
+    return found is None or found in {script.revision for script in _scripts().walk_revisions()}
+
+
+def _oldest_program(connection: Connection) -> str | None:
+    oldest: str | None = connection.execute(sa.select(sa.func.max(compatibility.c.oldest_program))).scalar_one()
+    return oldest
+
+
+def _keep_out_older(connection: Connection, before: str | None, after: str) -> None:
+    """Record whom these migrations stop, and take the leases from them: what they have under way is not posted."""
+    applied = _scripts().iterate_revisions(after, before or "base")
+    breaking = [script.revision for script in applied if not getattr(script.module, "IS_ADDITIVE", False)]
+    if not breaking or not sa.inspect(connection).has_table(compatibility.name):
+        return
+    oldest = max(breaking)
+    if _oldest_program(connection) != oldest:
+        connection.execute(compatibility.insert().values(oldest_program=oldest))
+        connection.execute(leases.update().values(epoch=leases.c.epoch + 1))
 
 
 def _current(connection: Connection) -> str | None:

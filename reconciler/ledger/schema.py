@@ -546,6 +546,12 @@ chain_marks = _table(
 )
 """How far full checks verified the chain, when one last walked it from its beginning, and what all rows added up to."""
 
+compatibility = _table(
+    "compatibility",
+    _text("oldest_program", primary_key=True),
+)
+"""The revisions of programs below which none may work with the ledger any more; the highest counts."""
+
 JOURNAL_TABLES: tuple[sa.Table, ...] = (
     entries,
     postings,

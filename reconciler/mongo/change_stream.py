@@ -35,7 +35,7 @@ from reconciler.feed import (
     StreamFailure,
     Unnamed,
 )
-from reconciler.mongo.connection import CODEC, Document
+from reconciler.mongo.connection import CODEC, SURE, Document
 from reconciler.mongo.stream_errors import FORBIDDEN, classify
 from reconciler.mongo.stream_pipeline import GONE, pipeline_of
 from reconciler.mongo.values import identity_of
@@ -134,6 +134,7 @@ class ChangeStreams:
                 serverSelectionTimeoutMS=int(self._limits.server_wait_max_s * 1000),
                 socketTimeoutMS=int(silence_s * 1000),
                 appname="payout-reconciler-watch",
+                **SURE,
             )
         return self._client
 

@@ -29,6 +29,16 @@ Document = dict[str, Any]
 SOCKET_TIMEOUT_MS = 120_000
 """Longer than any single batch of a query takes; without it a silent server would block a thread for ever."""
 
+SURE: dict[str, Any] = {
+    "readPreference": "primary",
+    "readPreferenceTags": "",
+    "maxStalenessSeconds": -1,
+    "readConcernLevel": "majority",
+    "w": "majority",
+    "journal": True,
+}
+"""Of every client, whatever the connection string says: deciding on less could pay for what a failover takes back."""
+
 CLOSE_WITHIN_S = 1.0
 
 WRITE_TIMEOUT_MS = 60_000
@@ -73,6 +83,7 @@ def connect(uri: str, database: str, *, wait_max_s: float) -> Connection:
             connectTimeoutMS=5_000,
             socketTimeoutMS=SOCKET_TIMEOUT_MS,
             appname="payout-reconciler",
+            **SURE,
         )
     except (ConfigurationError, ValueError) as error:
         raise ConfigError("mongodb.uri is not a usable MongoDB connection string") from error
@@ -86,6 +97,20 @@ def connect(uri: str, database: str, *, wait_max_s: float) -> Connection:
             write_concern=WriteConcern("majority", wtimeout=WRITE_TIMEOUT_MS),
         ),
     )
+
+
+def require_primary(connection: Connection) -> None:
+    """Make sure that a direct connection leads to the primary. Raises Outage.
+
+    Without directConnection the driver finds it. With it, whatever server answers is read, also one that has fallen
+    behind or was stepped down meanwhile, so it is asked each time.
+    """
+    if not connection.client.options.direct_connection:
+        return
+    with translated():
+        hello = connection.client.admin.command("hello")
+    if "setName" in hello and not hello.get("isWritablePrimary"):
+        raise Outage("mongodb", "the server is not the primary: take directConnection out of mongodb.uri")
 
 
 def is_standalone(connection: Connection) -> bool:

@@ -28,7 +28,7 @@ from reconciler.domain.participation import (
     parse_participation,
 )
 from reconciler.domain.settlement import INACTIVE_AFTER
-from reconciler.mongo.connection import Connection, Document, is_standalone, translated
+from reconciler.mongo.connection import Connection, Document, is_standalone, require_primary, translated
 from reconciler.mongo.indexes import SIMPLE, due_index
 from reconciler.mongo.names import CAMPAIGN_FACTS, FactNames
 from reconciler.mongo.values import date_of, identity_of, to_bson_id, to_plain, to_record
@@ -257,6 +257,7 @@ class FactsReader:
             self._standalone = is_standalone(self._connection)
         if self._standalone:
             return nullcontext()
+        require_primary(self._connection)
         return self._connection.client.start_session(snapshot=True)
 
     def _campaigns_of(

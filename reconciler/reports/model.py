@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
+from reconciler.clock import utc_text
 from reconciler.domain.break_memory import BreakStatus, Standing
 from reconciler.domain.breaks import ACTION, Break, Severity
 from reconciler.errors import InvariantBroken
@@ -200,9 +201,9 @@ class Report:
             "report_id": self.report_id,
             "kind": self.kind,
             "trigger": self.trigger,
-            "as_of": _iso(self.as_of),
-            "started_at": _iso(self.started_at),
-            "finished_at": _iso(self.finished_at),
+            "as_of": utc_text(self.as_of),
+            "started_at": utc_text(self.started_at),
+            "finished_at": utc_text(self.finished_at),
             "duration_s": round((self.finished_at - self.started_at).total_seconds(), 3),
             "dry_run": self.dry_run,
             "verdict": self.verdict,
@@ -248,7 +249,7 @@ def _break_row(sighting: Sighting, as_of: datetime) -> dict[str, Any]:
         "expected_minor": found.expected_minor,
         "actual_minor": found.actual_minor,
         "delta_minor": found.delta_minor,
-        "first_seen": _iso(sighting.first_seen),
+        "first_seen": utc_text(sighting.first_seen),
         "age_s": round((as_of - sighting.first_seen).total_seconds()),
         "detail": found.detail,
         "action": "repaired" if found.repaired else ACTION[found.kind],
@@ -256,7 +257,3 @@ def _break_row(sighting: Sighting, as_of: datetime) -> dict[str, Any]:
         "acknowledged_reason": decision.reason if decision else "",
         "note": sighting.standing.note,
     }
-
-
-def _iso(time: datetime) -> str:
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

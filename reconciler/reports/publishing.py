@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -38,16 +38,23 @@ def publish(directory: Path, stem: str, writers: Mapping[str, Write], copies: Ma
 
 def _temporary(directory: Path, name: str, write: Write, cleaning: ExitStack) -> Path:
     """A whole file under a temporary name in the same directory; gone with ``cleaning`` unless it was moved."""
-    descriptor, found = tempfile.mkstemp(dir=directory, prefix=f".{name}.")
-    temporary = Path(found)
+    descriptor, temporary = open_beside(directory / name)
     cleaning.callback(temporary.unlink, missing_ok=True)
     with os.fdopen(descriptor, "wb") as file:
         write(file)
         file.flush()
         os.fsync(file.fileno())
-    # mkstemp keeps others out; a report is for everyone who may enter the directory.
-    temporary.chmod(0o644)
     return temporary
+
+
+def open_beside(path: Path) -> tuple[int, Path]:
+    """A new file under a temporary name beside ``path``: its descriptor, and its name. Raises OSError.
+
+    Who may read it is what the process's umask says, as for every file it makes; the standard library's temporary files
+    are the owner's alone.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), temporary
 
 
 def _copying(source: Path) -> Write:

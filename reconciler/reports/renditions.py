@@ -59,6 +59,10 @@ def html_text(report: Report) -> str:
     return render_html(report.as_json(breaks_max=0), pd.DataFrame(report.break_rows()))
 
 
+LINE_END = "\r\n"
+"""Of all CSV files of a report, as RFC 4180 has it."""
+
+
 def break_frame(report: Report) -> pd.DataFrame:
     """One row a break, in the columns BREAK_COLUMNS: amounts as Int64, ``age_s`` as int64, the rest as text.
 
@@ -74,13 +78,13 @@ def break_frame(report: Report) -> pd.DataFrame:
 
 def _write_break_csv(report: Report, file: BinaryIO) -> None:
     # With this line end, pandas quotes a lone carriage return too, which would otherwise begin a line of its own.
-    break_frame(report).to_csv(file, index=False, lineterminator="\r\n", encoding="utf-8")
+    break_frame(report).to_csv(file, index=False, lineterminator=LINE_END, encoding="utf-8")
 
 
 def _write_payout_csv(rows: Iterable[object], file: BinaryIO) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     try:
-        write_csv(rows, PAYOUT_COLUMNS, text)
+        write_csv(rows, PAYOUT_COLUMNS, text, line_end=LINE_END)
     finally:
         # Whoever opened the file closes it.
         text.detach()

@@ -10,18 +10,18 @@ import importlib.util
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
+from reconciler.clock import utc_text
 from reconciler.domain.money import format_minor
 from reconciler.errors import UsageError
+from reconciler.reports.publishing import open_beside
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
@@ -72,11 +72,6 @@ def plain(identity: str | None) -> str | None:
     return identity
 
 
-def utc_text(time: datetime) -> str:
-    """ISO 8601 in UTC to the millisecond."""
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def record(row: object, columns: Columns) -> Record:
     """A row for JSON: times as text in UTC, amounts as minor units and as decimal text."""
     found: Record = {}
@@ -119,11 +114,11 @@ def unguarded(text: str) -> str:
     return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA_STARTS) else text
 
 
-def write_csv(rows: Iterable[object], columns: Columns, out: TextIO) -> None:
+def write_csv(rows: Iterable[object], columns: Columns, out: TextIO, *, line_end: str = "\n") -> None:
     """A header and a line a row; nothing is an empty cell, and no cell is a formula."""
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out, lineterminator=line_end)
     # Beside "\n" lines the writer sees no need to quote a "\r", at which readers begin a new line, maybe a formula.
-    careful = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    careful = csv.writer(out, lineterminator=line_end, quoting=csv.QUOTE_ALL)
     writer.writerow(header(columns))
     for row in rows:
         cells = [_cell(value) for value in record(row, columns).values()]
@@ -136,12 +131,12 @@ def write_json(
     """One JSON document: the fields of ``head``, then the rows as a list under ``name``. Streams."""
     out.write("{\n")
     for key, value in (head or {}).items():
-        text = json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value)
         out.write(f"  {json.dumps(key)}: {text},\n")
     out.write(f"  {json.dumps(name)}: [")
     separator = "\n    "
     for row in rows:
-        out.write(separator + json.dumps(record(row, columns), ensure_ascii=False))
+        out.write(separator + json.dumps(record(row, columns)))
         separator = ",\n    "
     out.write("\n  ]\n}\n" if separator.startswith(",") else "]\n}\n")
 
@@ -161,14 +156,12 @@ def write_parquet(rows: Iterable[object], columns: Columns, path: Path) -> int:
     """A file, written under a temporary name and moved onto ``path``; answers how many rows. Raises UsageError."""
     require_parquet()
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, temporary = open_beside(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             count = stream_parquet(rows, columns, file)
-        temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from pymongo.database import Database
+from structlog.testing import LogCapture
 
 from cli.composition import Parts, parts_of
 from reconciler.config import load
@@ -41,3 +44,14 @@ def api_parts(
 def api(api_parts: Parts) -> Iterator[Served]:
     with served(api_parts) as one:
         yield one
+
+
+@pytest.fixture
+def said() -> Iterator[LogCapture]:
+    capture = LogCapture()
+    before, level = structlog.get_config(), logging.getLogger().level
+    logging.getLogger().setLevel(logging.DEBUG)
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, capture])
+    yield capture
+    structlog.configure(**before)
+    logging.getLogger().setLevel(level)

@@ -15,7 +15,7 @@ from cli.composition import Parts
 from cli.serving import check_requests_of
 from jobs.full_check import CheckOptions, Progress
 from jobs.requested_checks import RequestedChecks
-from reconciler.api.problems import Problem
+from reconciler.api.problems import Problem, ProblemKind
 from reconciler.api.streams import OpenStreams
 from reconciler.devstack.process import wait_until
 from tests.support.platform import Platform
@@ -118,12 +118,17 @@ def test_a_stream_ends_with_the_daemon(api: Served) -> None:
 
 
 def test_streams_are_counted_in_and_out() -> None:
-    streams = OpenStreams(1)
-    streams.enter()
-    with pytest.raises(Problem):
-        streams.enter()
-    streams.leave()
-    streams.enter()
+    streams = OpenStreams(3, of_one_max=2)
+    for whose in ("asha", "asha", "ben"):
+        streams.enter(whose)
+    with pytest.raises(Problem) as one_too_many:
+        streams.enter("ben")
+    assert one_too_many.value.kind is ProblemKind.BUSY
+    streams.leave("ben")
+    with pytest.raises(Problem) as of_one:
+        streams.enter("asha")
+    assert of_one.value.kind is ProblemKind.TOO_MANY
+    streams.enter("ben")
 
 
 def test_a_reader_that_goes_is_counted_out(api_parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from cli.composition import Parts
 from reconciler import VERSION
+from reconciler.config.api import ApiAuthSettings
 from reconciler.ledger.engine import open_engine
-from tests.support.served import Served, served
+from tests.support.served import VIEWER_KEY, Served, bearer, served, token
 
 
 def test_livez_tells_which_thread_is_gone_and_asks_no_database(api: Served) -> None:
@@ -60,9 +61,17 @@ def test_readyz_says_that_the_ledger_is_not_migrated(unmigrated: Parts) -> None:
 
 def test_metrics_render_what_was_counted(api: Served, tmp_path: Path) -> None:
     api.context.metrics.sweeps.labels("full", "complete").inc()
-    answer = api.client.get("/metrics")
+    answer = api.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=")
     assert 'payout_sweeps_total{kind="full",outcome="complete"} 1.0' in answer.text
+
+
+def test_metrics_tell_amounts_and_so_are_for_those_who_may_read(api: Served, api_parts: Parts) -> None:
+    assert api.client.get("/metrics").status_code == 401
+    assert api.client.get("/metrics", headers=bearer(token("other"))).status_code == 403
+    assert api.client.get("/metrics", headers=bearer(VIEWER_KEY)).status_code == 200
+    with served(api_parts, auth=ApiAuthSettings()) as one:
+        assert one.client.get("/metrics").status_code == 200
 
 
 def test_the_version_is_that_of_the_package() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -147,9 +148,27 @@ def test_sessions_end_with_the_day_or_with_their_token_and_are_bounded() -> None
     assert sessions.find(by_key) is None
 
     first, _ = sessions.open(key)
-    for _ in range(SESSIONS_MAX):
-        sessions.open(key)
+    for number in range(SESSIONS_MAX):
+        sessions.open(replace(key, name=f"other {number}"))
     assert sessions.find(first) is None
+
+
+def test_whoever_logs_in_too_often_ends_sessions_of_nobody_else() -> None:
+    sessions = Sessions(clock_s=Seconds())
+    admin = Caller(name="asha", role=Role.ADMIN, proof=Proof.TOKEN)
+    # Under the admin's name, but of another hand.
+    crowd = Caller(name="asha", role=Role.VIEWER, proof=Proof.API_KEY)
+    kept, known = sessions.open(admin)
+    first, _ = sessions.open(crowd)
+    last = ""
+    for _ in range(SESSIONS_MAX + 10):
+        last, _ = sessions.open(crowd)
+    assert (sessions.find(kept), sessions.find(first)) == (known, None)
+    assert sessions.find(last) is not None
+    # And when the whole is full, whoever has the most makes room.
+    for number in range(SESSIONS_MAX):
+        sessions.open(Caller(name=f"{number}", role=Role.VIEWER, proof=Proof.TOKEN))
+    assert sessions.find(kept) is not None
 
 
 def test_failures_are_counted_an_address_and_forgotten() -> None:

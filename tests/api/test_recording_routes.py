@@ -228,6 +228,38 @@ class TestLimits:
         limits: Document = {"api__recording__address_per_s_max": 1, "api__recording__address_burst_max": 4}
         ask(mongo_connection, talk, **limits)
 
+    def test_the_impressions_of_a_token_are_limited_whatever_carries_them(
+        self, mongo_connection: Connection, platform: Platform, participation_id: Any
+    ) -> None:
+        async def talk(client: httpx.AsyncClient) -> None:
+            known = [await client.post(IMPRESSION, json={"count": 400}) for _ in range(3)]
+            assert [one.status_code for one in known] == [200, 200, 429]
+            assert 1 <= int(known[2].headers["retry-after"]) <= 60
+            # What is left may come; clicks pay nothing and have no such limit.
+            assert (await client.post(IMPRESSION, json={"count": 200})).status_code == 200
+            assert (await client.post(IMPRESSION, json={"count": 500})).status_code == 429
+            assert (await client.post(CLICK, json={"count": 1000})).status_code == 200
+
+        ask(mongo_connection, talk, api__recording__impressions_per_minute_max=1000)
+        assert _counted(platform, participation_id)[0] == 1000
+
+    def test_only_what_is_counted_takes_from_the_limit(
+        self, mongo_connection: Connection, platform: Platform, participation_id: Any
+    ) -> None:
+        async def talk(client: httpx.AsyncClient) -> None:
+            same = [
+                await client.post(IMPRESSION, json={"count": 500}, headers={"idempotency-key": "once"})
+                for _ in range(4)
+            ]
+            assert [one.status_code for one in same] == [200] * 4
+            refused = [await client.post("/api/v1/campaigns/impression/nobody-has-this", json={"count": 1000})] * 3
+            assert [one.status_code for one in refused] == [404] * 3
+            assert (await client.post(IMPRESSION, json={"count": 500})).status_code == 200
+            assert (await client.post(IMPRESSION, json={"count": 500})).status_code == 429
+
+        ask(mongo_connection, talk, api__recording__impressions_per_minute_max=1000)
+        assert _counted(platform, participation_id)[0] == 1000
+
     def test_behind_a_proxy_each_client_has_its_own(
         self, mongo_connection: Connection, platform: Platform, participation_id: Any
     ) -> None:

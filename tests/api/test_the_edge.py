@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
 import socket
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import structlog
 from fastapi import APIRouter
 from structlog.testing import LogCapture
 
 from cli.composition import Parts
-from reconciler.api.edge import masked_path
+from reconciler.api.edge import prefixes_of
 from reconciler.api.services import ServicesOf
 from reconciler.config.api import ApiAuthSettings
 from reconciler.devstack.process import wait_until
@@ -51,17 +49,6 @@ async def record_slowly(token: str, services: ServicesOf) -> dict[str, bool]:
 def probed(api_parts: Parts) -> Iterator[Served]:
     with served(api_parts, routers=(probes,), settings={"body_bytes_max": 1024}) as one:
         yield one
-
-
-@pytest.fixture
-def said() -> Iterator[LogCapture]:
-    capture = LogCapture()
-    before, level = structlog.get_config(), logging.getLogger().level
-    logging.getLogger().setLevel(logging.DEBUG)
-    structlog.configure(processors=[structlog.contextvars.merge_contextvars, capture])
-    yield capture
-    structlog.configure(**before)
-    logging.getLogger().setLevel(level)
 
 
 def kind_of(answer: Any) -> str:
@@ -131,7 +118,7 @@ def test_a_report_is_not_cut_off_before_its_own_deadline(api_parts: Parts) -> No
 def test_a_refused_report_names_its_request(api_parts: Parts) -> None:
     with served(api_parts) as one:
         answer = one.client.post("/api/v1/campaigns/impression/nobodys-token")
-        counted = one.client.get("/metrics").text
+        counted = one.get("/metrics").text
     assert kind_of(answer) == "token_unknown"
     assert 'payout_recordings_total{kind="impression",outcome="token_unknown"} 1.0' in counted
     assert "payout_recording_group_duration_seconds_count 1.0" in counted
@@ -157,14 +144,48 @@ def _paths(said: LogCapture) -> list[str]:
     return [one["path"] for one in list(said.entries) if one.get("action") == "api_request"]
 
 
-def test_no_token_of_an_overlay_is_logged(probed: Served, said: LogCapture) -> None:
-    assert probed.client.post("/api/v1/campaigns/impression/s3cr3t-t0k3n").json() == {"taken": True}
-    probed.client.post("/api/v1/campaigns/impression/s3cr3t-t0k3n/more")
-    probed.client.get("/api/v1/campaigns/click/s3cr3t-t0k3n?x=1")
-    assert masked_path("/api/v1/campaigns/click/abc/def") == "/api/v1/campaigns/click/***/def"
+SECRET_TOKEN = "s3cr3t-t0k3n"
+ASKED = {
+    "/api/v1/campaigns/impression/T": "/api/v1/campaigns/impression/{token}",
+    "/api/v1/campaigns/impression/T/": "/api/v1/campaigns/impression/***",
+    "/api/v1/campaigns/impression/T/more": "/api/v1/campaigns/impression/***",
+    "/api/v1/campaigns/impression//T": "/api/v1/campaigns/impression/***",
+    "/api/v1/campaigns/Impression/T": "/api/v1/campaigns/***",
+    "/api/v1/campaigns/impressions/T": "/api/v1/campaigns/***",
+    "/api/v1/campaigns/impression%2fT": "/api/v1/campaigns/impression/{token}",
+    "/api/v1/campaigns/impression/%2fT": "/api/v1/campaigns/impression/***",
+    "/api/v1/campaigns/impression/x%00/T": "/api/v1/campaigns/impression/***",
+    "/api/v2/campaigns/impression/T": "/api/***",
+    "//api/v1/campaigns/impression/T": "/***",
+    "/impression/T": "/***",
+    "/T": "/***",
+    "/static/T": "/static/***",
+    "/api/v1/payouts/T": "/api/v1/payouts/{key}",
+    "/payouts/x/impression/T": "/payouts/{key}",
+    "/api/v1/campaigns/impression/T/completion-check": "/api/v1/campaigns/{campaign_id}/completion-check",
+}
+
+
+@pytest.mark.parametrize("method", ["POST", "GET", "PUT", "HEAD", "OPTIONS"])
+def test_no_token_of_an_overlay_is_logged_wherever_it_is_sent(probed: Served, said: LogCapture, method: str) -> None:
+    for path in ASKED:
+        url = path.replace("T", SECRET_TOKEN)
+        headers = {"Referer": f"https://overlay.example/{SECRET_TOKEN}"}
+        answer = probed.client.request(method, f"{url}?token={SECRET_TOKEN}", headers=headers, follow_redirects=False)
+        assert answer.status_code < 500
+        assert SECRET_TOKEN not in answer.headers.get("location", "").partition("?next=")[0]
+        if "impression" in path and "payouts" not in path:
+            assert SECRET_TOKEN not in answer.text
     # The line of a request comes after its answer.
-    assert wait_until(lambda: "/api/v1/campaigns/click/***" in _paths(said), timeout_s=30)
-    assert "s3cr3t" not in str(said.entries)
+    assert wait_until(lambda: len(_paths(said)) >= len(ASKED), timeout_s=30)
+    assert SECRET_TOKEN not in str(said.entries)
+    assert SECRET_TOKEN not in probed.client.get("/metrics", headers=bearer(token("viewer"))).text
+    if method == "POST":
+        assert _paths(said)[: len(ASKED)] == list(ASKED.values())
+
+
+def test_prefixes_end_where_the_first_parameter_begins() -> None:
+    assert prefixes_of(["/", "/a/b/{c}/d", "/a/x"]) == {"/a", "/a/b", "/a/x"}
 
 
 def test_a_log_line_says_who_asked_for_what_and_not_with_which_credential(probed: Served, said: LogCapture) -> None:

@@ -10,8 +10,8 @@ SHOWN: dict[tuple[str, str], str] = {
     ("GET", "/find"): "/find?q=payout:x",
     ("GET", "/halt"): "/halt",
     ("GET", "/payouts"): "/payouts",
-    ("GET", "/payouts/{key:path}"): f"/payouts/{KEY}",
-    ("GET", "/participations/{participation_id:path}"): f"/participations/{ID}",
+    ("GET", "/payouts/{key:identity}"): f"/payouts/{KEY}",
+    ("GET", "/participations/{participation_id:identity}"): f"/participations/{ID}",
     ("GET", "/holds"): "/holds",
     ("GET", "/breaks"): "/breaks",
     ("GET", "/reports"): "/reports",
@@ -19,18 +19,18 @@ SHOWN: dict[tuple[str, str], str] = {
     ("GET", "/webhooks"): "/webhooks",
     ("GET", "/test"): "/test",
     ("GET", "/events"): "/events",
-    ("GET", "/test/watch/{participation_id:path}"): f"/test/watch/{ID}",
+    ("GET", "/test/watch/{participation_id:identity}"): f"/test/watch/{ID}",
 }
 """What who may read is shown; strangers are sent to the login form."""
 
 READ_BY_POST: dict[tuple[str, str], str] = {("POST", "/test/find"): "/test/find"}
 """Shown as well: what is asked for is a secret, which must be in no address."""
 
-ADMINS_ONLY: dict[tuple[str, str], str] = {("GET", "/payouts/{key:path}/reverse"): f"/payouts/{KEY}/reverse"}
+ADMINS_ONLY: dict[tuple[str, str], str] = {("GET", "/payouts/{key:identity}/reverse"): f"/payouts/{KEY}/reverse"}
 
 PRESSED: dict[tuple[str, str], str] = {
     ("POST", "/resume"): "/resume",
-    ("POST", "/payouts/{key:path}/reverse"): f"/payouts/{KEY}/reverse",
+    ("POST", "/payouts/{key:identity}/reverse"): f"/payouts/{KEY}/reverse",
     ("POST", "/holds/approve"): "/holds/approve",
     ("POST", "/holds/reject"): "/holds/reject",
     ("POST", "/breaks/acknowledge"): "/breaks/acknowledge",

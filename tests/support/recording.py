@@ -20,7 +20,11 @@ from reconciler.mongo.connection import Connection
 from reconciler.mongo.recording import GroupRecorder
 
 PEER = "192.0.2.1"
-UNLIMITED = {"api.recording.token_per_s_max": 0, "api.recording.address_per_s_max": 0}
+UNLIMITED = {
+    "api.recording.token_per_s_max": 0,
+    "api.recording.address_per_s_max": 0,
+    "api.recording.impressions_per_minute_max": 0,
+}
 
 
 class HeardTriggers:

@@ -82,6 +82,15 @@ class TestPublishing:
         }
         assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o644}
 
+    @pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o027, 0o640), (0o002, 0o664)])
+    def test_who_may_read_them_is_what_the_umask_says(self, tmp_path: Path, umask: int, mode: int) -> None:
+        before = os.umask(umask)
+        try:
+            publish(tmp_path, NEW, {".json": text("{}")}, {"latest.json": ".json"})
+        finally:
+            os.umask(before)
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {mode}
+
     @pytest.mark.parametrize("failing", [".json", ".csv"])
     def test_none_of_them_when_one_cannot_be_written(self, tmp_path: Path, failing: str) -> None:
         (tmp_path / "latest.json").write_text("old")

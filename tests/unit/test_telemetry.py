@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import string
 import warnings
 from collections.abc import Iterator
@@ -260,3 +261,18 @@ def test_the_level_and_the_last_configuration_count() -> None:
     log.warning("heard")
     assert first.getvalue() == ""
     assert [line.split(" ", 1)[1] for line in lines_of(second)] == ["warning heard"]
+
+
+@pytest.mark.parametrize("form", ["auto", "console", "json"])
+def test_nothing_in_a_line_is_obeyed_by_a_terminal_or_begins_a_line(form: str) -> None:
+    stream = io.StringIO()
+    configure_logging(LogSettings.model_validate({"format": form}), stream)
+    odd = "a\x1b[31mb\x9b2J\u202ec\nforged line\x07\x7f"
+    structlog.get_logger("reconciler.test").warning("said", action="x", participation_id=odd, many=[odd], of={"k": odd})
+    logging.getLogger("a.library").warning("quoted %s", "a\x1b[31mb\x9b")
+    said = stream.getvalue()
+    # The console's own colours apart.
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", said) if form == "console" else said
+    assert not set("\x1b\x9b\u202e\x07\x7f") & set(plain)
+    assert not any(line.startswith("forged") for line in said.splitlines())
+    assert "31m" in plain

@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 
 from reconciler.api.auth import PageAction, PageViewer
 from reconciler.api.pages.shell import PageRoute, act, frame, looking_of, show
-from reconciler.api.pages.sse import stream_of
+from reconciler.api.pages.sse import Telling, stream_of
 from reconciler.api.pages.standing import Standing
 from reconciler.api.rendering import environment
 from reconciler.api.services import ServicesOf
@@ -29,7 +29,7 @@ async def overview(request: Request, caller: PageViewer) -> Response:
 
 
 @router.get("/events")
-async def events(request: Request, services: ServicesOf, _caller: PageViewer) -> Response:
+async def events(request: Request, services: ServicesOf, caller: PageViewer) -> Response:
     """The overview again whenever it changed."""
     looking = looking_of(request)
 
@@ -42,7 +42,7 @@ async def events(request: Request, services: ServicesOf, _caller: PageViewer) ->
         headline = standing.headline
         return {"html": looking.drawn(standing, draw), "word": headline.word, "tone": headline.tone}
 
-    return stream_of(request, "standing", look, EVERY_S)
+    return stream_of(request, caller, Telling(name="standing", look=look, every_s=EVERY_S))
 
 
 @router.get("/find")

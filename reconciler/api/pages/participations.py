@@ -15,7 +15,7 @@ from reconciler.api.services import ServicesOf
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
-@router.get("/participations/{participation_id:path}")
+@router.get("/participations/{participation_id:identity}")
 async def participation(
     request: Request,
     services: ServicesOf,

@@ -70,7 +70,7 @@ async def payouts(
     return await show(request, caller, "payouts.html", values)
 
 
-@router.get("/payouts/{key:path}/reverse")
+@router.get("/payouts/{key:identity}/reverse")
 async def confirm_reversal(request: Request, services: ServicesOf, caller: PageViewer, key: Key) -> Response:
     """What taking a payout back means, before it is done."""
     require_admin(caller)
@@ -80,7 +80,7 @@ async def confirm_reversal(request: Request, services: ServicesOf, caller: PageV
     return await show(request, caller, "reverse.html", {"payout": found[0]})
 
 
-@router.post("/payouts/{key:path}/reverse")
+@router.post("/payouts/{key:identity}/reverse")
 async def reverse(request: Request, services: ServicesOf, action: PageAction, key: Key) -> Response:
     """Take a payout back, once that is confirmed."""
     if action.form.get("confirm") != "yes":
@@ -90,7 +90,7 @@ async def reverse(request: Request, services: ServicesOf, action: PageAction, ke
     return await act(request, action, key, back, lambda by, reason: people.reverse(key, by, reason))
 
 
-@router.get("/payouts/{key:path}")
+@router.get("/payouts/{key:identity}")
 async def payout(request: Request, services: ServicesOf, caller: PageViewer, key: Key) -> Response:
     """All about one payout, or about those of a participation."""
     found = await _documents(services, key)

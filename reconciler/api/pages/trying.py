@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from reconciler.api.auth import PageViewer
 from reconciler.api.context import Trials
 from reconciler.api.pages.shell import PageRoute, frame, show
-from reconciler.api.pages.sse import stream_of
+from reconciler.api.pages.sse import Telling, stream_of
 from reconciler.api.problems import Problem, ProblemKind
 from reconciler.api.rendering import environment
 from reconciler.api.services import Services, ServicesOf
@@ -51,11 +51,11 @@ async def find(services: ServicesOf, _caller: PageViewer, wanted: Wanted) -> Res
     return JSONResponse({"participation_id": found})
 
 
-@router.get("/test/watch/{participation_id:path}")
+@router.get("/test/watch/{participation_id:identity}")
 async def watch(
     request: Request,
     services: ServicesOf,
-    _caller: PageViewer,
+    caller: PageViewer,
     participation_id: Annotated[str, Path(min_length=1, max_length=300)],
 ) -> Response:
     """The participation and the wallet, whenever they changed."""
@@ -71,7 +71,7 @@ async def watch(
         html = environment.get_template("test_live.html").render({**frame(services), "found": found})
         return {"html": html, "away": False}
 
-    return stream_of(request, "look", look, EVERY_S)
+    return stream_of(request, caller, Telling(name="look", look=look, every_s=EVERY_S))
 
 
 def _trials(services: Services) -> Trials:
