@@ -13,7 +13,7 @@ from reconciler.config import Settings
 from reconciler.domain.effects import Obstacle
 from tests.support.crowd import crowd
 from tests.support.dying import DyingSweeps
-from tests.support.full_life import LASTS_DAYS, SETTINGS, STEPS, Life, opened, take
+from tests.support.full_life import CHECK, LASTS_DAYS, SETTINGS, STEPS, Life, opened, take
 from tests.support.invariants import ledger_violations, opening, violations
 from tests.support.ledger_rows import paid_minor
 from tests.support.platform import Platform
@@ -122,39 +122,47 @@ def test_death_after_death_ends_with_everybody_paid_once(
     assert violations(parts.engine, platform.database, before) == []
 
 
+@pytest.mark.timeout(900)
 def test_a_full_life_ends_alike_wherever_it_dies(
     sweeps: DyingSweeps, platform: Platform, parts: Parts, settings: Settings, tmp_path: Path
 ) -> None:
     """Fund, hold, approve, pay, complete, release, reverse, repay, refund, check: killed once at each boundary.
 
-    Each death has a life of its own. What came before it is done undisturbed, and what it cut short is done again.
+    Each death has a life of its own. What came before it is done undisturbed, and what it cut short is done again. The
+    check, which looks at everybody, comes once, after all of them, and dies there.
     """
     del parts  # The tables are there.
     life_settings = {**dying_settings(settings), **SETTINGS, "reports.directory": str(tmp_path)}
+    steps = [name for name in STEPS if name != CHECK]
     with opened(life_settings) as (own, days):
 
-        def lived(life: Life, steps: Sequence[str]) -> Life:
-            for name in steps:
+        def lived(life: Life, some: Sequence[str]) -> Life:
+            for name in some:
                 take(name, own, days, life.participation_id, life.born_on)
             return life
 
-        first = lived(Life(platform, born_on=0), list(STEPS))
-        right = first.ledger_rows(own.engine), first.documents(platform)
-        deaths = 0
-        for number, name in enumerate(STEPS):
+        def dies_in(life: Life, name: str, die_at: int) -> bool:
+            before = opening(own.engine, platform.database)
+            died = sweeps.run(life_settings, die_at=die_at, step=(name, life.participation_id, life.born_on))
+            assert died.boundaries, (name, die_at)
+            assert ledger_violations(own.engine, before) == [], (name, die_at, died.boundaries[-1])
+            deaths.append(f"{name}: {died.boundaries[-1]}")
+            return died.by_signal == signal.SIGKILL
+
+        deaths: list[str] = []
+        life = lived(Life(platform, born_on=0), steps)
+        right = life.ledger_rows(own.engine), life.documents(platform)
+        for number, name in enumerate(steps):
             has_died, die_at = True, 0
             while has_died:
-                life = Life(platform, born_on=days[0] - days[0] % LASTS_DAYS + LASTS_DAYS)
-                lived(life, list(STEPS)[:number])
-                before = opening(own.engine, platform.database)
-
-                died = sweeps.run(life_settings, die_at=die_at, step=(name, life.participation_id, life.born_on))
-
-                place = f"{name}, boundary {die_at}: {died.boundaries[-1:]}"
-                assert ledger_violations(own.engine, before) == [], place
-                lived(life, list(STEPS)[number:])
-                assert (life.ledger_rows(own.engine), life.documents(platform)) == right, place
-                has_died = died.by_signal == signal.SIGKILL
-                deaths += has_died
+                life = lived(Life(platform, born_on=life.born_on + LASTS_DAYS), steps[:number])
+                has_died = dies_in(life, name, die_at)
+                lived(life, steps[number:])
+                assert (life.ledger_rows(own.engine), life.documents(platform)) == right, (name, die_at, deaths[-1])
                 die_at += 1
-    assert deaths > 80, deaths
+        die_at = 0
+        while dies_in(life, CHECK, die_at):
+            die_at += 1
+        lived(life, [CHECK])
+        assert (life.ledger_rows(own.engine), life.documents(platform)) == right
+    assert len(deaths) > 80, deaths

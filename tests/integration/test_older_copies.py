@@ -61,6 +61,7 @@ def test_a_live_batch_looks_for_it_first(
     later = platform.participation(campaign_id)
 
     with product.open() as parts:
+        parts.triggers.deliver_while(lambda: True)
         for one in (lost, later):
             parts.triggers.participation(DocumentId.from_tagged(f"oid:{one}"))
         with pytest.raises(InvariantBroken, match="an older copy of it was put in place"):

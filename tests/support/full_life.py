@@ -142,6 +142,7 @@ def _check(parts: Parts, _participation_id: str) -> None:
     assert report.breaks_by_kind() == {}, report.breaks_by_kind()
 
 
+CHECK = "full check"
 STEPS: Mapping[str, tuple[int, Callable[[Parts, str], Any]]] = {
     "fund, and hold for approval": (0, _sweep),
     "approve": (0, _approve),
@@ -153,7 +154,7 @@ STEPS: Mapping[str, tuple[int, Callable[[Parts, str], Any]]] = {
     "show the repayment": (6, _sweep),
     "release again": (10, _keep_house),
     "refund": (20, _keep_house),
-    "full check": (20, _check),
+    CHECK: (20, _check),
 }
 """What is done → the day on which, and how."""
 

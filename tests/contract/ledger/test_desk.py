@@ -124,6 +124,19 @@ def test_an_approval_fixes_the_amount(office: Office) -> None:
     assert office.ask(office.request(impressions=2000, budget=9900), **LARGE) is Outcome.NEW
 
 
+def test_the_last_approval_of_a_payout_counts(office: Office) -> None:
+    """The count rose after a person had approved, and another one approved what it came to: that is what is paid."""
+    key = office.hold()
+    office.desk().approve(key, ASHA)
+    assert office.ask(office.request(impressions=2001, budget=9900), **LARGE) is Outcome.OVER_APPROVAL_THRESHOLD
+    office.desk().approve(key, BIREN)
+
+    assert office.ask(office.request(impressions=2001, budget=9900), **LARGE) is Outcome.NEW
+
+    [payout] = rows_of(office.engine, schema.payouts)
+    assert payout["gross_minor"] == 330_165
+
+
 def test_an_approval_reserves_nothing(office: Office) -> None:
     key = office.hold()
     office.desk().approve(key, ASHA)
