@@ -147,6 +147,7 @@ def _wired(
     measuring = Measuring(metrics=metrics, status=status, clock=clock)
     overdue = Overdue(clock)
     status.ask("sweep", overdue.shown)
+    status.ask("clock", lambda: {"fault": ledger_clock.fault()})
     metrics.overdue_oldest_age.set_function(overdue.oldest_age_s)
     settler = Settler(
         facts=facts,

@@ -53,7 +53,12 @@ def run_daemon(settings: Settings) -> int:
 def run_until_stopped(parts: Parts, lease: Lease) -> DaemonEnd:
     """Run everything that the daemon does, until ``parts.stopping`` is set."""
     halt = Halt(parts.desk)
-    keeper = LeaseKeeper(lease, ttl_s=parts.settings.sweep.lease_ttl_s, stopping=parts.stopping)
+    keeper = LeaseKeeper(
+        lease,
+        ttl_s=parts.settings.sweep.lease_ttl_s,
+        stopping=parts.stopping,
+        require_clock=lambda: parts.journal.now(lease.engine),
+    )
     daemon = Daemon(jobs_of(parts, halt), stopping=parts.stopping, halt=halt, clock=parts.clock, keeper=keeper)
     listen(parts, keeper, daemon.waker("live"), daemon.waker("sweep"))
     watch = watch_thread(parts, parts.positions, keeper, daemon.waker("sweep"))

@@ -18,7 +18,7 @@ from cli.session import Session
 from cli.stream_commands import stream_standing
 from cli.tables import local_time, one_line
 from reconciler.clock import utc_text
-from reconciler.errors import Outage, UsageError
+from reconciler.errors import ClockOff, Outage, UsageError
 from reconciler.exit_codes import ExitCode
 from reconciler.ledger.migrate import require_current
 from reconciler.ledger.overview import LedgerOverview, overview
@@ -29,7 +29,17 @@ from reconciler.reports.stored import read_report
 
 Source = Callable[[Parts], Mapping[str, object]]
 
-SOURCES: tuple[tuple[str, Source], ...] = (("stream", stream_standing),)
+
+def _clock_standing(parts: Parts) -> Mapping[str, object]:
+    """Whether this host may post, by its clock, and why not."""
+    try:
+        parts.journal.now()
+    except ClockOff as off:
+        return {"is_right": False, "reason": str(off)}
+    return {"is_right": True, "reason": None}
+
+
+SOURCES: tuple[tuple[str, Source], ...] = (("stream", stream_standing), ("clock", _clock_standing))
 """Further sections by name, each from a table of its own: asked only when the ledger is there. Times are aware."""
 
 

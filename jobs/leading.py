@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from reconciler.errors import DatabaseFailure, NotMigrated
+from reconciler.errors import ClockOff, DatabaseFailure, NotMigrated
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +43,8 @@ class LeaseKeeper:
 
     Two thirds of the time after the last renewal began it stops leading by its own monotonic clock, whatever the
     database says: another daemon may take over at any moment then. ``on_lead`` is called in the keeper's thread each
-    time it begins to lead.
+    time it begins to lead. ``require_clock`` raises ClockOff
+    where this host may not post: then it does not lead.
     """
 
     def __init__(
@@ -53,7 +54,9 @@ class LeaseKeeper:
         ttl_s: float,
         stopping: threading.Event,
         clock_s: Callable[[], float] = time.monotonic,
+        require_clock: Callable[[], object] = lambda: None,
     ) -> None:
+        self._require_clock = require_clock
         self._lease = lease
         self._interval_s = ttl_s / RENEWALS_A_TTL
         self._lead_for_s = ttl_s * (RENEWALS_A_TTL - 1) / RENEWALS_A_TTL
@@ -103,7 +106,12 @@ class LeaseKeeper:
         began_s = self._clock_s()
         reason, has_answer = "not renewed in time", False
         try:
+            self._require_clock()
             epoch = self._lease.acquire()
+        except ClockOff as off:
+            # It would pay nobody. Another daemon, whose clock is right, need not wait for that.
+            reason = str(off)
+            self._let_go()
         except DatabaseFailure as failure:
             # No proof of loss: what was granted still counts, until its time is over.
             reason = str(failure)
@@ -170,6 +178,12 @@ class LeaseKeeper:
         # Workers end meanwhile. In this thread, so that a database that hangs holds up nobody's exit.
         self._finished.wait()
         self._resign()
+
+    def _let_go(self) -> None:
+        """Stand by from now on. What is under way loses the lease, and with it the right to commit."""
+        if self._leads_until_s is not None:
+            self._resign()
+        self._epoch = None
 
     def _resign(self) -> None:
         was_leader, self._leads_until_s = self.is_leader, None

@@ -56,11 +56,14 @@ async def metrics(services: ServicesOf, _caller: Viewer) -> Response:
 def _own_faults(services: Services) -> Mapping[str, str | None]:
     """What this process knows of itself. A stand-by need not have swept: it is ready to serve, and to take over."""
     board = services.context.status.snapshot()
+    clock = board.get("clock", {}).get("fault")
+    own = {"clock": None if clock is None else str(clock)}
     if not services.context.is_leader():
-        return {"lease": None, "first_sweep": None, "stream": None}
+        return {**own, "lease": None, "first_sweep": None, "stream": None}
     has_swept = board.get("sweep", {}).get("last_finished_at") is not None
     state = board.get("stream", {}).get("state", "stopped")
     return {
+        **own,
         "lease": None,
         "first_sweep": None if has_swept else "is not done yet",
         "stream": None if state in STREAMS_BY_DESIGN else f"is {state}",

@@ -138,11 +138,14 @@ class Journal(Poster):
         super().__init__(PosterParts(begin=lambda: writing(engine), clock=clock, rules=rules, fence=fence))
         self._engine = engine
 
-    def now(self) -> datetime:
-        """The ledger's time, for whoever judges by time what is not posted. Raises ClockOff, like all that is."""
+    def now(self, engine: Engine | None = None) -> datetime:
+        """The ledger's time, for whoever judges by time what is not posted. Raises ClockOff, like all that is.
+
+        ``engine``: connections of the caller's own, where it must not wait for those of others.
+        """
         clock = self._parts.clock
         began_at = clock.host()
-        with asking(self._engine) as connection:
+        with asking(engine or self._engine) as connection:
             times = read_times(connection)
         return clock.now(times, began_at)
 

@@ -94,7 +94,7 @@ class Lease:
     """One holder's view of a lease. ``holder`` is drawn anew by every process: two must never share it."""
 
     def __init__(self, engine: Engine, *, name: str, holder: str, ttl: timedelta) -> None:
-        self._engine = engine
+        self.engine = engine
         self._who = {"name": name, "holder": holder}
         self._ttl_s = f"{ttl.total_seconds():.3f}"
         self._program = head_revision()
@@ -108,7 +108,7 @@ class Lease:
         it: what was begun before counts as begun by somebody else. Raises NotMigrated when the ledger was migrated
         beyond this program.
         """
-        with writing(self._engine) as connection:
+        with writing(self.engine) as connection:
             require_compatible(connection, self._program)
             found = connection.execute(self._sql(connection, _ACQUIRE), {**self._who, "ttl_s": self._ttl_s})
             self._epoch = found.scalar_one_or_none()
@@ -119,13 +119,13 @@ class Lease:
         epoch, self._epoch = self._epoch, None
         if epoch is None:
             return
-        with writing(self._engine) as connection:
+        with writing(self.engine) as connection:
             connection.execute(self._sql(connection, _RESIGN), {**self._who, "epoch": epoch})
 
     def holder(self) -> str | None:
         """Who had it last, for people to read; None before the first."""
         query = sa.select(leases.c.holder).where(leases.c.name == self._who["name"])
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             return connection.execute(query).scalar_one_or_none()
 
     @contextmanager

@@ -41,6 +41,9 @@ def test_readyz_waits_for_the_first_sweep_and_names_a_stream_that_should_run(api
     api.context.status.record("stream", state="degraded_polling")
     assert api.client.get("/readyz").status_code == 200
 
+    api.context.status.ask("clock", lambda: {"fault": "this host's clock is 2.0 days ahead"})
+    assert "[-]clock this host's clock is 2.0 days ahead" in api.client.get("/readyz").text
+
 
 @pytest.fixture
 def unmigrated(api_parts: Parts, postgres_url: str) -> Iterator[Parts]:

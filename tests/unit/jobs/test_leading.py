@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from jobs.leading import LeaseKeeper
-from reconciler.errors import LeaseLost, Outage
+from reconciler.errors import ClockOff, LeaseLost, Outage
 
 
 class PaperLease:
@@ -158,3 +158,39 @@ def test_a_keeper_that_dies_by_a_defect_says_so(lease: PaperLease, monkeypatch: 
 
     lease.acquire = broken  # type: ignore[method-assign]
     assert died.wait(5)
+
+
+def test_a_daemon_whose_clock_is_off_lets_another_lead(lease: PaperLease, clock: Clock) -> None:
+    """It would pay nobody while it leads, however many daemons with a right clock stand by."""
+    wrong: list[ClockOff] = []
+
+    def require_clock() -> None:
+        if wrong:
+            raise wrong[0]
+
+    led: list[str] = []
+    keeper = LeaseKeeper(lease, ttl_s=15, stopping=threading.Event(), clock_s=clock, require_clock=require_clock)
+    assert keeper.step()
+    wrong.append(ClockOff("this host's clock is 2.0 days ahead"))
+    with capture_logs() as said:
+        assert not keeper.step()
+        assert not keeper.step()
+    assert (lease.resigned, keeper.epoch) == (1, None)
+    assert [line["reason"] for line in said if line["action"] == "lease_lost"] == [str(wrong[0])]
+    keeper.while_leading(lambda: led.append("worked"))()
+    assert led == []
+
+    wrong.clear()
+
+    assert keeper.step()
+    keeper.while_leading(lambda: led.append("worked"))()
+    assert led == ["worked"]
+
+
+def test_a_daemon_whose_clock_is_off_takes_no_lease(lease: PaperLease, clock: Clock) -> None:
+    def require_clock() -> None:
+        raise ClockOff("this host's clock is 2.0 days ahead")
+
+    keeper = LeaseKeeper(lease, ttl_s=15, stopping=threading.Event(), clock_s=clock, require_clock=require_clock)
+    assert not keeper.step()
+    assert lease.resigned == 0
