@@ -1,4 +1,4 @@
-"""`run.py` on a host whose clock is wrong: it says so, pays nobody, and ends with exit code 2: a clock has to be set."""
+"""`run.py` on a host whose clock is wrong: it says so, pays nobody, and ends with exit code 2."""
 
 from __future__ import annotations
 
