@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from cli.composition import Parts, parts_of
 from cli.session import Session
 from cli.waiting import wait_for_ledger
 from jobs.full_check import CheckOptions
+from reconciler.check_ports import MissingCollection
 from reconciler.config import Settings
 from reconciler.domain.breaks import Severity
 from reconciler.errors import InvariantBroken
@@ -69,16 +70,20 @@ def migrate(_session: Session, settings: Settings, *, as_json: bool) -> ExitCode
     with parts_of(settings) as parts:
         wait_for_ledger(parts)
         before, after = ledger_migrate.upgrade(parts.engine)
+        missing = parts.full_check.scan.missing_collections()
+        spared = {one.name for one in missing.values()}
         ignored = indexes.ignored(parts.connection, settings.mapping)
-        created = indexes.create_missing(parts.connection, settings.mapping)
+        created = indexes.create_missing(parts.connection, settings.mapping, spared=spared)
         advice = indexes.wallets_advice(parts.connection, settings.mapping)
     for one in ignored:
         log.warning("an index cannot be used", action="index_ignored", why=one)
     for sentence in advice:
         log.warning(sentence, action="wallets_not_unique")
     names = [str(index) for index in created]
+    _say_missing(missing)
     if as_json:
-        print_json({"ledger": {"before": before, "after": after}, "indexes_created": names})
+        shown = {"collections_missing": sorted(one.name for one in missing.values())} if missing else {}
+        print_json({"ledger": {"before": before, "after": after}, "indexes_created": names, **shown})
     else:
         render.migration(before, after, names)
     return ExitCode.CLEAN
@@ -115,11 +120,28 @@ def prepare(parts: Parts) -> None:
     wait_for_ledger(parts)
     ledger_migrate.require_current(parts.engine)
     require_primary(parts.connection)
+    missing = parts.full_check.scan.missing_collections()
+    _say_missing({role: one for role, one in missing.items() if one.is_suspect})
+    absent = {one.name for one in missing.values()}
     for index in indexes.missing(parts.connection, parts.settings.mapping):
+        if index.collection in absent:
+            continue
         log.warning(
             "an index is missing, so queries are slow: run `python run.py migrate`",
             action="index_missing",
             index=str(index),
+        )
+
+
+def _say_missing(missing: Mapping[str, MissingCollection]) -> None:
+    for role, one in missing.items():
+        log.warning(
+            "a mapped collection does not exist, and is not made: correct mongodb.database or mapping.collections, "
+            "then run `python run.py migrate` for its indexes",
+            action="collection_missing",
+            collection=one.name,
+            wanted_for=role,
+            why=one.detail,
         )
 
 

@@ -137,12 +137,19 @@ def _expected_breaks(sample: Sample, parts: Parts) -> Iterable[tuple[str, str]]:
     }
     for identity in malformed_campaigns:
         yield "malformed", identity
-    for identity in stranded_campaigns(sample.campaigns(), sample.participations()):
+    for identity in stranded_campaigns(sample.campaigns(), sample.participations(), sample.spec.now):
         yield "stranded", identity
+    for campaign in sample.campaigns():
+        if not 1 <= campaign.get("gKeyCooloffHours", 1) <= 8_760:
+            yield "cooloff_out_of_range", str(campaign["_id"])
     names: dict[str, Any] = dict(sample.planted_ids)
     for case, identities in names.items():
         outcome = EXPECTED[case]
         if outcome in _NO_BREAK or (outcome == "malformed" and case.startswith("campaign_")):
+            continue
+        if outcome == "status_unknown":
+            # One for each word, whoever has it.
+            yield outcome, ""
             continue
         for identity in identities:
             yield _BREAK_OF_OUTCOME.get(outcome, outcome), str(identity)

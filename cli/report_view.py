@@ -72,6 +72,8 @@ def _draw(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Non
     if document["totals"]:
         _draw_totals(document["totals"])
     _draw_completeness(document["completeness"])
+    if document.get("withheld"):
+        _draw_withheld(document["withheld"])
     if rows:
         _draw_kinds(rows, document["breaks_by_kind"])
     _draw_breaks(rows, _rest_of(document))
@@ -103,6 +105,25 @@ def _draw_completeness(parts: Mapping[str, int]) -> None:
             Text(one_line(words(name))), f"{count:,}", "" if name == "participations" else share(count, whole)
         )
     render.console().print(table)
+
+
+def _draw_withheld(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Few rows: one for each decision that keeps somebody from being paid."""
+    table = _table("Withheld by somebody's decision")
+    table.add_column("")
+    table.add_column("participations", justify="right")
+    table.add_column("would be paid", justify="right", no_wrap=True)
+    for one in rows:
+        table.add_row(Text(one_line(_why_withheld(one))), f"{one['participations']:,}", Text(one_line(_would_be(one))))
+    render.console().print(table)
+
+
+def _why_withheld(row: Mapping[str, Any]) -> str:
+    return words(row["reason"]) + (f": {words(row['status'])}" if row["status"] else "")
+
+
+def _would_be(row: Mapping[str, Any], *, is_plain: bool = False) -> str:
+    return f"{_money(row['gross_minor'], row['currency'], is_plain=is_plain)} {row['currency']}"
 
 
 def _draw_kinds(rows: Sequence[Mapping[str, Any]], by_kind: Mapping[str, int]) -> None:
@@ -159,6 +180,15 @@ def _draw_breaks(rows: Sequence[Mapping[str, Any]], rest_count: int) -> None:
 
 def _print(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
     render.facts("Completeness", [(one_line(part), str(count)) for part, count in document["completeness"].items()])
+    withheld = [
+        (
+            one_line(_why_withheld(one)),
+            one_line(f"{one['participations']} participations, {_would_be(one, is_plain=True)}"),
+        )
+        for one in document.get("withheld") or ()
+    ]
+    if withheld:
+        render.facts("Withheld", withheld)
     for one in document["totals"]:
         currency = one["currency"]
         render.facts(

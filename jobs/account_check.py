@@ -54,7 +54,7 @@ class AccountChecker:
         while money := self.reads.campaign_money(after, CAMPAIGNS_A_PAGE):
             after = money[-1].campaign_id.tagged
             chosen = [one for one in money if campaign_id in (None, one.campaign_id.value)]
-            self._check_budgets(tally, chosen)
+            self._check_funding(tally, chosen)
             self._check_completion(tally, [one.campaign_id for one in chosen])
         return tally
 
@@ -103,13 +103,14 @@ class AccountChecker:
                 )
             )
 
-    def _check_budgets(self, tally: Tally, money: Sequence[CampaignMoney]) -> None:
+    def _check_funding(self, tally: Tally, money: Sequence[CampaignMoney]) -> None:
         ids = [one.campaign_id for one in money]
         terms = self.facts.campaigns(ids)
         currencies = {key: one.currency for key, one in terms.items() if isinstance(one, CampaignTerms)}
         counters = self.scan.counters(ids, currencies)
         for one in money:
             campaign = terms.get(one.campaign_id.tagged)
+            tally.breaks += breaks_of_funder(one, campaign)
             if isinstance(campaign, CampaignTerms) and campaign.currency == one.currency:
                 tally.breaks += _breaks_of_budget(one, campaign, counters.get(one.campaign_id.tagged))
 
@@ -145,19 +146,34 @@ class AccountChecker:
         return self.states.stale_campaigns(totals) if totals else {}
 
 
-def malformed_campaigns(pages: Sequence[Sequence[Campaign]]) -> list[Break]:
-    """Campaigns that should pay and cannot be read: one break each, however many take part in them."""
-    return [
-        Break(
-            kind=BreakKind.MALFORMED,
-            reason="campaign",
-            campaign_id=str(campaign.campaign_id),
-            detail="; ".join(map(str, campaign.problems)),
+def breaks_of_funder(money: CampaignMoney, campaign: Campaign | None) -> list[Break]:
+    """Money of a brand that lies with a campaign which will never pay it out, and a campaign of another brand now."""
+    found = []
+    if money.escrow_minor > 0 and (campaign is None or campaign.status == "rejected"):
+        gone = campaign is None
+        found.append(
+            Break(
+                kind=BreakKind.ESCROW_ORPHANED,
+                reason="campaign_missing" if gone else "campaign_rejected",
+                campaign_id=money.campaign_id.value,
+                currency=money.currency,
+                expected_minor=0,
+                actual_minor=money.escrow_minor,
+                detail=f"{format_minor(money.escrow_minor, money.currency)} {money.currency} lie in its escrow, "
+                + ("and MongoDB has no such campaign any more" if gone else "and the campaign was rejected"),
+            )
         )
-        for page in pages
-        for campaign in page
-        if not isinstance(campaign, CampaignTerms)
-    ]
+    if isinstance(campaign, CampaignTerms) and money.brands and campaign.brand_id.tagged not in money.brands:
+        funders = ", ".join(sorted(_plain(one) for one in money.brands))
+        found.append(
+            Break(
+                kind=BreakKind.BRAND_CHANGED,
+                reason="brand_id",
+                campaign_id=money.campaign_id.value,
+                detail=f"brand {funders} funded it, and it names brand {campaign.brand_id} now",
+            )
+        )
+    return found
 
 
 def _breaks_of_budget(money: CampaignMoney, terms: CampaignTerms, counters: CampaignCounters | None) -> list[Break]:

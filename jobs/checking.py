@@ -6,47 +6,23 @@ is reported on what a long scan saw.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from jobs.payout_rows import breaks_beside_document, breaks_of_rows
 from jobs.projecting import Projector
 from jobs.settlement import Settlement, Settler
+from jobs.tally import Tally
+from jobs.unpaid import count_malformed, count_not_due, count_unreadable
 from reconciler.check_ports import CheckReads, PayoutRow, SweepWatch
 from reconciler.domain.batch import HELD, Outcome
 from reconciler.domain.breaks import Break, BreakKind
-from reconciler.domain.campaign import CampaignTerms, PaymentType
-from reconciler.domain.decision import Decision, Due, NotDue, Reason
-from reconciler.domain.earnings import earnings
+from reconciler.domain.decision import Decision, Due, Facts, NotDue, Reason
 from reconciler.domain.effects import ProjectionTask
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.participation import MalformedParticipation, Participation
 from reconciler.ports import BatchStamp, FactsPage, LedgerReads, Outbox, Projection, SettledFacts
-
-_PART_OF_REASON = {
-    Reason.BELOW_TARGET: "not_due",
-    Reason.CAMPAIGN_NOT_ACTIVE: "not_due",
-    Reason.PARTICIPATION_NOT_ACTIVE: "not_due",
-    Reason.FORFEITED: "not_due",
-    Reason.REVERSED: "not_due",
-    Reason.REJECTED_BY_PERSON: "not_due",
-    Reason.SETTLED_BEFORE_US: "settled_before_us",
-    Reason.POOL_INCOMPLETE: "held",
-    Reason.POOL_SETTLED: "not_due",
-    Reason.MALFORMED: "malformed",
-    Reason.OVER_BUDGET: "held",
-}
-"""Every other reason is a disagreement: the participation is ``broken``."""
-
-_BREAK_OF_REASON = {
-    Reason.MARKED_PAID_ELSEWHERE: BreakKind.MARKED_PAID_ELSEWHERE,
-    Reason.CAMPAIGN_MISSING: BreakKind.CAMPAIGN_MISSING,
-    Reason.MALFORMED: BreakKind.MALFORMED,
-    Reason.DUPLICATE_PARTICIPATION: BreakKind.DUPLICATE_PARTICIPATION,
-    Reason.CURRENCY_CHANGED: BreakKind.DUE_BUT_INELIGIBLE,
-}
 
 _PART_OF_OUTCOME = {
     Outcome.REJECTED_BY_PERSON: "not_due",
@@ -60,25 +36,6 @@ _BREAK_OF_OUTCOME = {
     Outcome.CURRENCY_CHANGED: BreakKind.DUE_BUT_INELIGIBLE,
     **dict.fromkeys(HELD, BreakKind.HELD),
 }
-
-
-@dataclass(slots=True, kw_only=True)
-class CheckedPage:
-    """What one page held. ``parts`` counts each participation under exactly one part of the whole."""
-
-    parts: Counter[str] = field(default_factory=Counter)
-    breaks: list[Break] = field(default_factory=list)
-    accrued_minor: Counter[str] = field(default_factory=Counter)
-    """Tagged campaign → what participations earned that did not reach their target, in minor units."""
-    accrued_count: Counter[str] = field(default_factory=Counter)
-    due_minor: Counter[str] = field(default_factory=Counter)
-    """Currency → gross of what is due and stays unpaid, for whatever reason, in minor units."""
-    in_flight_minor: Counter[str] = field(default_factory=Counter)
-    """The part of it that a sweep is still to come to."""
-    waiting: dict[str, datetime] = field(default_factory=dict)
-    """Tagged participations that are due and were left to the next sweep → when that was read first. In no part yet."""
-    paid: int = 0
-    projected: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,47 +56,45 @@ class PageChecker:
     overdue: Set[str] = frozenset()
     """Tagged participations of which something stays untold for too long."""
 
-    def check(
-        self, page: FactsPage, stamp: BatchStamp, read_at: datetime, earlier: Mapping[str, datetime]
-    ) -> CheckedPage:
+    def check(self, page: FactsPage, stamp: BatchStamp, read_at: datetime, earlier: Mapping[str, datetime]) -> Tally:
         """Check one page and repair what is safe. Raises Outage or InvariantBroken.
 
         ``read_at``: when this check first read them; ``earlier``: tagged participations that were due at an earlier
         reading already → when that was.
         """
-        checked = CheckedPage()
+        checked = Tally()
         readable = [one for one in page.participations if isinstance(one, Participation)]
         for malformed in page.participations:
             if isinstance(malformed, MalformedParticipation):
                 count_unreadable(checked, malformed)
         decided = self.settler.deciding.decide(page)
         decisions, known = decided.decisions, decided.known
+        facts_of = {one.participation.participation_id: one for one in decided.facts}
         due_since = {one.participation_id.tagged: earlier.get(one.participation_id.tagged, read_at) for one in readable}
         due = self._due_by_now(checked, decisions, known, due_since)
         settlement = self.settler.settle(list(due), stamp) if due else Settlement()
-        settled_now = self._count_settled(checked, settlement, due)
+        settled_now = self._count_settled(checked, settlement, due, facts_of)
         with_payouts: dict[DocumentId, Participation] = {}
-        reversed_: set[str] = set()
+        reversed_: dict[str, Facts] = {}
+        policy = self.settler.policy
         for decision in decisions:
             participation = decision.participation
             if isinstance(decision, Due):
                 continue
+            facts = facts_of[participation.participation_id]
             if decision.reason in (Reason.ALREADY_PAID, Reason.REVERSED):
                 with_payouts[participation.participation_id] = participation
                 if decision.reason is Reason.REVERSED:
-                    reversed_.add(participation.participation_id.tagged)
-            elif _keeps_a_share(decision, known):
-                _count_unpaid_share(checked, decision, known)
+                    reversed_[participation.participation_id.tagged] = facts
             else:
-                _count_not_due(checked, decision)
-                self._count_accrued(checked, decision, page)
+                count_not_due(checked, decision, facts, policy)
         with_payouts |= {one.participation_id: one for one in settled_now}
         self._check_payouts(checked, list(with_payouts.values()), reversed_, page)
         return checked
 
     def _due_by_now(
         self,
-        checked: CheckedPage,
+        checked: Tally,
         decisions: Sequence[Decision],
         known: SettledFacts,
         due_since: Mapping[str, datetime],
@@ -162,7 +117,7 @@ class PageChecker:
                 checked.waiting[participation_id.tagged] = since
         return now
 
-    def leave_in_flight(self, page: FactsPage, checked: CheckedPage) -> None:
+    def leave_in_flight(self, page: FactsPage, checked: Tally) -> None:
         """Count those who are still due as on their way to a payment; everybody else was counted by :meth:`check`."""
         waiting = [
             one
@@ -175,19 +130,12 @@ class PageChecker:
                 checked.due_minor[decision.terms.currency] += decision.earned.gross_minor
                 checked.in_flight_minor[decision.terms.currency] += decision.earned.gross_minor
 
-    def _count_accrued(self, checked: CheckedPage, decision: NotDue, page: FactsPage) -> None:
-        participation = decision.participation
-        terms = page.campaigns.get(participation.campaign_id.tagged)
-        impressions = participation.impressions
-        if decision.reason is not Reason.BELOW_TARGET or not isinstance(terms, CampaignTerms):
-            return
-        if isinstance(impressions, int) and terms.payment_type is PaymentType.CPM:
-            earned = earnings(terms, impressions, self.settler.policy.overdelivery)
-            checked.accrued_minor[participation.campaign_id.tagged] += earned.gross_minor
-            checked.accrued_count[participation.campaign_id.tagged] += 1
-
     def _count_settled(
-        self, checked: CheckedPage, settlement: Settlement, due: Mapping[DocumentId, Due]
+        self,
+        checked: Tally,
+        settlement: Settlement,
+        due: Mapping[DocumentId, Due],
+        facts_of: Mapping[DocumentId, Facts],
     ) -> list[Participation]:
         """Count what the settlement made of those that looked due; answers those that are paid now."""
         paid: list[Participation] = []
@@ -202,13 +150,15 @@ class PageChecker:
             elif outcome is not None:
                 self._count_refused(checked, decision, outcome)
             elif participation_id in again:
-                _count_not_due(checked, again[decision.participation.participation_id])
+                changed = again[participation_id]
+                facts = replace(facts_of[participation_id], participation=changed.participation)
+                count_not_due(checked, changed, facts, self.settler.policy)
             else:
                 # It changed, or went away, between the two reads: the next check sees what it is now.
                 checked.parts["in_flight"] += 1
         return paid
 
-    def _count_refused(self, checked: CheckedPage, decision: Due, outcome: Outcome) -> None:
+    def _count_refused(self, checked: Tally, decision: Due, outcome: Outcome) -> None:
         kind = _BREAK_OF_OUTCOME[outcome]
         if kind is BreakKind.HELD:
             self._count_held(checked, decision, outcome.value)
@@ -217,12 +167,12 @@ class PageChecker:
             checked.breaks.append(_break_of_due(kind, decision, reason=outcome.value))
             checked.due_minor[decision.terms.currency] += decision.earned.gross_minor
 
-    def _count_held(self, checked: CheckedPage, decision: Due, reason: str) -> None:
+    def _count_held(self, checked: Tally, decision: Due, reason: str) -> None:
         checked.parts["held"] += 1
         checked.breaks.append(_break_of_due(BreakKind.HELD, decision, reason=reason))
         checked.due_minor[decision.terms.currency] += decision.earned.gross_minor
 
-    def _count_paid(self, checked: CheckedPage, decision: Due, outcome: Outcome) -> None:
+    def _count_paid(self, checked: Tally, decision: Due, outcome: Outcome) -> None:
         if outcome is Outcome.EXISTS:
             return
         found = _break_of_due(BreakKind.DUE_BUT_UNPAID, decision, repaired=not self.dry_run)
@@ -234,7 +184,7 @@ class PageChecker:
             checked.paid += 1
 
     def _check_payouts(
-        self, checked: CheckedPage, paid: Sequence[Participation], reversed_: set[str], page: FactsPage
+        self, checked: Tally, paid: Sequence[Participation], reversed_: Mapping[str, Facts], page: FactsPage
     ) -> None:
         """Compare payouts with their own facts and with documents, and what documents show with what they were told."""
         if not paid:
@@ -250,9 +200,17 @@ class PageChecker:
         broken = {one.participation_id.tagged for one in paid if str(one.participation_id) in shown}
         broken |= self._check_effects(checked, ids) | self.overdue
         told = {task.participation_id.tagged for task in self.outbox.told(ids)}
-        for tagged in ids:
-            in_order = "not_due" if tagged in reversed_ else "matched" if tagged in told else "in_flight"
-            checked.parts["broken" if tagged in broken else in_order] += 1
+        for one in paid:
+            tagged = one.participation_id.tagged
+            if tagged in broken:
+                checked.parts["broken"] += 1
+            elif one.problems:
+                count_malformed(checked, one)
+            elif tagged in reversed_:
+                taken_back = NotDue(participation=one, reason=Reason.REVERSED)
+                count_not_due(checked, taken_back, reversed_[tagged], self.settler.policy)
+            else:
+                checked.parts["matched" if tagged in told else "in_flight"] += 1
 
     def _beside_documents(
         self, paid: Sequence[Participation], rows: Mapping[str, Sequence[PayoutRow]], page: FactsPage
@@ -269,7 +227,7 @@ class PageChecker:
             for found in _beside(one, rows[one.participation_id.tagged], fresh)
         ]
 
-    def _check_effects(self, checked: CheckedPage, ids: Sequence[str]) -> set[str]:
+    def _check_effects(self, checked: Tally, ids: Sequence[str]) -> set[str]:
         """Compare documents with what they were told, and tell stale ones again; answers who stays broken."""
         tasks = self.outbox.told(ids)
         stale = dict(self.projection.find_stale(tasks))
@@ -310,60 +268,6 @@ class PageChecker:
 
 def _beside(participation: Participation, rows: Sequence[PayoutRow], page: FactsPage) -> Iterator[Break]:
     return breaks_beside_document(rows, participation, page.campaigns.get(participation.campaign_id.tagged))
-
-
-def count_unreadable(checked: CheckedPage, malformed: MalformedParticipation) -> None:
-    checked.parts["malformed"] += 1
-    checked.breaks.append(
-        Break(
-            kind=BreakKind.MALFORMED,
-            reason="participation",
-            participation_id=malformed.shown_id,
-            detail="; ".join(map(str, malformed.problems)),
-        )
-    )
-
-
-def _keeps_a_share(decision: NotDue, known: SettledFacts) -> bool:
-    """Whether a frozen share waits behind a status that does not pay: only forfeiture makes it void."""
-    line = known.pool_lines.get(decision.participation.participation_id.tagged)
-    ineligible = (Reason.PARTICIPATION_NOT_ACTIVE, Reason.CAMPAIGN_NOT_ACTIVE)
-    return line is not None and not line.is_void and decision.reason in ineligible
-
-
-def _count_unpaid_share(checked: CheckedPage, decision: NotDue, known: SettledFacts) -> None:
-    participation = decision.participation
-    line = known.pool_lines[participation.participation_id.tagged]
-    checked.parts["broken"] += 1
-    checked.breaks.append(
-        Break(
-            kind=BreakKind.DUE_BUT_INELIGIBLE,
-            reason=decision.reason.value,
-            participation_id=str(participation.participation_id),
-            campaign_id=str(participation.campaign_id),
-            streamer_id=participation.streamer_id,
-            detail=f"a share of {line.share_minor} minor units in {line.settlement_key} is unpaid: {decision.detail}",
-        )
-    )
-
-
-def _count_not_due(checked: CheckedPage, decision: NotDue) -> None:
-    checked.parts[_PART_OF_REASON.get(decision.reason, "broken")] += 1
-    kind = _BREAK_OF_REASON.get(decision.reason)
-    # A malformed campaign is one break, named by itself, and not one for each of its participations.
-    if kind is None or (decision.reason is Reason.MALFORMED and decision.problems_in == "campaign"):
-        return
-    participation = decision.participation
-    checked.breaks.append(
-        Break(
-            kind=kind,
-            reason="participation" if kind is BreakKind.MALFORMED else decision.reason.value,
-            participation_id=str(participation.participation_id),
-            campaign_id=str(participation.campaign_id),
-            streamer_id=participation.streamer_id,
-            detail=decision.detail or "; ".join(map(str, decision.problems)),
-        )
-    )
 
 
 def _break_of_due(kind: BreakKind, decision: Due, *, reason: str = "", repaired: bool = False) -> Break:

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import structlog
 
-from jobs.account_check import AccountChecker, malformed_campaigns
+from jobs.account_check import AccountChecker
 from jobs.budget_check import BudgetChecker
+from jobs.campaign_census import CampaignCensus
 from jobs.check_lock import only_check
 from jobs.checking import PageChecker
+from jobs.completeness import CompletenessProof
 from jobs.control_totals import control_totals, unexplained
 from jobs.effects_check import EffectsChecker
 from jobs.partition_check import PartitionChecker, Scope
@@ -25,7 +27,9 @@ from jobs.projecting import Projector
 from jobs.running import Interrupted, RunInProgress, RunRecorder
 from jobs.settlement import Settler, retry_holds
 from jobs.tally import Tally
-from jobs.waiting_money import MoneyInWaiting
+from jobs.unpaid import breaks_of_statuses
+from jobs.waiting_money import MoneyInWaiting, withheld_rows
+from jobs.whole_campaigns import WholeCampaigns
 from reconciler.check_ports import (
     CheckKey,
     CheckLease,
@@ -41,7 +45,8 @@ from reconciler.check_ports import (
 from reconciler.domain.break_memory import BreakStatus, CheckMark
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.campaign import CampaignTerms
-from reconciler.domain.decision import Policy
+from reconciler.domain.decision import Policy, Rule
+from reconciler.domain.decision import Scope as Whose
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.settlement import PoolNotDue
 from reconciler.errors import Defect, InvariantBroken, Outage, UsageError
@@ -260,8 +265,7 @@ class _Work:
             self._progress(total.scanned, total.scanned)
         if options.campaign_id is not None and not total.scanned and not is_told:
             raise UsageError(f"there is no participation of a campaign {options.campaign_id}")
-        if options.campaign_id is None:
-            total.breaks += malformed_campaigns(list(check.facts.paying_campaigns()))
+        self._count_campaigns()
         accounts = self._accounts()
         total.add(accounts.check_wallets(options.campaign_id))
         total.add(accounts.check_campaigns(options.campaign_id))
@@ -284,6 +288,23 @@ class _Work:
         if gone:
             raise Outage("mongodb", f"the collection {gone[0]} went away while it was being checked")
         return self._report(integrity, totals, waiting)
+
+    def _count_campaigns(self) -> None:
+        """Name what a person has to know of campaigns, and of collections that hold nothing to check."""
+        check, campaign_id, census = self._check, self._options.campaign_id, CampaignCensus()
+        census.look(check.facts.all_campaigns(), campaign_id)
+        self._total.add(Tally(breaks=census.breaks))
+        self._total.breaks += breaks_of_statuses(self._total, census.unknown_words)
+        missing = {role: one.detail for role, one in check.scan.missing_collections().items() if one.is_suspect}
+        counts = {"participations": self._total.scanned, "campaigns": census.count}
+        missing |= {
+            name: "the collection holds no document"
+            for name, count in counts.items()
+            if not count and name not in missing
+        }
+        self._total.breaks += [
+            Break(kind=BreakKind.NOTHING_CHECKED, reason=name, detail=detail) for name, detail in missing.items()
+        ]
 
     def _look_behind(self) -> None:
         """An older copy of the ledger would put older facts over newer ones: then the check only tells."""
@@ -328,8 +349,24 @@ class _Work:
         last = partitions.check_waiting(total.waiting, self._stamp)
         # A check of one campaign says nothing of who waits in the others.
         others = scope.earlier if options.campaign_id is not None else {}
-        self.waiting, total.waiting = {**others, **last.waiting}, {}
+        total.waiting = {}
         total.add(last)
+        self._prove(partitions, {**others, **last.waiting})
+
+    def _prove(self, partitions: PartitionChecker, waiting: dict[str, datetime]) -> None:
+        """Make sure that nobody was forgotten, and keep who waits."""
+        check, total = self._check, self._total
+        policy = check.policy
+        if policy.scope is Whose.STREAMER and Rule.IMPRESSIONS_TARGET_REACHED in policy.rules:
+            proof = CompletenessProof(facts=check.facts, scan=check.scan, reads=check.reads)
+            found = proof.prove(total, waiting, self._options.campaign_id, partitions.judge_alone(self._stamp))
+            waiting |= found.waiting
+            total.add(found)
+        elif policy.scope is Whose.CAMPAIGN:
+            freezer = PoolFreezer.beside(partitions.pages.settler, check.recorder.clock)
+            whole = WholeCampaigns(facts=check.facts, freezer=freezer)
+            whole.count_kept(total, check.recorder.clock(), self._options.campaign_id)
+        self.waiting, total.waiting = waiting, {}
 
     def _go_on_from(self, done: list[DonePartition]) -> tuple[int, DocumentId | None]:
         """The sequence that sums go up to, and the participation to go on behind."""
@@ -465,6 +502,7 @@ class _Work:
             integrity=integrity,
             timezone=check.money.timezone,
             waiting=waiting,
+            withheld=withheld_rows(total),
             paid_by_day=check.money.paid_by_day(now, options.campaign_id),
             settled_before_us=check.money.settled_before(options.campaign_id),
             resume_token_age_s=_age_s(check.watched.load(), now),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from jobs.checking import CheckedPage, PageChecker, count_unreadable
+from jobs.checking import PageChecker
 from jobs.payout_rows import without_document
 from jobs.tally import Tally
+from jobs.unpaid import count_unreadable
 from reconciler.check_ports import CheckReads, EffectStates, ScannedPartition
 from reconciler.domain.ids import DocumentId
 from reconciler.ports import BatchStamp, Facts
@@ -45,10 +46,10 @@ class PartitionChecker:
         compared = compare(columns, ledger, terms, self.pages.settler.policy, cut=scope.cut)
         tally = Tally(scanned=scanned.size, expected_minor=compared.expected_minor)
         self._clear(tally, compared)
-        unreadable = CheckedPage()
+        unreadable = Tally()
         for malformed in scanned.unreadable:
             count_unreadable(unreadable, malformed)
-        _add(tally, unreadable)
+        tally.add(unreadable)
         self._judge(tally, compared.remarkable, scanned.read_at, scope, stamp)
         for page in _some(compared.orphans, self.page_size):
             self._name_orphans(tally, page)
@@ -63,8 +64,17 @@ class PartitionChecker:
             checked = self.pages.check(page, stamp, earliest, waiting)
             self.pages.leave_in_flight(page, checked)
             checked.parts["in_flight"] += len(some) - len(page.participations)
-            _add(tally, checked)
+            tally.add(checked)
         return tally
+
+    def judge_alone(self, stamp: BatchStamp) -> Callable[[DocumentId], Tally]:
+        """What judges one participation anew by the exact path, as if it had just been met."""
+
+        def judge(participation_id: DocumentId) -> Tally:
+            page = self.facts.read([participation_id])
+            return self.pages.check(page, stamp, page.facts_at, {})
+
+        return judge
 
     def check_text_identities(self, scope: Scope) -> Tally:
         """Payouts of participations whose identity is text: no range of the ledger holds them."""
@@ -90,6 +100,7 @@ class PartitionChecker:
         tally.parts["settled_before_us"] += compared.settled_before_us
         tally.accrued_minor.update(compared.accrued_minor)
         tally.accrued_count.update(compared.accrued_count)
+        tally.accrued_impressions.update(compared.accrued_impressions)
 
     def _judge(self, tally: Tally, tagged: Sequence[str], read_at: datetime, scope: Scope, stamp: BatchStamp) -> None:
         for some in _some(tagged, self.page_size):
@@ -97,7 +108,7 @@ class PartitionChecker:
             checked = self.pages.check(page, stamp, read_at, scope.earlier)
             # It went away, or its campaign moved, between the two reads: the next check sees what it is then.
             checked.parts["in_flight"] += len(some) - len(page.participations)
-            _add(tally, checked)
+            tally.add(checked)
 
     def _name_orphans(self, tally: Tally, tagged: Sequence[str]) -> None:
         """Payouts whose participation the scan did not meet: those of which none exists at all are breaks."""
@@ -105,22 +116,6 @@ class PartitionChecker:
         missing = {one.tagged for one in self.facts.read([DocumentId.from_tagged(one) for one in tagged]).missing}
         for one in sorted(missing):
             tally.breaks += without_document([row for row in rows if row.participation_id == one])
-
-
-def _add(tally: Tally, checked: CheckedPage) -> None:
-    tally.add(
-        Tally(
-            parts=checked.parts,
-            breaks=checked.breaks,
-            accrued_minor=checked.accrued_minor,
-            accrued_count=checked.accrued_count,
-            due_minor=checked.due_minor,
-            in_flight_minor=checked.in_flight_minor,
-            waiting=checked.waiting,
-            paid=checked.paid,
-            projected=checked.projected,
-        )
-    )
 
 
 def _some(values: Sequence[str], size: int) -> Iterator[Sequence[str]]:

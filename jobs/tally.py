@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from reconciler.domain.breaks import Break
+from reconciler.domain.breaks import Break, BreakKind
 from reconciler.reports.model import Completeness
 
-_COUNTERS = ("parts", "accrued_minor", "accrued_count", "due_minor", "in_flight_minor", "expected_minor")
+_COUNTERS = (
+    "parts", "accrued_minor", "accrued_count", "accrued_impressions", "reached_count", "due_minor", "in_flight_minor",
+    "expected_minor", "withheld_count", "withheld_minor", "unknown_count", "unknown_reached", "unknown_minor",
+)  # fmt: skip
 _NUMBERS = ("scanned", "paid", "projected")
 
 
@@ -20,22 +24,39 @@ class Tally:
     """Counts and sums. Breaks are kept one by one: they are few, or the least of the problems.
 
     ``scanned``: documents read; ``parts`` counts them again, each under the part of the whole it was found to be.
-    ``expected_minor``: currency → gross that the stored facts of payouts give. The other sums are as in
-    :class:`jobs.checking.CheckedPage`.
+    ``expected_minor``: currency → gross that the stored facts of payouts give. Keys of several words are made by
+    :func:`key_of`.
     """
 
     scanned: int = 0
     parts: Counter[str] = field(default_factory=Counter)
     breaks: list[Break] = field(default_factory=list)
     accrued_minor: Counter[str] = field(default_factory=Counter)
+    """Tagged campaign → what participations earned that no rule has made due, in minor units."""
     accrued_count: Counter[str] = field(default_factory=Counter)
+    accrued_impressions: Counter[str] = field(default_factory=Counter)
+    reached_count: Counter[str] = field(default_factory=Counter)
+    """The part of them that reached their target, and the rule that would pay them is switched off."""
     due_minor: Counter[str] = field(default_factory=Counter)
+    """Currency → gross of what is due and stays unpaid, for whatever reason, in minor units."""
     in_flight_minor: Counter[str] = field(default_factory=Counter)
+    """The part of it that a sweep is still to come to."""
     expected_minor: Counter[str] = field(default_factory=Counter)
+    withheld_count: Counter[str] = field(default_factory=Counter)
+    """(reason, status, currency) → participations that reached their target and are not paid by a decision."""
+    withheld_minor: Counter[str] = field(default_factory=Counter)
+    """The same → what they would be paid, gross, in minor units."""
+    unknown_count: Counter[str] = field(default_factory=Counter)
+    """(participation or campaign, word) → participations that are not paid by a status that is not known."""
+    unknown_reached: Counter[str] = field(default_factory=Counter)
+    """Those of them that reached their target, or of whom nobody can say."""
+    unknown_minor: Counter[str] = field(default_factory=Counter)
+    """(participation or campaign, word, currency) → what these would be paid, gross, in minor units."""
     waiting: dict[str, datetime] = field(default_factory=dict)
     """Tagged participations that are due and left to a sweep → when that was read first. In no part yet."""
     paid: int = 0
     projected: int = 0
+    _told_campaigns: set[str] = field(default_factory=set)
 
     def add(self, other: Tally) -> None:
         """Count another one in."""
@@ -43,8 +64,16 @@ class Tally:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in _COUNTERS:
             getattr(self, name).update(getattr(other, name))
-        self.breaks += other.breaks
+        self.breaks += [one for one in other.breaks if not self._is_told(one)]
         self.waiting |= other.waiting
+
+    def _is_told(self, found: Break) -> bool:
+        """Whether a campaign that cannot be read was named already: it is one break, however many take part in it."""
+        if found.kind is not BreakKind.MALFORMED or found.reason != "campaign":
+            return False
+        is_told = found.campaign_id in self._told_campaigns
+        self._told_campaigns.add(found.campaign_id)
+        return is_told
 
     @property
     def completeness(self) -> Completeness:
@@ -65,10 +94,22 @@ class Tally:
         """Read :meth:`as_json` back."""
         tally = cls(
             breaks=breaks,
+            _told_campaigns={one.campaign_id for one in breaks if one.reason == "campaign"},
             waiting={tagged: datetime.fromisoformat(at) for tagged, at in plain["waiting"].items()},
         )
         for name in _NUMBERS:
             setattr(tally, name, plain[name])
         for name in _COUNTERS:
-            setattr(tally, name, Counter(plain[name]))
+            # A partition that another version kept may lack one; its check goes on all the same.
+            setattr(tally, name, Counter(plain.get(name, {})))
         return tally
+
+
+def key_of(*words: str) -> str:
+    """A counter's key made of several words, which JSON can hold."""
+    return json.dumps(words, ensure_ascii=False)
+
+
+def words_of(key: str) -> list[str]:
+    """What :func:`key_of` was given."""
+    return [str(one) for one in json.loads(key)]

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from jobs.tally import Tally
+from jobs.tally import Tally, words_of
+from jobs.unpaid import count_not_due
 from reconciler.check_ports import CheckReads, FactScan
 from reconciler.clock import utc_text
+from reconciler.deciding import Deciding
 from reconciler.domain.breaks import Break
-from reconciler.domain.campaign import CampaignTerms
-from reconciler.domain.decision import Policy
+from reconciler.domain.campaign import STATUSES_THAT_PAY, CampaignTerms
+from reconciler.domain.decision import NotDue, Policy
 from reconciler.domain.ids import DocumentId, payout_key
 from reconciler.domain.ledger_view import OpenHold
-from reconciler.domain.stranding import stranded
+from reconciler.domain.stranding import Accrued, stranded
 from reconciler.ports import Facts, LedgerReads
 from reconciler.reports.model import Waiting
 
@@ -41,33 +43,37 @@ class MoneyInWaiting:
 
     def waiting(self, tally: Tally, now: datetime, campaign_id: str | None) -> tuple[Waiting, list[Break]]:
         """What accrued, what is held and what is stranded; the breaks name the last."""
-        terms, titles, paid = self._campaigns(tally)
+        terms, titles, paid, streamed = self._campaigns(tally)
         accrued, breaks = [], list[Break]()
         totals: dict[str, Counter[str]] = {}
         for tagged, minor in tally.accrued_minor.most_common():
             campaign = terms.get(tagged)
             if campaign is None or not minor:
                 continue
-            accrued.append(
-                {
-                    "campaign_id": campaign.campaign_id.value,
-                    "title": titles.get(tagged, ""),
-                    "currency": campaign.currency,
-                    "participations": tally.accrued_count[tagged],
-                    "accrued_minor": minor,
-                }
-            )
-            totals.setdefault(campaign.currency, Counter())["accrued_minor"] += minor
-            found = stranded(
-                campaign,
-                accrued_minor=minor,
+            if campaign.status in STATUSES_THAT_PAY:
+                accrued.append(
+                    {
+                        "campaign_id": campaign.campaign_id.value,
+                        "title": titles.get(tagged, ""),
+                        "currency": campaign.currency,
+                        "participations": tally.accrued_count[tagged],
+                        "accrued_minor": minor,
+                    }
+                )
+                totals.setdefault(campaign.currency, Counter())["accrued_minor"] += minor
+            money = Accrued(
+                minor=minor,
+                impressions=tally.accrued_impressions[tagged],
                 paid_minor=paid.get(tagged, 0),
-                policy=self.policy,
-                now=now,
+                reached_count=tally.reached_count[tagged],
+                streamed_at=streamed.get(tagged),
             )
+            found = stranded(campaign, money, self.policy, now)
+            if found is not None:
+                found = self._still_stranded(campaign, money, now)
             if found is not None:
                 breaks.append(found)
-                totals[campaign.currency]["stranded_minor"] += minor
+                totals.setdefault(campaign.currency, Counter())["stranded_minor"] += found.expected_minor or 0
         holds = [
             one
             for one in self.ledger.open_holds()
@@ -91,11 +97,14 @@ class MoneyInWaiting:
             breaks,
         )
 
-    def _campaigns(self, tally: Tally) -> tuple[dict[str, CampaignTerms], dict[str, str], dict[str, int]]:
-        """Terms, titles and gross payments of the campaigns in which something accrued, by tagged identity."""
+    def _campaigns(
+        self, tally: Tally
+    ) -> tuple[dict[str, CampaignTerms], dict[str, str], dict[str, int], dict[str, datetime]]:
+        """Terms, titles, gross payments and last streams of the campaigns in which something accrued, by identity."""
         terms: dict[str, CampaignTerms] = {}
         titles: dict[str, str] = {}
         paid: dict[str, int] = {}
+        streamed: dict[str, datetime] = {}
         wanted = sorted(tally.accrued_minor)
         for start in range(0, len(wanted), _CAMPAIGNS_A_PAGE):
             ids = [DocumentId.from_tagged(one) for one in wanted[start : start + _CAMPAIGNS_A_PAGE]]
@@ -103,7 +112,28 @@ class MoneyInWaiting:
             terms |= {key: one for key, one in found.items() if isinstance(one, CampaignTerms)}
             titles |= {key: one.title for key, one in self.scan.counters(ids, {}).items()}
             paid |= self.reads.gross_paid(ids)
-        return terms, titles, paid
+            streamed |= self.scan.last_streams(ids)
+        return terms, titles, paid, streamed
+
+    def _still_stranded(self, campaign: CampaignTerms, money: Accrued, now: datetime) -> Break | None:
+        """By a reading of now: whoever was below target when the check came by may be paid, and the campaign over."""
+        page, again = self.facts.read_campaign(campaign.campaign_id), Tally()
+        decided = Deciding(facts=self.facts, ledger=self.ledger, policy=self.policy).decide(page)
+        for facts, decision in zip(decided.facts, decided.decisions, strict=True):
+            if isinstance(decision, NotDue):
+                count_not_due(again, decision, facts, self.policy)
+        tagged = campaign.campaign_id.tagged
+        terms = page.campaigns.get(tagged)
+        if not isinstance(terms, CampaignTerms):
+            return None
+        fresh = replace(
+            money,
+            minor=again.accrued_minor[tagged],
+            impressions=again.accrued_impressions[tagged],
+            reached_count=again.reached_count[tagged],
+            paid_minor=self.ledger.gross_paid_minor(campaign.campaign_id),
+        )
+        return stranded(terms, fresh, self.policy, now)
 
     def paid_by_day(self, now: datetime, campaign_id: str | None) -> list[Row]:
         """The last days in the reports' time zone; campaigns beyond the largest summed up under no identity."""
@@ -137,6 +167,23 @@ class MoneyInWaiting:
             {"currency": one.currency, "participations": one.participations, "amount_minor": one.amount_minor}
             for one in self.reads.settled_before(campaign_id)
         ]
+
+
+def withheld_rows(tally: Tally) -> list[Row]:
+    """Who reached their target and is not paid because somebody decided so: the most money first."""
+    rows = []
+    for key, count in tally.withheld_count.items():
+        reason, status, currency = words_of(key)
+        rows.append(
+            {
+                "reason": reason,
+                "status": status,
+                "currency": currency,
+                "participations": count,
+                "gross_minor": tally.withheld_minor[key],
+            }
+        )
+    return sorted(rows, key=lambda row: (-row["gross_minor"], row["reason"], row["status"], row["currency"]))
 
 
 def days_until(now: datetime, timezone: str) -> list[tuple[str, datetime, datetime]]:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from reconciler.domain.breaks import Break, BreakKind
-from reconciler.domain.campaign import Campaign
+from reconciler.domain.campaign import Campaign, CampaignTerms
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.participation import MalformedParticipation
 from reconciler.feed import KeptPosition
@@ -62,6 +62,28 @@ class ScannedPartition:
     def size(self) -> int:
         """How many documents it holds."""
         return len(self.columns) + len(self.unreadable)
+
+
+class MissingCollection(NamedTuple):
+    """A mapped collection that does not exist. ``detail``: what is there instead, in words.
+
+    ``is_suspect``: its name is wrong, or nothing can be checked without it. A collection that comes with its
+    first document is not, where no other collection lies there that could be meant.
+    """
+
+    name: str
+    detail: str
+    is_suspect: bool
+
+
+class Reached(NamedTuple):
+    """A document whose counter is not below its campaign's target, as it lies in MongoDB. Identities are tagged."""
+
+    participation_id: str
+    campaign_id: str
+    impressions: object
+    status: object
+    forfeited: object
 
 
 class PayoutRow(NamedTuple):
@@ -146,13 +168,16 @@ class SettledBefore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CampaignMoney:
-    """A campaign's account in the ledger, in minor units: the last budget seen and what was paid of it (gross)."""
+    """A campaign's account in the ledger, in minor units: the last budget seen, what was paid of it (gross), what its
+    escrow holds, and the brands (tagged) that funded it."""
 
     campaign_id: DocumentId
     currency: str
     budget_minor: int
     paid_minor: int
     is_refunded: bool
+    escrow_minor: int = 0
+    brands: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +282,18 @@ class FactScan(Protocol):
         """Of some campaigns (tagged identity → …), what their documents say; ``currencies`` by tagged identity."""
         ...
 
+    def last_streams(self, campaign_ids: Sequence[DocumentId]) -> Mapping[str, datetime]:
+        """Campaign (tagged) → when anybody who takes part streamed last; absent where no date says so."""
+        ...
+
+    def missing_collections(self) -> Mapping[str, MissingCollection]:
+        """Mapped collections that do not exist: what each is for → its name, and what is there instead."""
+        ...
+
+    def reached(self, campaigns: Sequence[CampaignTerms]) -> Iterator[Sequence[Reached]]:
+        """Whoever may have reached the target of some campaigns, as MongoDB compares; in pages."""
+        ...
+
 
 class RecordedBudgets(Protocol):
     """What recording left of budgets."""
@@ -299,6 +336,10 @@ class CheckReads(Protocol):
 
     def rows_of(self, participation_ids: Sequence[str]) -> list[PayoutRow]:
         """The rows of some participations (tagged)."""
+        ...
+
+    def settled_of(self, participation_ids: Sequence[str]) -> set[str]:
+        """Which of some participations (tagged) have a payout, or were settled before the ledger began."""
         ...
 
     def text_participations(self, after: str, limit: int, campaign_id: str | None) -> list[str]:

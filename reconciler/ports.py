@@ -274,6 +274,10 @@ class Facts(Protocol):
         """Campaigns with a status that pays, in pages no larger than ``candidates`` takes."""
         ...
 
+    def all_campaigns(self) -> Iterator[Sequence[Campaign]]:
+        """Every campaign, whatever its status, in pages."""
+        ...
+
     def candidates(
         self, campaigns: Sequence[CampaignTerms], page_size: int
     ) -> Iterator[Sequence[DocumentId | MalformedParticipation]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from ipaddress import ip_network
+from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from apscheduler.triggers.cron import CronTrigger
@@ -70,18 +72,26 @@ def mongodb_uri(value: SecretStr) -> SecretStr:
     raise ValueError(f"must {wanted}, as mongodb://host:27017/?replicaSet=rs0 does")
 
 
-def _parse_uri_without_dns(uri: str) -> None:
+def database_of_uri(uri: object) -> str | None:
+    """The database that a connection string names as its path; None where it names none, or cannot be read."""
+    try:
+        found = _parse_uri_without_dns(uri)["database"] if isinstance(uri, str) else None
+    except (PyMongoError, ValueError):
+        return None
+    return None if found is None else str(found)
+
+
+def _parse_uri_without_dns(uri: str) -> Mapping[str, Any]:
     if not uri.startswith(_SRV_SCHEME):
-        parse_uri(uri)
-        return
+        return parse_uri(uri)
     # The driver resolves the name of a +srv URI while it parses it; a check of settings must not wait for DNS.
     address, _, options = uri.removeprefix(_SRV_SCHEME).partition("?")
     plain = "&".join(option for option in options.split("&") if not option.lower().startswith("srv"))
-    hosts = parse_uri(f"mongodb://{address}?{plain}" if plain else f"mongodb://{address}", default_port=None)[
-        "nodelist"
-    ]
+    found = parse_uri(f"mongodb://{address}?{plain}" if plain else f"mongodb://{address}", default_port=None)
+    hosts = found["nodelist"]
     if len(hosts) != 1 or hosts[0][1] is not None:
         raise ValueError("mongodb+srv takes one host and no port")
+    return found
 
 
 def ledger_url(value: SecretStr) -> SecretStr:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from reconciler.config.checks import database_of_uri
 from reconciler.config.keys import HOLD_SECRETS, KEYS, SECRET_KEYS, SECTIONS, members, nearest
 from reconciler.config.models import Settings
 from reconciler.config.sources import Given, from_environment, from_file, from_flags
@@ -51,15 +52,28 @@ def load(config_path: Path | None, environ: Mapping[str, str], overrides: Mappin
 
     Raises ConfigError: one sentence with the key, where it came from and what is wrong. It never quotes a secret.
     """
-    given = [*from_file(config_path, environ), *from_environment(environ), *from_flags(overrides)]
+    layers = [from_file(config_path, environ), from_environment(environ), from_flags(overrides)]
+    given = [one for layer in layers for one in layer]
     for one in given:
         _refuse_unknown(one)
     try:
-        return Settings.model_validate(_nested(given))
+        return Settings.model_validate(_nested([*given, *_database_of_uri(layers)]))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
     # Raised out here, so that not even the error's context holds what was typed.
     raise ConfigError(_sentence(first, given))
+
+
+def _database_of_uri(layers: Sequence[Sequence[Given]]) -> list[Given]:
+    """The database that the connection string names, unless one was given beside it, or over it, by its own key."""
+    for layer in reversed(layers):
+        if any(one.key == "mongodb.database" for one in layer):
+            return []
+        uris = [one for one in layer if one.key == "mongodb.uri"]
+        if uris:
+            name = database_of_uri(uris[-1].value)
+            return [] if name is None else [Given(key="mongodb.database", value=name, origin=uris[-1].origin)]
+    return []
 
 
 def _refuse_unknown(one: Given) -> None:

@@ -30,7 +30,8 @@ class MongodbSettings(Section):
     """Connection string of the replica set. Without directConnection, so that the primary is found also after a
     failover: a direct connection to a secondary would quietly read facts that are behind."""
     database: Annotated[str, AfterValidator(checks.database_name)] = "sponsorship"
-    """The database that holds the platform's collections."""
+    """The database that holds the platform's collections. A URI that ends in /NAME names it too; this setting wins
+    over a URI of the same place (the file, the environment, a flag) or of a weaker one."""
     wait_max_s: Seconds = 15
     """Seconds a command waits for a primary before it gives up with exit code 3: longer than an election (about 12),
     shorter than people's patience. The daemon goes on trying."""

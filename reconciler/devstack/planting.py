@@ -52,6 +52,7 @@ PARTICIPATIONS: Mapping[str, tuple[Mapping[str, Any], str]] = MappingProxyType(
         "participation_removed": ({"status": "removed"}, "participation_not_active"),
         "participation_left_early": ({"status": "left_early"}, "participation_not_active"),
         "participation_rejected": ({"status": "rejected"}, "participation_not_active"),
+        "participation_status_unknown": ({"status": "running"}, "status_unknown"),
         "participation_paused": ({"status": "paused"}, "participation_not_active"),
         "participation_paused_by_streamer": ({"status": "participation_paused"}, "participation_not_active"),
         "marked_elsewhere": ({"status": "completed", "finalEarningsTransferred": True}, "marked_paid_elsewhere"),
@@ -82,6 +83,7 @@ CAMPAIGNS: Mapping[str, tuple[Mapping[str, Any], str]] = MappingProxyType(
         "campaign_paused": ({"status": "paused"}, "campaign_not_active"),
         "campaign_cancelled": ({"status": "cancelled"}, "campaign_not_active"),
         "campaign_cooloff_out_of_range": ({"gKeyCooloffHours": 9_000}, "paid"),
+        "campaign_status_in_capitals": ({"status": "ACTIVE"}, "status_unknown"),
     }
 )
 

@@ -25,6 +25,10 @@ TARGET_MAX = 2**53
 """Far more impressions than can be counted; what is beyond it fits into no column of the ledger either."""
 
 STATUSES_THAT_PAY = frozenset({"active", "completed"})
+STATUSES_UNFINISHED = frozenset({"draft", "pending", "rejected"})
+"""With these a campaign may lack what it is to pay: it was never begun."""
+STATUSES = STATUSES_THAT_PAY | STATUSES_UNFINISHED | {"paused", "cancelled"}
+"""Every word that is known."""
 
 
 class PaymentType(StrEnum):

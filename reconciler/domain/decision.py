@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from reconciler.domain.campaign import STATUSES as CAMPAIGN_STATUSES
 from reconciler.domain.campaign import STATUSES_THAT_PAY as CAMPAIGN_STATUSES_THAT_PAY
 from reconciler.domain.campaign import Campaign, CampaignTerms, MalformedCampaign
 from reconciler.domain.earnings import Earnings, Overdelivery, earnings, platform_fee
 from reconciler.domain.money import AMOUNT_MINOR_MAX
-from reconciler.domain.parsing import FieldProblem, Unreadable
-from reconciler.domain.participation import STATUSES_THAT_PAY, Participation
+from reconciler.domain.parsing import FieldProblem
+from reconciler.domain.participation import STATUSES, STATUSES_THAT_PAY, Participation
+
+WORD_SHOWN_MAX = 40
 
 
 class Rule(StrEnum):
@@ -48,6 +51,7 @@ class Reason(StrEnum):
     SETTLED_BEFORE_US = "settled_before_us"
     MARKED_PAID_ELSEWHERE = "marked_paid_elsewhere"
     CAMPAIGN_MISSING = "campaign_missing"
+    STATUS_UNKNOWN = "status_unknown"
     CAMPAIGN_NOT_ACTIVE = "campaign_not_active"
     PARTICIPATION_NOT_ACTIVE = "participation_not_active"
     FORFEITED = "forfeited"
@@ -202,6 +206,9 @@ def _not_eligible(facts: Facts) -> NotDue | None:
             reason=Reason.CAMPAIGN_MISSING,
             detail=f"no campaign {participation.campaign_id.tagged}",
         )
+    unknown = _unknown_status(facts)
+    if unknown:
+        return NotDue(participation=participation, reason=Reason.STATUS_UNKNOWN, detail=unknown)
     # A malformed status is told as such below; a readable one that does not pay comes first, since an unfinished
     # draft is expected to lack its money fields.
     if campaign.status is not None and campaign.status not in CAMPAIGN_STATUSES_THAT_PAY:
@@ -219,6 +226,16 @@ def _not_eligible(facts: Facts) -> NotDue | None:
     return None
 
 
+def _unknown_status(facts: Facts) -> str:
+    """The first status that is none of the words known, in words. It pays nobody, and nobody decided that."""
+    participation, campaign = facts.participation, facts.campaign
+    if campaign is not None and campaign.status is not None and campaign.status not in CAMPAIGN_STATUSES:
+        return f"the campaign's status {shown_word(campaign.status)} is not known"
+    if participation.status is not None and participation.status not in STATUSES:
+        return f"the participation's status {shown_word(participation.status)} is not known"
+    return ""
+
+
 def _malformed(facts: Facts) -> NotDue | None:
     participation = facts.participation
     if isinstance(facts.campaign, MalformedCampaign):
@@ -228,20 +245,9 @@ def _malformed(facts: Facts) -> NotDue | None:
             problems=facts.campaign.problems,
             problems_in="campaign",
         )
-    problems = [
-        FieldProblem(field=name, why=value.why)
-        for name, value in (
-            ("impressions", participation.impressions),
-            ("earnings_forfeited", participation.forfeited),
-            ("final_earnings_transferred", participation.marked_paid),
-        )
-        if isinstance(value, Unreadable)
-    ]
-    if participation.status is None:
-        problems.insert(0, FieldProblem(field="status", why="is not text"))
-    if not problems:
+    if not participation.problems:
         return None
-    return NotDue(participation=participation, reason=Reason.MALFORMED, problems=tuple(problems))
+    return NotDue(participation=participation, reason=Reason.MALFORMED, problems=participation.problems)
 
 
 def _in_pool(facts: Facts, policy: Policy) -> Decision | None:
@@ -273,6 +279,11 @@ def _in_pool(facts: Facts, policy: Policy) -> Decision | None:
     )
 
 
+def shown_word(word: str) -> str:
+    """A status as it stands in sentences: quoted, so that blanks can be seen, and not longer than people read."""
+    return repr(word) if len(word) <= WORD_SHOWN_MAX else f"{word[:WORD_SHOWN_MAX]!r}…"
+
+
 def _rival(facts: Facts, terms: CampaignTerms) -> NotDue | None:
     """Something else that has settled, or would settle, the same claim."""
     participation = facts.participation
@@ -302,11 +313,13 @@ def _amount_due(facts: Facts, policy: Policy) -> Decision:
     impressions = participation.impressions
     assert isinstance(terms, CampaignTerms)
     assert isinstance(impressions, int)
-    if impressions < terms.target_impressions or Rule.IMPRESSIONS_TARGET_REACHED not in policy.rules:
+    is_off = Rule.IMPRESSIONS_TARGET_REACHED not in policy.rules
+    if impressions < terms.target_impressions or is_off:
+        switch = "; completion.impressions_target_reached is off" if is_off else ""
         return NotDue(
             participation=participation,
             reason=Reason.BELOW_TARGET,
-            detail=f"{impressions} of {terms.target_impressions} impressions",
+            detail=f"{impressions} of {terms.target_impressions} impressions{switch}",
         )
     rival = _rival(facts, terms)
     if rival is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from reconciler.domain.batch import Outcome
+from reconciler.domain.campaign import STATUSES as CAMPAIGN_STATUSES
 from reconciler.domain.campaign import CampaignTerms
 from reconciler.domain.decision import SETTLE_ALL_RULES, Decision, Due, Facts, NotDue, Policy, Reason, Rule, Scope
 from reconciler.domain.findings import Case, basis_of, findings, problems, shown_time
@@ -187,6 +188,9 @@ def _stopped_at(facts: Facts, decision: Decision, case: Case) -> str | None:
         return None
     participation = facts.participation
     match decision.reason:
+        case Reason.STATUS_UNKNOWN:
+            of_campaign = facts.campaign is not None and facts.campaign.status not in (None, *CAMPAIGN_STATUSES)
+            return "campaign_status" if of_campaign else "participation_status"
         case Reason.MARKED_PAID_ELSEWHERE:
             return "marked_paid" if participation.marked_paid is True else "credited_elsewhere"
         case Reason.FORFEITED:

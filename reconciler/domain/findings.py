@@ -8,12 +8,13 @@ from datetime import datetime
 from fractions import Fraction
 
 from reconciler.domain.batch import PlannedBatch
+from reconciler.domain.campaign import STATUSES as CAMPAIGN_STATUSES
 from reconciler.domain.campaign import STATUSES_THAT_PAY as CAMPAIGN_STATUSES_THAT_PAY
 from reconciler.domain.campaign import CampaignTerms, MalformedCampaign, PaymentType, derived_target
-from reconciler.domain.decision import Decision, Due, Facts, Policy, PoolStanding, Rule, Scope
+from reconciler.domain.decision import Decision, Due, Facts, Policy, PoolStanding, Rule, Scope, shown_word
 from reconciler.domain.money import format_minor, minor_per_major
-from reconciler.domain.parsing import FieldProblem, Unreadable
-from reconciler.domain.participation import STATUSES_THAT_PAY
+from reconciler.domain.parsing import Unreadable
+from reconciler.domain.participation import STATUSES, STATUSES_THAT_PAY
 from reconciler.domain.recomputation import Basis, Computation, FrozenPool, StoredPayout, compute_gross, compute_share
 from reconciler.domain.settlement import PoolDecision, PoolDue
 
@@ -41,13 +42,14 @@ class Case:
 def findings(facts: Facts, decision: Decision, case: Case) -> dict[str, str | Computation]:
     """What each rule looked at, by its name; for the amount, its computation."""
     participation, campaign = facts.participation, facts.campaign
-    status = "missing" if campaign is None else campaign.status
+    status = "missing" if campaign is None else _status(campaign.status, CAMPAIGN_STATUSES)
+    own_status = _status(participation.status, STATUSES)
     return {
         "ledger": f"the ledger holds for it: {facts.settled.value}",
         "marked_paid": f"finalEarningsTransferred is {_shown(participation.marked_paid)}",
         "campaign": f"campaign {participation.campaign_id.tagged} {'does not exist' if campaign is None else 'exists'}",
         "campaign_status": f"the campaign is {status}; these pay: {_listed(CAMPAIGN_STATUSES_THAT_PAY)}",
-        "participation_status": f"it is {participation.status}; these pay: {_listed(STATUSES_THAT_PAY)}",
+        "participation_status": f"it is {own_status}; these pay: {_listed(STATUSES_THAT_PAY)}",
         "forfeited": f"earningsForfeited is {_shown(participation.forfeited)}",
         "well_formed": "; ".join(problems(facts)) or "every field that money depends on can be read",
         "pool": _pool_finding(facts, case),
@@ -67,18 +69,9 @@ def findings(facts: Facts, decision: Decision, case: Case) -> dict[str, str | Co
 
 def problems(facts: Facts) -> list[str]:
     """Every field that cannot be read and that money depends on."""
-    participation, campaign = facts.participation, facts.campaign
+    campaign = facts.campaign
     found = [f"campaign: {one}" for one in campaign.problems] if isinstance(campaign, MalformedCampaign) else []
-    if participation.status is None:
-        found.append("participation: status is not text")
-    for name, value in (
-        ("impressions", participation.impressions),
-        ("earnings_forfeited", participation.forfeited),
-        ("final_earnings_transferred", participation.marked_paid),
-    ):
-        if isinstance(value, Unreadable):
-            found.append(f"participation: {FieldProblem(field=name, why=value.why)}")
-    return found
+    return found + [f"participation: {one}" for one in facts.participation.problems]
 
 
 def _pool_finding(facts: Facts, case: Case) -> str:
@@ -176,6 +169,12 @@ def _not_asked(decision: Decision) -> str:
 
 def _shown(flag: bool | Unreadable) -> str:  # noqa: FBT001 - a value to be shown, not a switch
     return f"not readable ({flag.why})" if isinstance(flag, Unreadable) else str(flag).lower()
+
+
+def _status(word: str | None, known: frozenset[str]) -> str:
+    if word is None:
+        return "of a status that is not text"
+    return word if word in known else f"{shown_word(word)}, a status that is not known"
 
 
 def _listed(values: frozenset[str]) -> str:

@@ -25,6 +25,9 @@ STATUSES_THAT_PAY = frozenset({"active", "completed"})
 STATUSES_SETTLED = frozenset({"rejected", "left_early", "removed"})
 """With these a participation is over without a payment, and its campaign does not wait for it."""
 
+STATUSES = STATUSES_THAT_PAY | STATUSES_SETTLED | {"paused", "participation_paused"}
+"""Every word that is known. Another one says nothing, least of all that nobody wants this one to be paid."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Participation:
@@ -45,6 +48,19 @@ class Participation:
     last_stream_at: datetime | None = None
     created_at: datetime | None = None
     """When it was made, by its own date or else by its ObjectId; None where neither says."""
+
+    @property
+    def problems(self) -> tuple[FieldProblem, ...]:
+        """Every field that cannot be read and that money depends on."""
+        flags = (
+            ("impressions", self.impressions),
+            ("earnings_forfeited", self.forfeited),
+            ("final_earnings_transferred", self.marked_paid),
+        )
+        found = [FieldProblem(field=name, why=value.why) for name, value in flags if isinstance(value, Unreadable)]
+        if self.status is None:
+            found.insert(0, FieldProblem(field="status", why="is not text"))
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,7 @@ def decide_pool(facts: PoolFacts, policy: Policy) -> PoolDecision:
     """Whether a campaign's pool is settled now, by which rule and with which shares. Total: nothing raises."""
     members: dict[str, Participation] = {}
     malformed: list[str] = []
+    unknown: list[str] = []
     for one in sorted(facts.members, key=lambda member: tie_break(member.participation.participation_id.tagged)):
         if one.credited_elsewhere or one.streamer_paid_for is not None:
             # Settled by another way. Malformed or not it is no member, and a pool must not wait for it.
@@ -79,16 +80,20 @@ def decide_pool(facts: PoolFacts, policy: Policy) -> PoolDecision:
             members.setdefault(one.participation.streamer_id, one.participation)
         elif obstacle.reason is Reason.MALFORMED:
             malformed.append(str(one.participation.participation_id))
+        elif obstacle.reason is Reason.STATUS_UNKNOWN:
+            # Left out now, it would be left out for good: shares are frozen once.
+            unknown.append(str(one.participation.participation_id))
     counted = [(one, one.impressions) for one in members.values() if isinstance(one.impressions, int)]
     impressions = sum(count for _, count in counted)
     rule = _rule_that_holds(facts, [one for one, _ in counted], impressions, policy)
-    if rule is None or not (counted or malformed):
+    if rule is None or not (counted or malformed or unknown):
         return PoolNotDue(
             reason=Reason.BELOW_TARGET,
             detail=f"{impressions} of {facts.terms.target_impressions} impressions together, and no other rule holds",
         )
-    if malformed:
-        return PoolNotDue(reason=Reason.POOL_INCOMPLETE, detail=f"malformed members: {', '.join(malformed[:10])}")
+    for members_out, what in ((malformed, "malformed members"), (unknown, "members of an unknown status")):
+        if members_out:
+            return PoolNotDue(reason=Reason.POOL_INCOMPLETE, detail=f"{what}: {', '.join(members_out[:10])}")
     changed = sorted({one.pinned_currency for one in facts.members if one.pinned_currency} - {facts.terms.currency})
     if changed:
         # Frozen now, the shares would be minor units of a currency that the campaign was not funded in, for good.

@@ -23,9 +23,11 @@ from reconciler.check_ports import (
     SettledBefore,
     WalletAccount,
 )
+from reconciler.domain.accounts import escrow as escrow_of
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.ledger.bulk import among, pairs
 from reconciler.ledger.engine import reading, writing
+from reconciler.ledger.lookups import read_accounts
 from reconciler.ledger.rows import lock_head
 from reconciler.ledger.schema import (
     accounts,
@@ -118,6 +120,15 @@ class CheckReads:
         with reading(self._engine) as connection:
             chosen = among(connection, payouts.c.participation_id, participation_ids)
             return [PayoutRow(*row) for row in connection.execute(_ROWS.where(chosen).order_by(payouts.c.sequence))]
+
+    def settled_of(self, participation_ids: Sequence[str]) -> set[str]:
+        """Which of some participations (tagged) have a payout, or were settled before the ledger began."""
+        with reading(self._engine) as connection:
+            found: set[str] = set()
+            for table in (payouts, adoptions):
+                column = table.c.participation_id
+                found |= set(connection.scalars(sa.select(column).where(among(connection, column, participation_ids))))
+            return found
 
     def text_participations(self, after: str, limit: int, campaign_id: str | None) -> list[str]:
         """Participations (tagged) with a row whose identity is text, from ``after`` on."""
@@ -221,6 +232,8 @@ class CheckReads:
             ids = [row.campaign_id for row in rows]
             paid = _paid_of(connection, ids)
             refunds = _refunds_of(connection, ids)
+            brands = _brands_of(connection, ids)
+            escrows = read_accounts(connection, [escrow_of(DocumentId.from_tagged(one)) for one in ids])
         return [
             CampaignMoney(
                 campaign_id=DocumentId.from_tagged(row.campaign_id),
@@ -228,6 +241,8 @@ class CheckReads:
                 budget_minor=row.budget_minor,
                 paid_minor=paid.get((row.campaign_id, row.currency), 0),
                 is_refunded=refunds.get(row.campaign_id, 0) > row.sequence,
+                escrow_minor=escrows.get((escrow_of(DocumentId.from_tagged(row.campaign_id)), row.currency), (0, 0))[0],
+                brands=frozenset(brands.get(row.campaign_id, ())),
             )
             for row in rows
         ]
@@ -355,6 +370,20 @@ def _refunds_of(connection: Connection, campaign_ids: Sequence[str]) -> Mapping[
         .group_by(entries.c.campaign_id)
     )
     return dict(connection.execute(query).all())
+
+
+def _brands_of(connection: Connection, campaign_ids: Sequence[str]) -> Mapping[str, set[str]]:
+    """Campaign → the brands (tagged) from whose accounts it was funded."""
+    query = (
+        sa.select(fundings.c.campaign_id, postings.c.account)
+        .distinct()
+        .join_from(fundings, postings, postings.c.sequence == fundings.c.sequence)
+        .where(among(connection, fundings.c.campaign_id, campaign_ids), postings.c.account.like("brand:%"))
+    )
+    found: dict[str, set[str]] = {}
+    for campaign, account in connection.execute(query):
+        found.setdefault(campaign, set()).add(account.removeprefix("brand:").removesuffix(":funding"))
+    return found
 
 
 def _either(campaign_id: str) -> list[str]:

@@ -72,7 +72,13 @@ class FactsReader:
         with translated():
             # Once a sweep: it may have been made, or dropped, since the last one.
             self._look_for_due_index()
-        query = {self._names.campaign["status"]: {"$in": sorted(CAMPAIGN_STATUSES_THAT_PAY)}}
+        yield from self._campaign_pages({self._names.campaign["status"]: {"$in": sorted(CAMPAIGN_STATUSES_THAT_PAY)}})
+
+    def all_campaigns(self) -> Iterator[Sequence[Campaign]]:
+        """Every campaign whatever its status, in pages; those whose identity nobody could name are left out."""
+        yield from self._campaign_pages({})
+
+    def _campaign_pages(self, query: Document) -> Iterator[Sequence[Campaign]]:
         with translated(), self._campaigns.find(query, _projection(self._names.campaign)) as cursor:
             for page in _pages(cursor, CAMPAIGNS_A_QUERY_MAX):
                 parsed = (self._parse_campaign(document) for document in page)

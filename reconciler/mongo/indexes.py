@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from pymongo import ASCENDING, IndexModel
@@ -95,9 +96,15 @@ def ignored(connection: Connection, mapping: MappingSettings) -> list[str]:
     return [flaw for _, flaws in _looked_for(connection, mapping) for flaw in flaws or ()]
 
 
-def create_missing(connection: Connection, mapping: MappingSettings) -> list[Index]:
-    """Create what does not exist; answers what was created. Raises Outage, or Refused where something is in the way."""
-    absent = [(index, flaws) for index, flaws in _looked_for(connection, mapping) if flaws is not None]
+def create_missing(
+    connection: Connection, mapping: MappingSettings, *, spared: Collection[str] = frozenset()
+) -> list[Index]:
+    """Create what does not exist; answers what was created. Raises Outage, or Refused where something is in the way.
+
+    ``spared``: collections that do not exist and must not be made by making their indexes.
+    """
+    looked_for = [(index, flaws) for index, flaws in _looked_for(connection, mapping) if flaws is not None]
+    absent = [(index, flaws) for index, flaws in looked_for if index.collection not in spared]
     in_the_way: list[str] = []
     with translated():
         for index, flaws in absent:

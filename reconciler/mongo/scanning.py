@@ -11,6 +11,8 @@ import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from difflib import get_close_matches
 from itertools import chain
 from typing import Any
 
@@ -20,17 +22,24 @@ from bson.max_key import MaxKey
 from bson.objectid import ObjectId
 from pymongo import ASCENDING
 
-from reconciler.check_ports import CampaignCounters, FactColumns, ScannedPartition
+from reconciler.check_ports import CampaignCounters, FactColumns, MissingCollection, Reached, ScannedPartition
 from reconciler.clock import Clock
 from reconciler.config.mapping import MappingSettings
+from reconciler.domain.campaign import CampaignTerms
 from reconciler.domain.ids import DocumentId, IdKind
-from reconciler.domain.participation import MalformedParticipation, parse_participation
+from reconciler.domain.parsing import IMPRESSIONS_MAX
+from reconciler.domain.participation import STATUSES_THAT_PAY, MalformedParticipation, parse_participation
 from reconciler.mongo.connection import Connection, Document, translated
 from reconciler.mongo.names import FactNames
-from reconciler.mongo.values import amount_of, identity_of, text_of, to_bson_id, to_record
+from reconciler.mongo.values import amount_of, date_of, identity_of, text_of, to_bson_id, to_plain, to_record
 
 _DOCUMENTS_A_CHUNK = 5_000
 """Documents that are held as such before they become columns: a document takes five times the memory."""
+
+_REACHED_A_PAGE = 10_000
+MAPPED_COLLECTIONS = ("campaigns", "participations", "wallets", "transactions", "gkeys")
+"""The platform's own; the others are ours."""
+_SERVERS_OWN = frozenset({"admin", "config", "local"})
 
 _NUMBERS = frozenset({int, Int64, float})
 _FLAGS = frozenset({bool, type(None)})
@@ -80,16 +89,81 @@ class FactScan:
 
     def collections(self) -> dict[str, str]:
         """The collections that are compared: name → its UUID, which another one of the name does not have."""
-        collections = self._mapping.collections
-        names = (
-            collections.campaigns,
-            collections.participations,
-            collections.wallets,
-            collections.transactions,
-            collections.gkeys,
-        )
-        with translated(), self._database.list_collections(filter={"name": {"$in": list(names)}}) as found:
+        names = [getattr(self._mapping.collections, role) for role in MAPPED_COLLECTIONS]
+        with translated(), self._database.list_collections(filter={"name": {"$in": names}}) as found:
             return {one["name"]: str(one.get("info", {}).get("uuid", "")) for one in found}
+
+    def last_streams(self, campaign_ids: Sequence[DocumentId]) -> dict[str, datetime]:
+        """Campaign (tagged) → when anybody who takes part streamed last; absent where no date says so."""
+        names = self._mapping.participations
+        streamed = f"${names.last_stream_date}"
+        pipeline: list[Document] = [
+            {
+                "$match": {
+                    names.campaign_id: {"$in": [to_bson_id(one) for one in campaign_ids]},
+                    names.status: {"$in": sorted(STATUSES_THAT_PAY)},
+                }
+            },
+            {"$match": {names.last_stream_date: {"$type": "date"}}},
+            {"$group": {"_id": f"${names.campaign_id}", "streamed": {"$max": streamed}}},
+        ]
+        found: dict[str, datetime] = {}
+        with translated(), self._participations.aggregate(pipeline) as rows:
+            for row in rows:
+                campaign_id, at = identity_of(row), date_of(row["streamed"])
+                if campaign_id is not None and at is not None:
+                    found[campaign_id.tagged] = at
+        return found
+
+    def missing_collections(self) -> dict[str, MissingCollection]:
+        """Mapped collections that do not exist: what each is for → its name, and what is there instead."""
+        names = self._mapping.collections.model_dump()
+        mapped = {role: names[role] for role in MAPPED_COLLECTIONS}
+        with translated():
+            there = [one for one in self._database.list_collection_names() if not one.startswith("system.")]
+            missing = {role: name for role, name in mapped.items() if name not in there}
+            others = sorted(set(there) - set(names.values()))
+            if len(missing) < len(mapped):
+                instead = {name: _instead("collection", name, others) for name in missing.values()}
+            else:
+                # Nothing of the platform lies here: it is the database's name that is wrong, most of all.
+                answer = self._database.client.admin.command("listDatabases", nameOnly=True, authorizedDatabases=True)
+                databases = [one["name"] for one in answer["databases"] if one["name"] not in _SERVERS_OWN]
+                said = _instead("database", self._database.name, databases)
+                instead = dict.fromkeys(missing.values(), f"none of the mapped collections exists; {said}")
+        is_whole = {"campaigns", "participations"}
+        return {
+            role: MissingCollection(name=name, detail=instead[name], is_suspect=role in is_whole or bool(others))
+            for role, name in missing.items()
+        }
+
+    def reached(self, campaigns: Sequence[CampaignTerms]) -> Iterator[list[Reached]]:
+        """Whoever may have reached the target of some campaigns, as MongoDB compares; in pages.
+
+        Whatever is no number comes along: nobody can say that it is below. Neither marks nor statuses choose.
+        """
+        names = self._mapping.participations
+        clauses = [
+            {
+                names.campaign_id: to_bson_id(terms.campaign_id),
+                names.impressions: {"$not": {"$lt": min(terms.target_impressions, IMPRESSIONS_MAX + 1)}},
+            }
+            for terms in campaigns
+        ]
+        fields = (names.campaign_id, names.impressions, names.status, names.earnings_forfeited)
+        with translated(), self._participations.find({"$or": clauses}, dict.fromkeys(fields, 1)) as cursor:
+            page: list[Reached] = []
+            for document in cursor:
+                identities = [identity_of(document, name) for name in ("_id", names.campaign_id)]
+                tagged = [one.tagged for one in identities if one is not None]
+                if len(tagged) == 2:
+                    values = [to_plain(document.get(name)) for name in fields[1:]]
+                    page.append(Reached(*tagged, *values))
+                if len(page) >= _REACHED_A_PAGE:
+                    yield page
+                    page = []
+            if page:
+                yield page
 
     def counters(
         self, campaign_ids: Sequence[DocumentId], currencies: Mapping[str, str]
@@ -273,6 +347,11 @@ def _is_same(one: object, other: object) -> bool:
 def _can_be_given_back(identity: object) -> bool:
     """Not where text is no UTF-8: it was read with replacement characters, and lies elsewhere in the index."""
     return _REPLACEMENT not in bson.encode({"": identity})
+
+
+def _instead(what: str, name: str, there: Sequence[str]) -> str:
+    near = get_close_matches(name, there, n=3, cutoff=0.6) or sorted(there)[:5]
+    return f"there is no {what} {name}; " + (f"there is {', '.join(near)}" if near else f"there is no {what} at all")
 
 
 def _plain_rows(raw: Mapping[str, list[Any]], impressions: str, names: Any) -> list[bool]:

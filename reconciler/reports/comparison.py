@@ -16,14 +16,16 @@ import numpy as np
 import pandas as pd
 
 from reconciler.check_ports import FactColumns, LedgerPartition
+from reconciler.domain.campaign import STATUSES as CAMPAIGN_STATUSES
 from reconciler.domain.campaign import STATUSES_THAT_PAY as CAMPAIGN_STATUSES_THAT_PAY
 from reconciler.domain.campaign import Campaign, CampaignTerms, PaymentType
-from reconciler.domain.decision import Policy, Rule, Scope
+from reconciler.domain.decision import Policy, Scope
 from reconciler.domain.earnings import Overdelivery, earnings
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.money import AMOUNT_MINOR_MAX, minor_per_major
 from reconciler.domain.parsing import IMPRESSIONS_MAX
-from reconciler.domain.participation import STATUSES_THAT_PAY
+from reconciler.domain.participation import STATUSES, STATUSES_THAT_PAY
+from reconciler.domain.stranding import STATUSES_OVER
 from reconciler.reports.comparison_amounts import (
     Bools,
     Ints,
@@ -59,6 +61,7 @@ class Compared:
     accrued_minor: Counter[str] = field(default_factory=Counter)
     """Tagged campaign → what participations earned that did not reach their target, in minor units."""
     accrued_count: Counter[str] = field(default_factory=Counter)
+    accrued_impressions: Counter[str] = field(default_factory=Counter)
     paid: PaidRows = field(default_factory=PaidRows)
     remarkable: list[str] = field(default_factory=list)
     """Tagged participations for the exact path."""
@@ -78,14 +81,15 @@ class Campaigns:
         found = [terms.get(one) for one in self.tagged]
         self.terms = [one if isinstance(one, CampaignTerms) else None for one in found]
         self.is_known: Bools = np.array([one is not None for one in self.terms], dtype=bool)
-        # A malformed campaign that does not pay is no obstacle: its participations are not due whatever they counted.
+        # A malformed campaign that does not pay is no obstacle to those who counted nothing.
         self.is_off: Bools = np.array(
-            [
-                one is not None and one.status is not None and one.status not in CAMPAIGN_STATUSES_THAT_PAY
-                for one in found
-            ],
+            [one is not None and one.status in CAMPAIGN_STATUSES - CAMPAIGN_STATUSES_THAT_PAY for one in found],
             dtype=bool,
         )
+        self.pays: Bools = np.array(
+            [one is not None and one.status in CAMPAIGN_STATUSES_THAT_PAY for one in found], dtype=bool
+        )
+        self.is_over: Bools = np.array([one is not None and one.status in STATUSES_OVER for one in found], dtype=bool)
         self.is_fixed: Bools = np.array(
             [one is not None and one.payment_type is PaymentType.FIXED for one in self.terms], dtype=bool
         )
@@ -150,16 +154,19 @@ class _Comparison:
         is_off = campaigns.is_off[codes]
         stays_out = ~pd.Index(self._status).isin(list(STATUSES_THAT_PAY)) | self._forfeited
         known = campaigns.is_known[codes]
-        off = unpaid & (is_off | (known & stays_out))
-        counting = unpaid & known & ~is_off & ~stays_out & ~campaigns.is_pooled[codes]
-        if Rule.IMPRESSIONS_TARGET_REACHED in self._policy.rules and self._policy.scope is Scope.STREAMER:
-            below = counting & (self._impressions < campaigns.target[codes])
-        else:
-            below = counting
-        rows = np.flatnonzero(below & ~campaigns.is_fixed[codes])
+        # A status that is not known is named, and whoever reached a target is withheld or more: both one by one.
+        unpaid = unpaid & pd.Index(self._status).isin(list(STATUSES))
+        if self._policy.scope is Scope.STREAMER:
+            unpaid &= self._impressions < np.where(known, campaigns.target[codes], 1)
+        off = unpaid & ((is_off & (known | (self._impressions == 0))) | (known & campaigns.pays[codes] & stays_out))
+        below = unpaid & known & campaigns.pays[codes] & ~stays_out & ~campaigns.is_pooled[codes]
+        # In a campaign that was called off it is stranded: no rule pays it.
+        accruing = below | (off & campaigns.is_over[codes] & known & ~stays_out)
+        rows = np.flatnonzero(accruing & ~campaigns.is_fixed[codes])
         gross = self._gross(rows, np.full(len(rows), self._policy.overdelivery is Overdelivery.PAY))
         too_much = gross > AMOUNT_MINOR_MAX
         below[rows[too_much]] = False
+        off[rows[too_much]] = False
         self._out.not_due = int(off.sum()) + int(below.sum())
         self._accrue(rows[~too_much], gross[~too_much])
         cleared: Bools = off | below
@@ -168,11 +175,14 @@ class _Comparison:
     def _accrue(self, rows: Ints, gross: Ints) -> None:
         codes = self._campaigns.codes[rows]
         sums = pd.DataFrame({"campaign": codes, "gross": gross}).groupby("campaign")["gross"]
+        counted = pd.DataFrame({"campaign": codes, "n": self._impressions[rows]}).groupby("campaign")["n"]
         wide = self._campaigns.tagged
-        for (code, total), count in zip(sums.agg(_exact_sum).items(), sums.size(), strict=True):
+        found = zip(sums.agg(_exact_sum).items(), sums.size(), counted.agg(_exact_sum), strict=True)
+        for (code, total), count, impressions in found:
             if total:
                 self._out.accrued_minor[wide[int(str(code))]] += int(total)
                 self._out.accrued_count[wide[int(str(code))]] += int(count)
+                self._out.accrued_impressions[wide[int(str(code))]] += int(impressions)
 
     def _gross(self, rows: Ints, pays_all: Bools) -> Ints:
         """What rows of known campaigns earn by their impressions of now; ``pays_all``: beyond the target too."""

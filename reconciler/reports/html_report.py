@@ -32,6 +32,7 @@ _PARTS = (
     ("matched", "Paid and shown", "good"),
     ("settled_before_us", "Settled before us", "calm"),
     ("not_due", "Not due", "idle"),
+    ("withheld", "Withheld", "idle"),
     ("in_flight", "In flight", "calm"),
     ("held", "Held", "warn"),
     ("broken", "Broken", "bad"),

@@ -25,6 +25,7 @@ class Completeness:
     participations: int = 0
     matched: int = 0
     not_due: int = 0
+    withheld: int = 0
     held: int = 0
     in_flight: int = 0
     settled_before_us: int = 0
@@ -157,6 +158,8 @@ class Report:
     integrity: Integrity
     timezone: str = "UTC"
     waiting: Waiting = field(default_factory=Waiting)
+    withheld: Sequence[Mapping[str, Any]] = ()
+    """Who reached their target and is not paid because somebody decided so: rows by reason, status and currency."""
     paid_by_day: Sequence[Mapping[str, Any]] = ()
     settled_before_us: Sequence[Mapping[str, Any]] = ()
     resume_token_age_s: float | None = None
@@ -228,6 +231,7 @@ class Report:
             },
             "timezone": self.timezone,
             "waiting": self.waiting.as_json(),
+            "withheld": [dict(one) for one in self.withheld],
             "paid_by_day": [dict(one) for one in self.paid_by_day],
             "settled_before_us": [dict(one) for one in self.settled_before_us],
         }

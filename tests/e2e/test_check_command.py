@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 OF_A_REPORT = {
     "schema", "report_id", "kind", "trigger", "as_of", "started_at", "finished_at", "duration_s", "dry_run", "verdict",
     "exit_code", "config_fingerprint", "positions", "completeness", "totals", "breaks_by_kind", "repairs", "carried",
-    "breaks", "integrity", "timezone", "waiting", "paid_by_day", "settled_before_us",
+    "breaks", "integrity", "timezone", "waiting", "withheld", "paid_by_day", "settled_before_us",
 }  # fmt: skip
 
 

@@ -96,16 +96,17 @@ def test_exactly_what_was_planted_is_found(open_parts: Parts, mongo_database: Da
     drawn_from = {one["_id"] for one in sample.participations()} & amounts.keys()
     garden.know(amounts)
     garden.after(sorted(drawn_from))
-    for campaign_id in stranded_campaigns(sample.campaigns(), sample.participations()):
-        garden.expected.add(Found("stranded", "budget_exhausted", campaign_id, None, None, False))
+    for campaign_id, why in stranded_campaigns(sample.campaigns(), sample.participations(), datetime.now(UTC)).items():
+        garden.expected.add(Found("stranded", why, campaign_id, None, None, False))
 
     found = found_in(check(parts))
 
     assert all(count == 1 for count in found.values())
     # The oracle of the sample's stranded campaigns tells which, and not how much.
-    shown = {one._replace(**NO_AMOUNT) if one.reason == "budget_exhausted" else one for one in found}
-    assert shown - garden.expected == set()
-    assert garden.expected - shown == set()
+    told = {one._replace(**NO_AMOUNT) if one.kind == "stranded" else one for one in garden.expected}
+    shown = {one._replace(**NO_AMOUNT) if one.kind == "stranded" else one for one in found}
+    assert shown - told == set()
+    assert told - shown == set()
     again = check(parts)
     assert set(found_in(again)) == {one for one in found if not one.repaired}
     assert (again.repairs, again.carried["new"]) == ({"paid": 0, "projected": 0}, 0)
@@ -123,10 +124,10 @@ def oracle(parts: Parts, database: Database[Document]) -> dict[str, tuple[str, i
             answers[key] = ("matched", paid[f"oid:{key}"])
         elif campaign is None:
             answers[key] = ("broken", 0)
-        elif campaign["status"] != "active" or one["status"] != "active" or one.get("earningsForfeited"):
-            answers[key] = ("not_due", 0)
         elif not isinstance(impressions, int | float) or impressions != impressions or impressions < 0:
             answers[key] = ("malformed", 0)
+        elif campaign["status"] != "active" or one["status"] != "active" or one.get("earningsForfeited"):
+            answers[key] = ("withheld" if impressions >= campaign["targetImpressions"] else "not_due", 0)
         elif impressions < campaign["targetImpressions"]:
             answers[key] = ("not_due", 0)
         else:
