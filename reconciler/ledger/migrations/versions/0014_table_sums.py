@@ -11,6 +11,8 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
+IS_ADDITIVE = True
+
 
 def upgrade() -> None:
     op.add_column("chain_marks", sa.Column("table_sums", sa.Text(), nullable=True))
