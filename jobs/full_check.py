@@ -286,7 +286,8 @@ class _Work:
         # Of a collection that was dropped meanwhile everything would be missing, and none of it would be true.
         gone = [name for name, identity in collections.items() if check.scan.collections().get(name) != identity]
         if gone:
-            raise Outage("mongodb", f"the collection {gone[0]} went away while it was being checked")
+            reason = f"the collection {gone[0]} went away while it was being checked"
+            raise Outage("mongodb", reason, has_answered=True)
         return self._report(integrity, totals, waiting)
 
     def _count_campaigns(self) -> None:

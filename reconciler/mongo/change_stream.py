@@ -36,7 +36,8 @@ from reconciler.feed import (
     Unnamed,
 )
 from reconciler.mongo.connection import CODEC, SURE, Document
-from reconciler.mongo.stream_errors import FORBIDDEN, classify
+from reconciler.mongo.driver_errors import FORBIDDEN
+from reconciler.mongo.stream_errors import classify
 from reconciler.mongo.stream_pipeline import GONE, pipeline_of
 from reconciler.mongo.values import identity_of
 

@@ -1,28 +1,21 @@
-"""Connections to MongoDB, and the translation of its driver's errors."""
+"""Connections to MongoDB."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from bson.codec_options import CodecOptions, DatetimeConversion
-from pymongo import MongoClient, ReadPreference
+from pymongo import CursorType, MongoClient, ReadPreference
+from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import (
-    BulkWriteError,
-    ConfigurationError,
-    ConnectionFailure,
-    InvalidOperation,
-    OperationFailure,
-    PyMongoError,
-)
+from pymongo.errors import ConfigurationError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from reconciler.errors import ConfigError, Outage, Refused
+from reconciler.errors import ConfigError, Outage
+from reconciler.mongo.driver_errors import translated
 
 Document = dict[str, Any]
 
@@ -42,10 +35,6 @@ SURE: dict[str, Any] = {
 CLOSE_WITHIN_S = 1.0
 
 WRITE_TIMEOUT_MS = 60_000
-LOGIN = "Mend the user and the password in mongodb.uri, or grant this user its roles (docs/operations.md)"
-_UNAUTHORIZED = frozenset({13, 18})
-_OF_THE_MOMENT = frozenset({24, 43, 46, 50, 64, 72, 112, 202, 251, 262, 290, 292})
-"""Answers about time, locks and memory: another document in their place would have got the same."""
 
 # What cannot be represented must not stop a whole page from being read: a date beyond the year 9999 comes as a number
 # of milliseconds, and broken UTF-8 with replacement characters.
@@ -110,7 +99,8 @@ def require_primary(connection: Connection) -> None:
     with translated():
         hello = connection.client.admin.command("hello")
     if "setName" in hello and not hello.get("isWritablePrimary"):
-        raise Outage("mongodb", "the server is not the primary: take directConnection out of mongodb.uri")
+        reason = "the server is not the primary: take directConnection out of mongodb.uri"
+        raise Outage("mongodb", reason, has_answered=True)
 
 
 def is_standalone(connection: Connection) -> bool:
@@ -120,34 +110,12 @@ def is_standalone(connection: Connection) -> bool:
     return "setName" not in hello and hello.get("msg") != "isdbgrid"
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn the driver's errors into an :class:`Outage`, or a sentence about missing privileges."""
-    try:
-        yield
-    except ConnectionFailure as error:
-        raise Outage("mongodb", first_line(error)) from error
-    except OperationFailure as error:
-        if error.code in _UNAUTHORIZED:
-            raise Refused("mongodb", first_line(error), LOGIN) from error
-        raise Outage("mongodb", first_line(error), is_answer=blames_the_work(error)) from error
-    except InvalidOperation as error:
-        raise Outage("mongodb", f"the connection was closed: {first_line(error)}") from error
-    except PyMongoError as error:
-        raise Outage("mongodb", first_line(error)) from error
+def close_last_used(collection: Collection[Document]) -> None:
+    """Close the connection that was used last, so that the next one asks the server anew what it is.
 
-
-def blames_the_work(error: OperationFailure) -> bool:
-    """Whether the server has refused what was asked, and would refuse it again."""
-    codes = {error.code}
-    if isinstance(error, BulkWriteError):
-        codes = {one.get("code") for one in error.details.get("writeErrors", ())}
-        if not codes or error.details.get("writeConcernErrors"):
-            return False
-    return not (codes & _OF_THE_MOMENT or error.has_error_label("RetryableWriteError"))
-
-
-def first_line(error: PyMongoError) -> str:
-    """The driver's message without the description of the topology and the full server answer behind it."""
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return text.split(", full error:")[0].split(", Topology Description:")[0].split(" (configured timeouts:")[0]
+    What a server is, the driver asks once a connection: one made before it became a replica set has no sessions for
+    ever. An exhaust cursor that is given up takes its connection with it; the driver has no other way to close one.
+    """
+    with collection.find({}, {"_id": 1}, cursor_type=CursorType.EXHAUST, batch_size=1) as cursor:
+        next(cursor, None)
+        next(cursor, None)

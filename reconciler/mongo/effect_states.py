@@ -18,7 +18,8 @@ from reconciler.domain.ids import DocumentId, statement_line_id
 from reconciler.domain.money import minor_per_major, parse_amount_minor
 from reconciler.domain.parsing import parse_number
 from reconciler.mongo.campaigns import CampaignCompletion
-from reconciler.mongo.connection import Connection, Document, translated
+from reconciler.mongo.connection import Connection, Document
+from reconciler.mongo.driver_errors import translated
 from reconciler.mongo.values import to_bson_id, to_plain, whole_number
 from reconciler.mongo.wallets import EARNED
 

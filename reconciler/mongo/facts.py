@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from bson.objectid import ObjectId
 from bson.timestamp import Timestamp
 from pymongo.client_session import ClientSession
-from pymongo.errors import OperationFailure
+from pymongo.errors import ConfigurationError, OperationFailure
 
 from reconciler.clock import Clock
 from reconciler.config.mapping import MappingSettings
@@ -28,7 +28,8 @@ from reconciler.domain.participation import (
     parse_participation,
 )
 from reconciler.domain.settlement import INACTIVE_AFTER
-from reconciler.mongo.connection import Connection, Document, is_standalone, require_primary, translated
+from reconciler.mongo.connection import Connection, Document, close_last_used, is_standalone, require_primary
+from reconciler.mongo.driver_errors import is_without_sessions, translated
 from reconciler.mongo.indexes import SIMPLE, due_index
 from reconciler.mongo.names import CAMPAIGN_FACTS, FactNames
 from reconciler.mongo.values import date_of, identity_of, to_bson_id, to_plain, to_record
@@ -257,14 +258,22 @@ class FactsReader:
     def _look_for_due_index(self) -> None:
         self._due_index, self._knows_due_index = due_index(self._connection, self._mapping), True
 
-    def _snapshot(self) -> AbstractContextManager[ClientSession | None]:
+    @contextmanager
+    def _snapshot(self) -> Iterator[ClientSession | None]:
         # A standalone server is asked each time: it may be made a replica set while this runs, and has snapshots then.
         if self._standalone is not False:
             self._standalone = is_standalone(self._connection)
         if self._standalone:
-            return nullcontext()
+            yield None
+            return
         require_primary(self._connection)
-        return self._connection.client.start_session(snapshot=True)
+        try:
+            with self._connection.client.start_session(snapshot=True) as session:
+                yield session
+        except ConfigurationError as error:
+            if is_without_sessions(error):
+                close_last_used(self._participations)
+            raise
 
     def _campaigns_of(
         self, participations: Sequence[Participation | MalformedParticipation], session: ClientSession | None

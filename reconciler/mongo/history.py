@@ -11,7 +11,8 @@ from reconciler.domain.ids import DocumentId
 from reconciler.domain.money import parse_currency
 from reconciler.domain.parsing import Unreadable
 from reconciler.domain.participation import Participation, parse_participation
-from reconciler.mongo.connection import Connection, Document, translated
+from reconciler.mongo.connection import Connection, Document
+from reconciler.mongo.driver_errors import translated
 from reconciler.mongo.names import FactNames
 from reconciler.mongo.values import (
     amount_of,

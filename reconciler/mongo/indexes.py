@@ -11,7 +11,8 @@ from pymongo.errors import OperationFailure
 
 from reconciler.config.mapping import MappingSettings
 from reconciler.errors import Refused
-from reconciler.mongo.connection import Connection, Document, first_line, translated
+from reconciler.mongo.connection import Connection, Document
+from reconciler.mongo.driver_errors import first_line, translated
 
 DUE_INDEX = "reconciler_due"
 

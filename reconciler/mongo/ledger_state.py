@@ -8,7 +8,8 @@ from pymongo import ReturnDocument
 
 from reconciler.config.mapping import MappingSettings
 from reconciler.errors import InvariantBroken
-from reconciler.mongo.connection import Connection, translated
+from reconciler.mongo.connection import Connection
+from reconciler.mongo.driver_errors import translated
 from reconciler.mongo.refusals import in_its_words
 from reconciler.mongo.values import to_plain, whole_number
 from reconciler.ports import LedgerPosition

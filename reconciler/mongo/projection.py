@@ -25,7 +25,8 @@ from reconciler.domain.effects import (
 )
 from reconciler.domain.ids import DocumentId, statement_line_id
 from reconciler.mongo.campaigns import CampaignCompletion
-from reconciler.mongo.connection import Connection, Document, translated
+from reconciler.mongo.connection import Connection, Document
+from reconciler.mongo.driver_errors import translated
 from reconciler.mongo.gkeys import GKeys
 from reconciler.mongo.refusals import Refusal, in_its_words, refusal_of, refused_places, write_each
 from reconciler.mongo.staleness import Staleness

@@ -14,7 +14,8 @@ from reconciler.domain.campaign import CampaignDefaults, CampaignTerms, PaymentT
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.parsing import parse_count
 from reconciler.domain.recording import budget_drift_minor
-from reconciler.mongo.connection import Connection, is_standalone, translated
+from reconciler.mongo.connection import Connection, is_standalone
+from reconciler.mongo.driver_errors import translated
 from reconciler.mongo.names import CAMPAIGN_FACTS
 from reconciler.mongo.values import amount_of, to_bson_id, to_plain, to_record
 

@@ -11,7 +11,8 @@ from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, OperationFailure
 
 from reconciler.errors import Refused
-from reconciler.mongo.connection import Document, blames_the_work
+from reconciler.mongo.connection import Document
+from reconciler.mongo.driver_errors import blames_the_work
 from reconciler.redaction import redact
 
 WORDS_MAX = 300

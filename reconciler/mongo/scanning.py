@@ -29,7 +29,8 @@ from reconciler.domain.campaign import CampaignTerms
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.parsing import IMPRESSIONS_MAX
 from reconciler.domain.participation import STATUSES_THAT_PAY, MalformedParticipation, parse_participation
-from reconciler.mongo.connection import Connection, Document, translated
+from reconciler.mongo.connection import Connection, Document
+from reconciler.mongo.driver_errors import translated
 from reconciler.mongo.names import FactNames
 from reconciler.mongo.values import amount_of, date_of, identity_of, text_of, to_bson_id, to_plain, to_record
 

@@ -13,7 +13,8 @@ from reconciler.config.mapping import MappingSettings
 from reconciler.domain.effects import ProjectionTask, TaskKind
 from reconciler.domain.ids import statement_line_id
 from reconciler.domain.money import parse_amount_minor
-from reconciler.mongo.connection import Connection, Document, translated
+from reconciler.mongo.connection import Connection, Document
+from reconciler.mongo.driver_errors import translated
 from reconciler.mongo.gkeys import LOCK_TOLERANCE
 from reconciler.mongo.values import to_bson_id, to_plain
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from reconciler.feed import FailureKind, StreamFailure
-from reconciler.mongo.connection import first_line
+from reconciler.mongo.driver_errors import FORBIDDEN, first_line
 
 NO_CHANGE_STREAMS = frozenset(
     {
@@ -17,7 +17,6 @@ NO_CHANGE_STREAMS = frozenset(
         40324,  # unrecognised pipeline stage: a server without change streams
     }
 )
-FORBIDDEN = frozenset({13, 18, 8000})  # Unauthorized, AuthenticationFailed, AtlasError
 POSITION_LOST = {
     136: "capped_position_lost",
     260: "invalid_token",

@@ -10,7 +10,8 @@ from typing import Any
 from reconciler.config.mapping import MappingSettings
 from reconciler.domain.campaign import CampaignDefaults, CampaignTerms, parse_campaign
 from reconciler.domain.ids import DocumentId
-from reconciler.mongo.connection import Connection, Document, translated
+from reconciler.mongo.connection import Connection, Document
+from reconciler.mongo.driver_errors import translated
 from reconciler.mongo.names import CAMPAIGN_FACTS
 from reconciler.mongo.values import amount_of, date_of, identity_of, text_of, to_bson_id, to_record, whole_number
 
