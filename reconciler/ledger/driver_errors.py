@@ -70,8 +70,10 @@ NOT_WRITABLE = _refused("Let this process write the ledger's file and its folder
 SQLSTATES: Mapping[str, Verdict] = {
     # The classes of PostgreSQL's manual, appendix A; then the codes that are not what the rest of their class is.
     **dict.fromkeys(("08", "26"), AFRESH),  # connections and prepared statements that are gone
+    # A statement prepared before an ALTER TABLE; a transaction that is to write, on a standby.
+    "0A": AFRESH,
     **dict.fromkeys(("40", "53", "55", "57", "58", "72", "F0", "HV"), MOMENT),
-    **dict.fromkeys(("00", "01", "02", "03", "09", "0A", "0B", "0F", "0L", "0Z", "10", "20", "21", "22", "23"), OURS),
+    **dict.fromkeys(("00", "01", "02", "03", "09", "0B", "0F", "0L", "0Z", "10", "20", "21", "22", "23"), OURS),
     **dict.fromkeys(("24", "25", "27", "2B", "2D", "2F", "34", "38", "39", "3B", "42", "44", "54", "P0"), OURS),
     **dict.fromkeys(("0P", "28"), LOGIN),
     "3D": NO_DATABASE,
@@ -121,9 +123,6 @@ SQLITE: Mapping[int, Verdict] = {
 
 _GOODBYES = frozenset({"57P01", "57P02", "57P05"})
 
-_CACHED_PLAN = "RevalidateCachedQuery"
-"""The server's function that finds a prepared statement outdated by an ALTER TABLE; its words may be translated."""
-
 _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(words), sqlstate)
     for words, sqlstate in (
@@ -160,8 +159,6 @@ def verdict_of(error: BaseException | None) -> Verdict:
         return OURS
     sqlstate = sqlstate_of(error)
     if sqlstate is not None:
-        if sqlstate == "0A000" and error.diag.source_function == _CACHED_PLAN:
-            return AFRESH
         # A code of nobody's manual: another server, or what stands before it. Trying again is never wrong, only slow.
         return SQLSTATES.get(sqlstate) or SQLSTATES.get(sqlstate[:2], MOMENT)
     return AFRESH if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) else OURS

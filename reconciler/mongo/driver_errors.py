@@ -65,6 +65,7 @@ OF_THE_MOMENT = frozenset(
 _HINT = "hint provided"
 """BadValue says it of an index that is not there, and of much else."""
 
+_CAUSED_BY = ":: caused by ::"
 _NO_SESSIONS = "Sessions are not supported"
 
 
@@ -129,11 +130,16 @@ def first_line(error: PyMongoError) -> str:
 
     Of a bulk write, what the server says of the first write that it refused: the driver only says that some were.
     """
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    text = str(error)
     if isinstance(error, BulkWriteError):
         said = [one.get("errmsg", "") for one in (error.details or {}).get("writeErrors", ())]
         text = said[0] if said and said[0] else text
-    return text.split(", full error:")[0].split(", Topology Description:")[0].split(" (configured timeouts:")[0]
+    text = text.split(", full error:")[0].split(", Topology Description:")[0].split(" (configured timeouts:")[0]
+    lines = text.strip().splitlines()
+    if len(lines) > 1 and _CAUSED_BY in text:
+        # The query stands first, as a tree of many lines with what was asked for; the cause is what comes last.
+        lines = text.rsplit(_CAUSED_BY, maxsplit=1)[-1].strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 @contextmanager

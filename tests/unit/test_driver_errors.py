@@ -18,7 +18,7 @@ CLASSES: dict[str, type] = {
     "03": Defect,  # statement not yet complete
     "08": Outage,  # connection exception
     "09": Defect,  # triggered action exception
-    "0A": Defect,  # feature not supported
+    "0A": Outage,  # feature not supported: by a standby, or by a plan of before an ALTER TABLE
     "0B": Defect,  # invalid transaction initiation
     "0F": Defect,  # locator exception
     "0L": Defect,  # invalid grantor
@@ -83,7 +83,7 @@ CODES: dict[str, type] = {
     "XX001": Refused,  # data corrupted
     "XX002": Refused,  # index corrupted
 }
-LEAD_ASTRAY = {"25006", "26000", "42P05", "08006", "57P01", "57P03", "25P03", "28P01", "3D000"}
+LEAD_ASTRAY = {"25006", "0A000", "26000", "42P05", "08006", "57P01", "57P03", "25P03", "28P01", "3D000"}
 STAY = {"40001", "40P01", "53100", "53300", "55P03", "57014", "42501", "42P01", "23505", "22003", "P0001"}
 
 
@@ -129,11 +129,6 @@ def test_connections_that_are_sound_stay(sqlstate: str) -> None:
 
 def test_a_code_of_nobodys_manual_is_tried_again() -> None:
     assert isinstance(failure_of(of_server("CR000")), Outage)
-
-
-def test_a_feature_that_is_not_there_is_no_stale_plan() -> None:
-    """Both have one code. Which function of the server says so tells them apart, and no words of it."""
-    assert isinstance(failure_of(of_server("0A000", "cached plan must not change result type")), Defect)
 
 
 @pytest.mark.parametrize(

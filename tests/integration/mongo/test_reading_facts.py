@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import bson
@@ -25,7 +26,7 @@ from reconciler.domain.campaign import Campaign, CampaignDefaults, CampaignTerms
 from reconciler.domain.ids import ID_LENGTH_MAX, DocumentId, IdKind
 from reconciler.domain.parsing import Unreadable
 from reconciler.domain.participation import MalformedParticipation, Participation
-from reconciler.errors import Outage
+from reconciler.errors import Outage, Refused
 from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.facts import FactsReader
@@ -385,3 +386,47 @@ def test_a_campaign_is_remembered_by_the_types_of_its_values(reader: FactsReader
         platform.database["campaigns"].update_one({"_id": campaign}, {"$set": {"budget": budget}})
         kinds.append(type(reader.campaigns([identity])[identity.tagged]).__name__)
     assert kinds == ["CampaignTerms", "MalformedCampaign", "CampaignTerms", "MalformedCampaign", "CampaignTerms"]
+
+
+def test_a_connection_made_before_the_server_was_a_replica_set_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a connection has no sessions for ever, and whoever reads often would be given it again and again."""
+    with ReplicaSet(tmp_path / "alone", MongodOptions(standalone=True)) as server:
+        connection = connect(server.uri, "alone", wait_max_s=10)
+        platform, reader = Platform(connection.database), _reader(connection)
+        known = [document_id(platform.participation(platform.campaign(), 5)) for _ in range(2)]
+        assert len(reader.read(known).participations) == 2
+
+        def ask_before_it_is_initiated() -> None:
+            connection.client.admin.command("ping")
+            initiate()
+
+        initiate = server._initiate
+        monkeypatch.setattr(server, "_initiate", ask_before_it_is_initiated)
+        server.become_replica_set()
+
+        outages = []
+        for _ in range(5):
+            try:
+                page = reader.read(known)
+            except Outage as outage:
+                outages.append(str(outage))
+            else:
+                assert page.as_of is not None
+                break
+        assert len(outages) == 1, outages
+        assert outages[0].startswith("MongoDB cannot do it now: Sessions are not supported")
+        connection.close()
+
+
+def test_an_index_that_is_gone_is_told_whole(mongo_connection: Connection, platform: Platform) -> None:
+    create_missing(mongo_connection, MappingSettings())
+    platform.participation(platform.campaign(), 2000)
+    reader = _reader(mongo_connection)
+    pages = reader.paying_campaigns()
+    terms = [campaign for campaign in next(iter(pages)) if isinstance(campaign, CampaignTerms)]
+    mongo_connection.database["campaignparticipations"].drop_indexes()
+    with pytest.raises(Refused, match=r"hint provided does not correspond.*`python run.py migrate`") as refused:
+        list(reader.candidates(terms, 10))
+    assert "cannot be reached" not in str(refused.value)
