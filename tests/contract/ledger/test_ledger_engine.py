@@ -231,3 +231,34 @@ def test_connections_that_died_while_they_lay_idle_are_replaced_unseen(
     assert alive.isdisjoint(dead)
     engine.dispose()
     other.dispose()
+
+
+def test_a_full_disk_is_an_outage_and_leaves_nothing(sqlite_url: str) -> None:
+    engine = open_engine(sqlite_url)
+    upgrade(engine)
+    with engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+    limit = sa.event.listens_for(engine, "begin")
+    limit(lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}"))
+
+    with pytest.raises(Outage, match="cannot do it now: database or disk is full"):
+        for number in range(200):
+            journal_of(engine).post(asking([request(f"p{number}", campaign=f"c{number}")]), STAMP)
+    ledger_is_sound(engine)
+    engine.dispose()
+
+
+def test_a_plan_of_before_an_altered_table_is_let_go_with_its_connection(own_ledger: Engine) -> None:
+    query = sa.text("SELECT * FROM runs")
+    with writing(own_ledger) as connection:
+        for _ in range(8):  # the driver prepares what it is asked often
+            connection.execute(query).all()
+    other = open_engine(own_ledger.url.render_as_string(hide_password=False))
+    with writing(other) as altering:
+        altering.exec_driver_sql("ALTER TABLE runs ADD COLUMN note text")
+    other.dispose()
+
+    with pytest.raises(Outage, match="cached plan"), writing(own_ledger) as connection:
+        connection.execute(query).all()
+    with writing(own_ledger) as connection:
+        assert connection.execute(query).all() == []

@@ -10,19 +10,19 @@ import pytest
 from structlog.testing import capture_logs
 
 from jobs.leading import LeaseKeeper
-from reconciler.errors import ClockOff, LeaseLost, Outage
+from reconciler.errors import ClockOff, DatabaseFailure, Defect, LeaseLost, Outage, Refused
 
 
 class PaperLease:
     """Answers what the test wrote down: an epoch, None, or an Outage."""
 
     def __init__(self) -> None:
-        self.answer: int | Outage | None = 1
+        self.answer: int | DatabaseFailure | None = 1
         self.resigned = 0
         self.may_go_on: Callable[[], bool] | None = None
 
     def acquire(self) -> int | None:
-        if isinstance(self.answer, Outage):
+        if isinstance(self.answer, DatabaseFailure):
             raise self.answer
         return self.answer
 
@@ -80,6 +80,20 @@ def test_it_leads_from_the_first_answer_and_says_so_once(keeper: LeaseKeeper) ->
 def test_it_stands_by_and_says_so_once(keeper: LeaseKeeper, lease: PaperLease) -> None:
     lease.answer = None
     assert [actions(keeper), actions(keeper), keeper.is_leader] == [["standing_by"], [], False]
+    lease.answer = 2
+    assert [actions(keeper), keeper.is_leader] == [["lease_acquired"], True]
+
+
+@pytest.mark.parametrize(
+    "failure", [OUTAGE, Refused("ledger", "permission denied for table leases", "GRANT it"), Defect("ledger", "no")]
+)
+def test_a_lease_that_cannot_be_taken_is_no_other_daemons(
+    keeper: LeaseKeeper, lease: PaperLease, failure: DatabaseFailure
+) -> None:
+    lease.answer = failure
+    with capture_logs() as logs:
+        assert [keeper.step(), keeper.step()] == [False, False]
+    assert [(log["action"], log["reason"]) for log in logs] == [("lease_not_taken", str(failure))]
     lease.answer = 2
     assert [actions(keeper), keeper.is_leader] == [["lease_acquired"], True]
 

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from jobs.worker import OVERDUE_INTERVALS, OVERDUE_SLACK_S, Worker, WorkerSpec
-from reconciler.errors import Outage
+from reconciler.errors import Defect, Outage, Refused
 
 
 class Clock:
@@ -75,3 +75,24 @@ def test_a_run_in_progress_or_one_that_waits_out_an_outage_is_not_overdue(clock:
 def test_a_worker_is_told_when_it_has_work_again_by_itself(clock: Clock) -> None:
     assert worker_of(clock, again_in_s=lambda: 0.25).run_once() == 0.25
     assert worker_of(clock).run_once() is None
+
+
+def test_what_a_database_does_not_do_is_said_once_and_again_when_it_turns_into_something_else(clock: Clock) -> None:
+    failures = [
+        Outage("ledger", "the standby takes no writes", has_answered=True),
+        Outage("ledger", "the standby takes no writes", has_answered=True),
+        Refused("ledger", "permission denied for table runs", "GRANT INSERT ON TABLE runs TO payer"),
+        Refused("ledger", "permission denied for table runs", "GRANT INSERT ON TABLE runs TO payer"),
+        Defect("ledger", "violates a constraint"),
+    ]
+
+    def step() -> None:
+        if failures:
+            raise failures.pop(0)
+
+    worker = worker_of(clock, step)
+    with capture_logs() as said:
+        delays = [worker.run_once() for _ in range(6)]
+    assert [line["action"] for line in said] == ["outage", "run_refused", "database_defect", "outage_over"]
+    assert "GRANT INSERT ON TABLE runs TO payer" in said[1]["reason"]
+    assert delays == [1, 2, 4, 8, 16, None], "it is tried again, whatever it was"
