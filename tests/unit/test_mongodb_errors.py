@@ -94,6 +94,15 @@ def test_of_a_bulk_write_the_servers_words_are_told() -> None:
     assert "the server's words of 121" in str(failure_of(refused_write(121)))
 
 
+def test_the_cause_is_told_and_not_the_query_before_it() -> None:
+    words = (
+        "error processing query: ns=x.y\n{ campaignId: 7 }\n planner returned error :: caused by :: hint provided no"
+    )
+    assert str(failure_of(OperationFailure(words, 2))).startswith(
+        "MongoDB refuses this program something: hint provided no. Run `python run.py migrate`"
+    )
+
+
 def test_no_code_stands_in_two_tables() -> None:
     assert not OURS & OF_THE_MOMENT
     assert not set(REFUSED) & (OURS | OF_THE_MOMENT)

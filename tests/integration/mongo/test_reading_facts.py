@@ -26,7 +26,7 @@ from reconciler.domain.campaign import Campaign, CampaignDefaults, CampaignTerms
 from reconciler.domain.ids import ID_LENGTH_MAX, DocumentId, IdKind
 from reconciler.domain.parsing import Unreadable
 from reconciler.domain.participation import MalformedParticipation, Participation
-from reconciler.errors import Outage, Refused
+from reconciler.errors import Outage
 from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.facts import FactsReader
@@ -418,15 +418,3 @@ def test_a_connection_made_before_the_server_was_a_replica_set_is_let_go(
         assert len(outages) == 1, outages
         assert outages[0].startswith("MongoDB cannot do it now: Sessions are not supported")
         connection.close()
-
-
-def test_an_index_that_is_gone_is_told_whole(mongo_connection: Connection, platform: Platform) -> None:
-    create_missing(mongo_connection, MappingSettings())
-    platform.participation(platform.campaign(), 2000)
-    reader = _reader(mongo_connection)
-    pages = reader.paying_campaigns()
-    terms = [campaign for campaign in next(iter(pages)) if isinstance(campaign, CampaignTerms)]
-    mongo_connection.database["campaignparticipations"].drop_indexes()
-    with pytest.raises(Refused, match=r"hint provided does not correspond.*`python run.py migrate`") as refused:
-        list(reader.candidates(terms, 10))
-    assert "cannot be reached" not in str(refused.value)
