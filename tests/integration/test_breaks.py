@@ -296,6 +296,19 @@ def test_status_shows_who_leads(product: Product, reports: Path) -> None:
     assert "leads: host:1:abc (epoch 1" in product.run("status").stdout
 
 
+def test_status_says_of_a_lease_that_was_given_back_only_that(product: Product, reports: Path) -> None:
+    with product.open() as parts:
+        lease = Lease(parts.engine, name=PAYING, holder="host:1:abc", ttl=timedelta(seconds=600))
+        lease.acquire()
+        lease.resign()
+
+    found = product.run("status", "--json").json()["lease"]
+    assert (found["held"], found["expires_in_s"], found["renewed_ago_s"]) == (False, None, None)
+    said = product.run("status").stdout
+    assert "leads: nobody; last host:1:abc, which gave the lease back" in said
+    assert "days ago" not in said
+
+
 def test_json_everywhere_is_one_document(product: Product, malformed: Any) -> None:
     check(product, code=1)
     for command in (["breaks", "list"], ["report", "list"], ["report", "show"], ["status"]):
