@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection, Engine
 from reconciler.errors import LeaseLost
 from reconciler.ledger.database_clock import NOW, database_now
 from reconciler.ledger.engine import reading, writing
-from reconciler.ledger.migrate import head_revision, require_compatible
+from reconciler.ledger.migrate import known_revisions, require_compatible
 from reconciler.ledger.schema import leases
 
 PAYING = "paying"
@@ -97,7 +97,7 @@ class Lease:
         self.engine = engine
         self._who = {"name": name, "holder": holder}
         self._ttl_s = f"{ttl.total_seconds():.3f}"
-        self._program = head_revision()
+        self._known = known_revisions()
         self._epoch: int | None = None
         self._of_thread = threading.local()
 
@@ -109,7 +109,7 @@ class Lease:
         beyond this program.
         """
         with writing(self.engine) as connection:
-            require_compatible(connection, self._program)
+            require_compatible(connection, self._known)
             found = connection.execute(self._sql(connection, _ACQUIRE), {**self._who, "ttl_s": self._ttl_s})
             self._epoch = found.scalar_one_or_none()
         return self._epoch

@@ -50,16 +50,21 @@ def upgrade(engine: Engine, revision: str = "head") -> tuple[str | None, str]:
     return before, after
 
 
-def require_compatible(connection: Connection, program: str) -> None:
-    """Make sure that a program, by the revision it was written for, may work with the ledger as it is now.
+def known_revisions() -> frozenset[str]:
+    """The revisions that this program knows."""
+    return frozenset(script.revision for script in _scripts().walk_revisions())
+
+
+def require_compatible(connection: Connection, known: frozenset[str]) -> None:
+    """Make sure that a program, by the revisions it knows, may work with the ledger as it is now.
 
     Raises NotMigrated when a migration has changed what the program relies on.
     """
-    oldest = _oldest_program(connection)
-    if oldest is not None and program < oldest:
+    unknown = _breaks_in(connection) - known
+    if unknown:
         raise NotMigrated(
-            f"the ledger was migrated to revision {_current(connection)}, with which only programs from {oldest} on "
-            f"may work, and this one is of {program}: start the new version"
+            f"the ledger was migrated to revision {_current(connection)}, and only programs that know {max(unknown)} "
+            "may work with it: start the new version"
         )
 
 
@@ -72,10 +77,11 @@ def require_current(engine: Engine) -> None:
     found = current_revision(engine)
     if found == head_revision():
         return
-    if not _is_known(found):
+    known = known_revisions()
+    if found is not None and found not in known:
         with reading(engine) as connection:
-            oldest = _oldest_program(connection)
-        if oldest is not None and oldest <= head_revision():
+            breaks = _breaks_in(connection)
+        if breaks and breaks <= known:
             # A newer version migrated it, and only added: this one goes on, also after a restart.
             return
     _refuse_newer(found)
@@ -87,17 +93,12 @@ def require_current(engine: Engine) -> None:
 
 
 def _refuse_newer(found: str | None) -> None:
-    if not _is_known(found):
+    if found is not None and found not in known_revisions():
         raise UsageError(f"the ledger is at revision {found}, which is newer than this program: install the newer one")
 
 
-def _is_known(found: str | None) -> bool:
-    return found is None or found in {script.revision for script in _scripts().walk_revisions()}
-
-
-def _oldest_program(connection: Connection) -> str | None:
-    oldest: str | None = connection.execute(sa.select(sa.func.max(compatibility.c.oldest_program))).scalar_one()
-    return oldest
+def _breaks_in(connection: Connection) -> frozenset[str]:
+    return frozenset(connection.execute(sa.select(compatibility.c.oldest_program)).scalars())
 
 
 def _keep_out_older(connection: Connection, before: str | None, after: str) -> None:
@@ -106,10 +107,9 @@ def _keep_out_older(connection: Connection, before: str | None, after: str) -> N
     breaking = [script.revision for script in applied if not getattr(script.module, "IS_ADDITIVE", False)]
     if not breaking or not sa.inspect(connection).has_table(compatibility.name):
         return
-    oldest = max(breaking)
-    if _oldest_program(connection) != oldest:
-        connection.execute(compatibility.insert().values(oldest_program=oldest))
-        connection.execute(leases.update().values(epoch=leases.c.epoch + 1))
+    # The newest first: who knows it knows the others.
+    connection.execute(compatibility.insert().values(oldest_program=breaking[0]))
+    connection.execute(leases.update().values(epoch=leases.c.epoch + 1))
 
 
 def _current(connection: Connection) -> str | None:

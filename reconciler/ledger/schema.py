@@ -550,7 +550,7 @@ compatibility = _table(
     "compatibility",
     _text("oldest_program", primary_key=True),
 )
-"""The revisions of programs below which none may work with the ledger any more; the highest counts."""
+"""Revisions that a program must know to work with the ledger: each changed what older ones rely on."""
 
 JOURNAL_TABLES: tuple[sa.Table, ...] = (
     entries,
