@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -223,10 +224,10 @@ class PeopleDesk:
     parts: Parts
     wake: Callable[[], None]
 
-    def approve(self, subject: str, by: str, reason: str) -> str:
+    def approve(self, subject: str, by: str, reason: str, seen_minor: int | None = None) -> str:
         """Approve a payout that waits."""
         signed = Signature(by=by, reason=reason)
-        return self._decided(lambda: self.parts.desk.approve(subject, signed))
+        return self._decided(lambda: self.parts.desk.approve(subject, signed, seen_minor))
 
     def reject(self, subject: str, by: str, reason: str) -> str:
         """Reject a payout that waits."""
@@ -238,9 +239,9 @@ class PeopleDesk:
         signed = Signature(by=by, reason=reason)
         return self._decided(lambda: self.parts.desk.reverse(payout_key, signed))
 
-    def resume(self, by: str, reason: str) -> str:
+    def resume(self, by: str, reason: str, seen: datetime | None = None) -> str:
         """Let paying go on."""
-        result = self.parts.desk.resume(Signature(by=by, reason=reason))
+        result = self.parts.desk.resume(Signature(by=by, reason=reason), seen)
         self.wake()
         return result
 

@@ -271,6 +271,7 @@ def posting_rules_of(settings: Settings) -> PostingRules:
         approval_threshold_minor=_minor(settings.payout.approval_threshold),
         payouts_per_hour_max=settings.safety.payouts_per_hour_max,
         amount_per_hour_max_minor=_minor(settings.safety.amount_per_hour_max),
+        impressions_per_minute_max=settings.safety.impressions_per_minute_max,
     )
 
 

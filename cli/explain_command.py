@@ -82,6 +82,7 @@ def _told(
         participation_id=identity.tagged,
         policy=parts.policy,
         fixed_impressions_per_unit=parts.settings.completion.fixed_impressions_per_unit,
+        impressions_per_minute_max=parts.settings.safety.impressions_per_minute_max,
         now=page.facts_at,
         stored=history.payouts,
         pools=history.pools or {},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import click
@@ -20,7 +21,7 @@ from jobs.repaying import Repaying
 from reconciler.clock import utc_text
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_view import OpenHold
-from reconciler.domain.money import minor_digits, parse_amount_minor
+from reconciler.domain.money import format_minor, minor_digits, parse_amount_minor
 from reconciler.domain.parsing import Unreadable
 from reconciler.domain.plan import NewAdoption
 from reconciler.errors import UsageError
@@ -31,6 +32,9 @@ from reconciler.mongo.history import History
 from reconciler.ports import BatchStamp
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_Decide = Callable[[Parts], dict[str, Any]]
+"""Decides, and answers what is shown of it: at least ``result``."""
 
 
 def signed(command: F) -> F:
@@ -49,10 +53,21 @@ def as_json_option(command: F) -> F:
 @click.argument("key")
 @signed
 @as_json_option
+@click.option("--amount", help="What you saw, in major units: so much at most is paid. Default: what waits now.")
 @click.pass_obj
-def approve(session: Session, *, key: str, by: str, reason: str, as_json: bool) -> ExitCode:
+def approve(session: Session, *, key: str, amount: str | None, by: str, reason: str, as_json: bool) -> ExitCode:
     """Approve a payout that waits for it, or what somebody else asked for (the key of its entry)."""
-    return _decide(session, key, as_json, lambda parts: parts.desk.approve(key, Signature(by=by, reason=reason)))
+    signature = Signature(by=by, reason=reason)
+
+    def decide(parts: Parts) -> dict[str, Any]:
+        waiting = next((one for one in parts.ledger.open_holds() if hold_row(one)["approve_with"] == key), None)
+        if waiting is None:
+            return {"result": parts.desk.approve(key, signature)}
+        seen_minor = waiting.amount_minor if amount is None else _minor("--amount", amount, waiting.currency)
+        result = parts.desk.approve(key, signature, seen_minor)
+        return {"result": result, "at_most": format_minor(seen_minor, waiting.currency), "currency": waiting.currency}
+
+    return _decide(session, key, as_json, decide)
 
 
 @click.command()
@@ -62,7 +77,8 @@ def approve(session: Session, *, key: str, by: str, reason: str, as_json: bool) 
 @click.pass_obj
 def reject(session: Session, *, key: str, by: str, reason: str, as_json: bool) -> ExitCode:
     """Reject a payout that waits for approval, for good, or what somebody else asked for."""
-    return _decide(session, key, as_json, lambda parts: parts.desk.reject(key, Signature(by=by, reason=reason)))
+    signature = Signature(by=by, reason=reason)
+    return _decide(session, key, as_json, lambda parts: {"result": parts.desk.reject(key, signature)})
 
 
 @click.command()
@@ -72,7 +88,8 @@ def reject(session: Session, *, key: str, by: str, reason: str, as_json: bool) -
 @click.pass_obj
 def reverse(session: Session, *, key: str, by: str, reason: str, as_json: bool) -> ExitCode:
     """Take a payout back, once; under four eyes another person has to approve it."""
-    return _decide(session, key, as_json, lambda parts: parts.desk.reverse(key, Signature(by=by, reason=reason)))
+    signature = Signature(by=by, reason=reason)
+    return _decide(session, key, as_json, lambda parts: {"result": parts.desk.reverse(key, signature)})
 
 
 @click.command()
@@ -127,15 +144,18 @@ def holds_list(session: Session, *, as_json: bool) -> ExitCode:
 
 
 @click.command()
+@click.option("--since", metavar="TIME", help="The halt that you saw: one that came later is not ended.")
 @signed
 @as_json_option
 @click.pass_obj
-def resume(session: Session, *, by: str, reason: str, as_json: bool) -> ExitCode:
+def resume(session: Session, *, since: str | None, by: str, reason: str, as_json: bool) -> ExitCode:
     """Let paying go on after a halt."""
     signature = Signature(by=by, reason=reason)
-    with parts_of(session.settings()) as parts:
+    settings = session.settings()
+    seen = None if since is None else moment("--since", since, settings)
+    with parts_of(settings) as parts:
         prepare(parts)
-        result = parts.desk.resume(signature)
+        result = parts.desk.resume(signature, seen)
     return _answer(session, {"subject": "paying", "result": result}, as_json)
 
 
@@ -176,11 +196,17 @@ def recover(session: Session, *, by: str, reason: str, as_json: bool) -> ExitCod
             poster=parts.journal.for_recovery(),
             traces=history,
             versions=_Versions(parts),
-            reverser=_SigningReverser(parts, signature),
+            desk=_SigningDesk(parts, signature),
             policy=parts.policy,
+            hold_days=timedelta(days=settings.payout.hold_days),
         )
         result = recovering.recover(BatchStamp(run_id=str(uuid.uuid4()), trigger="recover"))
-        counts = {"posted": result.posted, "reversed": result.reversed, "versions_raised": result.versions_raised}
+        counts = {
+            "posted": result.posted,
+            "released": result.released,
+            "reversed": result.reversed,
+            "versions_raised": result.versions_raised,
+        }
         parts.desk.recovered(signature, {**counts, "unresolved": len(result.unresolved)})
         if not result.unresolved:
             parts.guard.take_over()
@@ -212,18 +238,34 @@ def adjust(  # one parameter an option
     """Move an amount between two accounts by hand."""
     if minor_digits(currency) is None:
         raise UsageError(f"{currency} is not a currency code of ISO 4217")
-    amount_minor = parse_amount_minor(amount, currency)
-    if isinstance(amount_minor, Unreadable):
-        raise UsageError(f"--amount {amount_minor.why}")
+    amount_minor = _minor("--amount", amount, currency)
     adjustment = Adjustment(
         key=key, from_account=from_account, to_account=to_account, amount_minor=amount_minor, currency=currency
     )
     signature = Signature(by=by, reason=reason)
-    return _decide(session, key, as_json, lambda parts: parts.desk.adjust(adjustment, signature))
+    return _decide(session, key, as_json, lambda parts: {"result": parts.desk.adjust(adjustment, signature)})
+
+
+@click.command()
+@click.argument("campaign")
+@signed
+@as_json_option
+@click.pass_obj
+def refund(session: Session, *, campaign: str, by: str, reason: str, as_json: bool) -> ExitCode:
+    """Give what the escrow of CAMPAIGN holds back to who funded it, also where its document is gone or was rejected."""
+    signature = Signature(by=by, reason=reason)
+
+    def decide(parts: Parts) -> dict[str, Any]:
+        stamp = BatchStamp(run_id=str(uuid.uuid4()), trigger="person")
+        given = parts.housekeeping.refunds.by_person(campaign, signature.by, signature.reason, stamp)
+        amounts = [{"amount_minor": one.balance_minor, "currency": one.currency} for one in given]
+        return {"result": "refunded", "refunded": amounts}
+
+    return _decide(session, campaign, as_json, decide)
 
 
 PAYOUT_COMMANDS: Sequence[click.Command] = (approve, reject, reverse, repay)
-LEDGER_COMMANDS: Sequence[click.Command] = (recover, adjust)
+LEDGER_COMMANDS: Sequence[click.Command] = (recover, adjust, refund)
 TOP_COMMANDS: Sequence[click.Command] = (resume, adopt)
 
 
@@ -239,12 +281,16 @@ class _SigningAdopter:
         return self._parts.desk.adopt(found, self._signature, decision_key)
 
 
-class _SigningReverser:
-    """Reversals under one person's name."""
+class _SigningDesk:
+    """Releases, and reversals under one person's name."""
 
     def __init__(self, parts: Parts, signature: Signature) -> None:
         self._parts = parts
         self._signature = signature
+
+    def release_lost(self, payout_key: str) -> bool:
+        """Release a payout; False where there is none, or it does not lie in *held*."""
+        return self._parts.desk.release_lost(payout_key)
 
     def reverse_lost(self, payout_key: str) -> bool:
         """Reverse a payout; False where there is none, or it is reversed."""
@@ -262,16 +308,23 @@ class _Versions:
         return raise_versions(self._parts.engine, seen)
 
 
-def _decide(session: Session, subject: str, as_json: bool, decide: Callable[[Parts], str]) -> ExitCode:  # noqa: FBT001
+def _minor(option: str, amount: str, currency: str) -> int:
+    """Minor units of a text of major units. Raises UsageError."""
+    amount_minor = parse_amount_minor(amount, currency)
+    if isinstance(amount_minor, Unreadable):
+        raise UsageError(f"{option} {amount_minor.why}")
+    return amount_minor
+
+
+def _decide(session: Session, subject: str, as_json: bool, decide: _Decide) -> ExitCode:  # noqa: FBT001
     with parts_of(session.settings()) as parts:
         prepare(parts)
         with halting(parts):
             # What an older copy of the ledger posts would raise its sequence until it looked like the newest.
             parts.guard.check()
-            result = decide(parts)
+            document = {"subject": subject, **decide(parts)}
             parts.projector.drain()
-    document = {"subject": subject, "result": result}
-    if result == REQUESTED:
+    if document["result"] == REQUESTED:
         document["next"] = f"another person runs: run.py payouts approve reversal:{subject} --by NAME --reason TEXT"
     return _answer(session, document, as_json)
 

@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from reconciler.deciding import Deciding, unsettled
 from reconciler.domain.batch import Outcome
 from reconciler.domain.decision import Decision, Due, Policy
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.ledger_view import Lost, PayoutRequest
 from reconciler.ports import BatchStamp, Facts, LedgerReads, Poster, PostingBatch, StatementLine
 
-_PAYMENTS = frozenset({"earnings_credit", "earnings_hold"})
+_HOLD = "earnings_hold"
+_PAYMENTS = frozenset({"earnings_credit", _HOLD})
+_RELEASE = "earnings_release"
 _REVERSAL = "earnings_reversal"
 
 
@@ -42,8 +45,12 @@ class Versions(Protocol):
         ...
 
 
-class Reverser(Protocol):
-    """What takes payouts back that were taken back before."""
+class Desk(Protocol):
+    """What makes again what was made of payouts before."""
+
+    def release_lost(self, payout_key: str) -> bool:
+        """Release a payout; False where there is none, or it does not lie in *held*."""
+        ...
 
     def reverse_lost(self, payout_key: str) -> bool:
         """Reverse a payout; False where there is none, or it is reversed."""
@@ -55,6 +62,7 @@ class Recovery:
     """What a recovery did. ``unresolved``: payments MongoDB shows that could not be posted again, and why."""
 
     posted: int = 0
+    released: int = 0
     reversed: int = 0
     versions_raised: int = 0
     unresolved: list[str] = field(default_factory=list)
@@ -69,18 +77,23 @@ class Recovering:
     poster: Poster
     traces: Traces
     versions: Versions
-    reverser: Reverser
+    desk: Desk
     policy: Policy
+    hold_days: timedelta
 
     def recover(self, stamp: BatchStamp) -> Recovery:
         """Post what is lacking. Raises Outage or InvariantBroken; may be run again."""
         result = Recovery()
+        freed: list[str] = []
         taken_back: list[str] = []
         for page in self.traces.own_lines():
             self._recover_page([line for line in page if line.statement_type in _PAYMENTS], stamp, result)
+            freed += [line.payout_key for line in page if line.statement_type == _RELEASE]
             taken_back += [line.payout_key for line in page if line.statement_type == _REVERSAL]
-        # After all payments, whatever page these stood on: else what was taken back would be given again.
-        result.reversed = sum(self.reverser.reverse_lost(payout_key) for payout_key in sorted(taken_back))
+        # After all payments, whatever page these stood on: else what was taken back would be given again. Releases come
+        # first: a payout is taken back from where it lay.
+        result.released = sum(self.desk.release_lost(payout_key) for payout_key in sorted(freed))
+        result.reversed = sum(self.desk.reverse_lost(payout_key) for payout_key in sorted(taken_back))
         # A wallet whose payment is still lacking would give it back with its next projection: nothing is raised then.
         if result.unresolved:
             return result
@@ -108,7 +121,9 @@ class Recovering:
                     result.unresolved.append(f"{line.payout_key}: {why}")
                 elif isinstance(decision, Due):
                     n = int(line.payout_key.rpartition(":")[2])
-                    requests.append(PayoutRequest(due=decision, facts_at=page.facts_at, n=n))
+                    requests.append(
+                        PayoutRequest(due=decision, facts_at=page.facts_at, n=n, lost=self._lost(line, page.facts_at))
+                    )
         result.unresolved += [f"{one.payout_key}: its participation is gone" for own in lost.values() for one in own]
         if requests:
             outcomes = self.poster.post(PostingBatch(requests=requests), stamp).outcomes
@@ -116,6 +131,12 @@ class Recovering:
             result.unresolved += [
                 f"{key}: {outcome.value}" for key, outcome in outcomes.items() if outcome is not Outcome.NEW
             ]
+
+    def _lost(self, line: StatementLine, read_at: datetime) -> Lost:
+        """When its days are over counts from the line: money that people hold must not be locked again."""
+        if line.statement_type != _HOLD:
+            return Lost(release_at=None)
+        return Lost(release_at=(line.at or read_at) + self.hold_days)
 
 
 def _why_not(decision: Decision, line: StatementLine) -> str | None:

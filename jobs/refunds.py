@@ -1,4 +1,4 @@
-"""Refunds: what a campaign's escrow still holds goes back to its brand, once nothing of it can be owed any more."""
+"""Refunds: what a campaign's escrow still holds goes back to who funded it, once nothing of it can be owed any more."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from reconciler.domain.campaign import Campaign, CampaignTerms
 from reconciler.domain.decision import NotDue, Policy, Reason
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.participation import Participation
-from reconciler.ports import BatchStamp, Escrow, Facts, FactsPage, LedgerReads, RefundOutcome
+from reconciler.errors import UsageError
+from reconciler.ports import BatchStamp, Escrow, Facts, FactsPage, LedgerReads, Refund, RefundOutcome
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +49,7 @@ class Refunder(Protocol):
         """When the campaign was first seen to be over; remembered from the first call on."""
         ...
 
-    def refund(self, escrow: Escrow, brand_id: DocumentId, stamp: BatchStamp) -> RefundOutcome:
+    def refund(self, wanted: Refund, stamp: BatchStamp) -> RefundOutcome:
         """Give back what an escrow holds, unless under the lock something of the campaign is open."""
         ...
 
@@ -75,10 +76,13 @@ class Refunds:
             return False
         if self.clock() < self.refunder.first_seen_over(escrow.campaign_id) + self.grace:
             return False
-        # Only now, once a week or so, the campaign is read whole.
-        if self._may_owe(self.facts.read_campaign(escrow.campaign_id)):
+        # Only now, once a week or so, the campaign is read whole, and again with its terms: they may have changed.
+        page = self.facts.read_campaign(escrow.campaign_id)
+        terms = page.campaigns.get(escrow.campaign_id.tagged, terms)
+        if not isinstance(terms, CampaignTerms) or terms.status not in STATUSES_OVER or self._may_owe(page):
             return False
-        outcome = self.refunder.refund(escrow, terms.brand_id, stamp)
+        wanted = Refund(escrow=escrow, brand_id=terms.brand_id, facts_at=page.facts_at)
+        outcome = self.refunder.refund(wanted, stamp)
         if outcome is RefundOutcome.REFUNDED:
             log.info(
                 "gave a campaign's rest back to its brand",
@@ -88,6 +92,28 @@ class Refunds:
                 currency=escrow.currency,
             )
         return outcome is RefundOutcome.REFUNDED
+
+    def by_person(self, campaign: str, by: str, reason: str, stamp: BatchStamp) -> list[Escrow]:
+        """Give back the escrows of a campaign (its plain or tagged identity), also one that is gone or was rejected.
+
+        Raises UsageError with what stands in the way.
+        """
+        escrows = [one for one in self.refunder.escrows() if campaign in (str(one.campaign_id), one.campaign_id.tagged)]
+        if not escrows:
+            raise UsageError(f"no escrow of a campaign {campaign} holds anything")
+        for escrow in escrows:
+            page = self.facts.read_campaign(escrow.campaign_id)
+            terms = self.facts.campaigns([escrow.campaign_id]).get(escrow.campaign_id.tagged)
+            if terms is not None and terms.status == "active":
+                raise UsageError(f"campaign {campaign} is active: what it holds is there to be paid")
+            if terms is not None and self._may_owe(page):
+                raise UsageError(f"somebody of campaign {campaign} is due, or cannot be read: run the full check")
+            brand_id = terms.brand_id if isinstance(terms, CampaignTerms) else None
+            wanted = Refund(escrow=escrow, brand_id=brand_id, facts_at=page.facts_at, by=by, reason=reason)
+            outcome = self.refunder.refund(wanted, stamp)
+            if outcome is not RefundOutcome.REFUNDED:
+                raise UsageError(f"the escrow of campaign {campaign} is not refunded: {outcome.value}")
+        return escrows
 
     def _may_owe(self, page: FactsPage) -> bool:
         """Whether anything of a campaign is due, malformed or unresolved. What is held, the ledger itself knows."""

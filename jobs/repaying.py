@@ -54,7 +54,8 @@ class Repaying:
         decision = decided.decisions[0]
         if not isinstance(decision, Due):
             raise UsageError(f"{participation_id} is not due: {decision.reason.value} {decision.detail}".rstrip())
-        n = self.ledger.payouts_count(tagged) + 1
+        # Also of another participation of the streamer in this campaign, which the platform made anew after a reversal.
+        n = self.ledger.last_number(tagged, decision.terms.campaign_id.tagged, decision.participation.streamer_id) + 1
         key = payout_key(participation_id, n)
         signature = NewDecision(
             decision_key=f"repay:{key}",

@@ -7,18 +7,18 @@ reads everything anew and authoritatively, whatever the caller believed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from jobs.overdue import Overdue
 from jobs.projecting import Projector
-from reconciler.deciding import Deciding
+from reconciler.deciding import Decided, Deciding
 from reconciler.domain.batch import HELD, Outcome
-from reconciler.domain.decision import Due, NotDue, Policy, Reason
+from reconciler.domain.decision import Decision, Due, NotDue, Policy, Reason
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.ledger_view import HoldWithdrawal, PayoutRequest
+from reconciler.domain.ledger_view import HoldWithdrawal, OpenHold, PayoutRequest
 from reconciler.domain.participation import MalformedParticipation, Participation
 from reconciler.ports import BatchStamp, LedgerGuard, LedgerReads, Moment, Poster, PostingBatch, SettledFacts
 from reconciler.ports import Facts as FactsSource
@@ -107,7 +107,10 @@ class Settler:
         not_due = [decision for decision in decided.decisions if isinstance(decision, NotDue)]
         requests = [PayoutRequest(due=one, facts_at=page.facts_at) for one in due]
         batch = PostingBatch(
-            requests=requests, withdrawals=_withdrawals(not_due, page.missing, known), voids=_voids(not_due, known)
+            requests=requests,
+            withdrawals=_withdrawals(decided),
+            voids=_voids(not_due, known),
+            facts_at=page.facts_at,
         )
         for decision in not_due:
             _count_not_due(settlement, decision)
@@ -160,19 +163,31 @@ def retry_holds(settler: Settler, page_size: int, stamp: BatchStamp) -> int:
     return sum(settler.settle(page, stamp).paid for page in pages)
 
 
-def _withdrawals(not_due: Sequence[NotDue], missing: Sequence[DocumentId], known: SettledFacts) -> list[HoldWithdrawal]:
-    """Holds of participations that are no longer due: they must not stand before others."""
-    reasons = {decision.participation.participation_id: decision.reason.value for decision in not_due}
-    reasons |= dict.fromkeys(missing, "participation_missing")
+def _withdrawals(decided: Decided) -> list[HoldWithdrawal]:
+    """Holds of whatever is not due in the campaign that it is held in: they must not stand before others."""
+    page, held = decided.page, decided.known.held
+    reasons = {one.participation.participation_id: _why_withdrawn(one, held) for one in decided.decisions}
+    reasons |= dict.fromkeys(page.missing, "participation_missing")
+    unreadable = (one for one in page.participations if isinstance(one, MalformedParticipation))
+    reasons |= {one.participation_id: Reason.MALFORMED.value for one in unreadable if one.participation_id is not None}
     return [
         HoldWithdrawal(
             participation_id=participation_id,
-            campaign_id=DocumentId.from_tagged(known.held[participation_id.tagged].campaign_id),
+            campaign_id=DocumentId.from_tagged(held[participation_id.tagged].campaign_id),
             reason=reason,
+            hold_key=held[participation_id.tagged].hold_key,
         )
         for participation_id, reason in reasons.items()
-        if participation_id.tagged in known.held
+        if reason is not None and participation_id.tagged in held
     ]
+
+
+def _why_withdrawn(decision: Decision, held: Mapping[str, OpenHold]) -> str | None:
+    """None for one that is due where it is held."""
+    if isinstance(decision, NotDue):
+        return decision.reason.value
+    hold = held.get(decision.participation.participation_id.tagged)
+    return None if hold is None or hold.campaign_id == decision.terms.campaign_id.tagged else "campaign_changed"
 
 
 def _voids(not_due: Sequence[NotDue], known: SettledFacts) -> list[DocumentId]:

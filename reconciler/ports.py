@@ -96,6 +96,8 @@ class PostingBatch:
     withdrawals: Sequence[HoldWithdrawal] = ()
     voids: Sequence[DocumentId] = ()
     """Members of a pool who were forfeited before their share was posted."""
+    facts_at: datetime | None = None
+    """When the facts of withdrawals and voids were read: grown too old, they are left to the next look."""
 
     @property
     def is_empty(self) -> bool:
@@ -148,6 +150,8 @@ class StatementLine:
     statement_type: str
     amount_minor: int
     currency: str
+    at: datetime | None = None
+    """When it was posted; None where the line does not say."""
 
 
 class RefundOutcome(StrEnum):
@@ -157,6 +161,25 @@ class RefundOutcome(StrEnum):
     SOMETHING_IS_OPEN = "something_is_open"
     """A hold, or an unpaid share of a pool, still claims the money."""
     NOTHING_LEFT = "nothing_left"
+    FACTS_TOO_OLD = "facts_too_old"
+    """What was read of the campaign is too old by now: look again."""
+    NOBODY_FUNDED = "nobody_funded"
+    """No brand ever put money in, and none is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refund:
+    """The wish to give back what an escrow holds. ``brand_id``: the brand today, for what no brand put in.
+
+    ``by`` and ``reason`` are those of a person, who goes beyond shares that can be paid to nobody any more; empty: time
+    did it. ``facts_at``: when the campaign was read, and nothing of it was owed.
+    """
+
+    escrow: Escrow
+    brand_id: DocumentId | None
+    facts_at: datetime
+    by: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -364,8 +387,8 @@ class LedgerReads(Protocol):
         """Which of some payout keys exist."""
         ...
 
-    def payouts_count(self, participation_id: str) -> int:
-        """How many payouts a participation (tagged) ever had, reversed ones included."""
+    def last_number(self, participation_id: str, campaign_id: str, streamer_id: str) -> int:
+        """The highest number of a payout of a participation (tagged), or of its streamer in its campaign; 0: none."""
         ...
 
     def gross_paid_minor(self, campaign_id: DocumentId) -> int:

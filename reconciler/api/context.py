@@ -102,8 +102,8 @@ class Campaigns(Protocol):
 class People(Protocol):
     """What people decide. Each answers the result in a word, and raises UsageError with why it is refused."""
 
-    def approve(self, subject: str, by: str, reason: str) -> str:
-        """Approve a payout that waits, or what another person asked for."""
+    def approve(self, subject: str, by: str, reason: str, seen_minor: int | None = None) -> str:
+        """Approve a payout that waits, up to the gross amount seen, or what another person asked for."""
         ...
 
     def reject(self, subject: str, by: str, reason: str) -> str:
@@ -114,8 +114,8 @@ class People(Protocol):
         """Take a payout back; under four eyes only ``requested``."""
         ...
 
-    def resume(self, by: str, reason: str) -> str:
-        """Let paying go on after a halt."""
+    def resume(self, by: str, reason: str, seen: datetime | None = None) -> str:
+        """Let paying go on after a halt; not after a later one than that ``seen``, by when it began."""
         ...
 
 

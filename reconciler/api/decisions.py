@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -42,6 +43,26 @@ class Why(BaseModel):
     reason: Annotated[str, AfterValidator(_said), Field(min_length=1, max_length=1000)]
 
 
+class Approval(Why):
+    """Why a payout is approved, and up to which amount."""
+
+    amount_minor: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**53,
+        description="The gross amount seen, in minor units: so much at most is paid, though views raise it meanwhile. "
+        "Without it, what waits when the approval arrives.",
+    )
+
+
+class Resumption(Why):
+    """Why paying goes on."""
+
+    since: datetime | None = Field(
+        default=None, description="When the halt that was seen began. A later one is not ended."
+    )
+
+
 class Decided(BaseModel):
     """What became of a decision."""
 
@@ -63,10 +84,12 @@ Key = Annotated[str, Path(min_length=1, max_length=300, examples=["payout:oid:64
 
 
 @router.post("/payouts/{key:identity}/approve", summary="Approve a payout that waits", responses=_REFUSALS)
-async def approve(services: ServicesOf, caller: Admin, key: Key, why: Why) -> Decided:
+async def approve(services: ServicesOf, caller: Admin, key: Key, why: Approval) -> Decided:
     """Or, under four eyes, what another person asked for (the key of its entry). Eligibility is checked again."""
     people = services.context.people
-    return await _decide(services, key, caller.name, lambda: people.approve(key, caller.name, why.reason))
+    return await _decide(
+        services, key, caller.name, lambda: people.approve(key, caller.name, why.reason, why.amount_minor)
+    )
 
 
 @router.post("/payouts/{key:identity}/reject", summary="Reject a payout that waits", responses=_REFUSALS)
@@ -84,10 +107,10 @@ async def reverse(services: ServicesOf, caller: Admin, key: Key, why: Why) -> De
 
 
 @router.post("/resume", summary="Let paying go on after a halt", responses=_REFUSALS)
-async def resume(services: ServicesOf, caller: Admin, why: Why) -> Decided:
+async def resume(services: ServicesOf, caller: Admin, why: Resumption) -> Decided:
     """When the cause is mended."""
     people = services.context.people
-    return await _decide(services, "paying", caller.name, lambda: people.resume(caller.name, why.reason))
+    return await _decide(services, "paying", caller.name, lambda: people.resume(caller.name, why.reason, why.since))
 
 
 @router.get(

@@ -177,6 +177,11 @@ def cron(value: str) -> str:
     return value
 
 
+def off(value: object) -> object:
+    """None for the words that switch a limit off where only text can be given."""
+    return None if isinstance(value, str) and value.strip().lower() in ("", "none", "null") else value
+
+
 def currency_amounts(value: object) -> dict[str, str]:
     """A map of currencies to amounts in major units; as text ``INR=100000,JPY=5000``. Answers exact decimal text."""
     if isinstance(value, str):

@@ -19,6 +19,8 @@ from reconciler.redaction import redact
 CurrencyAmounts = Annotated[dict[str, str], BeforeValidator(checks.currency_amounts)]
 """Currency → exact decimal text of major units. In an environment variable: INR=100000,JPY=5000."""
 
+Impressions = Annotated[Whole, Field(ge=1, le=1_000_000_000)]
+
 DECISION_SECTIONS = ("mapping", "completion", "payout", "safety")
 """What can change who is paid and how much. The rest says where, when and how fast."""
 
@@ -94,7 +96,7 @@ class PayoutSettings(Section):
 
 
 class SafetySettings(Section):
-    """Limits beyond which paying halts until a person has looked."""
+    """Limits beyond which paying halts, or a payout waits, until a person has looked."""
 
     payouts_per_hour_max: Whole = Field(default=200_000, ge=1, le=1_000_000_000)
     """Payouts within an hour, whatever set them off: far above a good day, far below an emptied platform."""
@@ -103,6 +105,9 @@ class SafetySettings(Section):
     clock_skew_max_s: Seconds = 5
     """Seconds that this host's clock and that of the ledger's database may differ before nothing is posted from here:
     machines that keep their time by NTP differ by milliseconds, and facts are judged by a host's time."""
+    impressions_per_minute_max: Annotated[Impressions | None, BeforeValidator(checks.off)] = None
+    """Impressions a minute since a participation was made: one that ran faster is held for a person. null: none is
+    judged. Ten thousand is an audience of as many who see it every minute; what runs faster may well be a script."""
 
 
 class ProjectionSettings(Section):
@@ -233,7 +238,7 @@ class Settings(Section):
     payout: PayoutSettings = Field(default_factory=PayoutSettings)
     """How much is paid, and whether."""
     safety: SafetySettings = Field(default_factory=SafetySettings)
-    """Limits beyond which paying halts until a person has looked."""
+    """Limits beyond which paying halts, or a payout waits, until a person has looked."""
     projection: ProjectionSettings = Field(default_factory=ProjectionSettings)
     """How the effects of a payment reach MongoDB."""
     sweep: SweepSettings = Field(default_factory=SweepSettings)

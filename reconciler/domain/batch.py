@@ -14,12 +14,14 @@ from enum import StrEnum
 
 from reconciler.clock import CLOCKS_DIFFER_MAX, is_of_the_future
 from reconciler.domain import accounts
-from reconciler.domain.entries import fund_entry, payout_entry
+from reconciler.domain.entries import payout_entry
+from reconciler.domain.funding import budget_change, new_funding
 from reconciler.domain.ids import DocumentId, payout_key, tie_break
-from reconciler.domain.ledger_view import Funding, HoldWithdrawal, LedgerView, OpenHold, PayoutRequest
+from reconciler.domain.ledger_view import HoldWithdrawal, LedgerView, OpenHold, PayoutRequest
 from reconciler.domain.money import format_minor
 from reconciler.domain.participation import Participation
-from reconciler.domain.plan import BatchPlan, HoldEvent, NewDecision, NewFunding, NewPayout
+from reconciler.domain.plan import BatchPlan, HoldEvent, NewPayout, halting_plan, void_of
+from reconciler.domain.review import FOR_A_PERSON, ReviewLimits, approved_part
 
 
 class Outcome(StrEnum):
@@ -37,10 +39,14 @@ class Outcome(StrEnum):
     """It was adopted as settled before this ledger began."""
     DUPLICATE_PARTICIPATION = "duplicate_participation"
     """The streamer was paid in this campaign for another participation."""
+    POOL_MEMBER_CHANGED = "pool_member_changed"
+    """Its share was frozen for another campaign, streamer or amount than is asked for."""
     CURRENCY_CHANGED = "currency_changed"
     """The campaign was funded in another currency."""
     STALE = "stale"
     """Decided on facts too old, or overtaken, by the time the lock was there: read and decide again."""
+    OVER_PACE = "over_pace"
+    """Held: it reached its target faster than people watch, and a person has to look at it."""
     OVER_APPROVAL_THRESHOLD = "over_approval_threshold"
     """Held: a person has to approve this amount."""
     ACCOUNT_FULL = "account_full"
@@ -49,8 +55,11 @@ class Outcome(StrEnum):
     """Held: escrow does not cover it, or an earlier hold comes first."""
 
 
-HELD = frozenset({Outcome.OVER_APPROVAL_THRESHOLD, Outcome.ACCOUNT_FULL, Outcome.OVER_BUDGET})
+HELD = frozenset({Outcome.OVER_PACE, Outcome.OVER_APPROVAL_THRESHOLD, Outcome.ACCOUNT_FULL, Outcome.OVER_BUDGET})
 """Outcomes that are holds: the payout waits, whole."""
+
+HOLD_KEPT_FOR = timedelta(minutes=10)
+"""So long the amount of a hold for a person stands while views go on raising it: else each view would be two rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +71,8 @@ class PostingRules:
     approval_threshold_minor: Mapping[str, int] = field(default_factory=dict)
     payouts_per_hour_max: int | None = None
     amount_per_hour_max_minor: Mapping[str, int] = field(default_factory=dict)
+    impressions_per_minute_max: int | None = None
+    """A participation that ran faster is held for a person; None: nobody's pace is judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +98,20 @@ def plan_batch(
     view = replace(view, voids=view.voids.union(one.tagged for one in new_voids))
     holds = {hold.participation_id: hold for hold in view.open_holds}
     for withdrawal in sorted(withdrawals, key=lambda one: tie_break(one.participation_id.tagged)):
-        hold = holds.pop(withdrawal.participation_id.tagged, None)
-        if hold is not None:
+        hold = holds.get(withdrawal.participation_id.tagged)
+        if hold is not None and withdrawal.hold_key in (None, hold.hold_key):
+            del holds[hold.participation_id]
             plan.hold_events.append(_closed(hold, reason=withdrawal.reason))
     by_campaign: dict[str, list[PayoutRequest]] = defaultdict(list)
     for request in _newest_of_each(requests):
-        by_campaign[request.due.participation.campaign_id.tagged].append(request)
+        participation = request.due.participation
+        by_campaign[participation.campaign_id.tagged].append(request)
+        hold = holds.get(participation.participation_id.tagged)
+        # On facts too old it is decided again first, and may turn out not to have moved at all.
+        is_fresh = request.facts_at >= now - rules.facts_age_max
+        if hold is not None and hold.campaign_id != participation.campaign_id.tagged and is_fresh:
+            del holds[hold.participation_id]
+            plan.hold_events.append(_closed(hold, reason="campaign_changed"))
     holds_of: dict[str, dict[str, OpenHold]] = defaultdict(dict)
     for participation_id, hold in holds.items():
         holds_of[hold.campaign_id][participation_id] = hold
@@ -100,7 +119,7 @@ def plan_batch(
     for campaign_id in sorted(by_campaign):
         _Campaign(plan, view, rules, holds_of[campaign_id], now, room).settle(by_campaign[campaign_id], outcomes)
     # A share that was paid before it was forfeited is not void: that takes a reversal.
-    plan.decisions += [_void(one) for one in new_voids if payout_key(one, 1) not in view.fingerprints]
+    plan.decisions += [void_of(one) for one in new_voids if payout_key(one, 1) not in view.fingerprints]
     exceeded = _limit_exceeded(plan, view, rules)
     if exceeded is not None:
         return PlannedBatch(plan=halting_plan("safety_limit", exceeded, now), outcomes={}, halt=exceeded)
@@ -115,31 +134,6 @@ def _newest_of_each(requests: Iterable[PayoutRequest]) -> Iterable[PayoutRequest
         if known is None or request.facts_at > known.facts_at:
             newest[request.key] = request
     return newest.values()
-
-
-def halting_plan(invariant: str, detail: str, now: datetime) -> BatchPlan:
-    """A batch that pays nothing and says that paying has stopped, and why."""
-    plan = BatchPlan()
-    plan.decisions.append(
-        NewDecision(
-            decision_key=f"halt:{now:%Y-%m-%dT%H:%M:%S.%f}",
-            kind="halt",
-            subject="paying",
-            decided_by="reconciler",
-            reason=f"{invariant}: {detail}",
-        )
-    )
-    return plan
-
-
-def _void(participation_id: DocumentId) -> NewDecision:
-    return NewDecision(
-        decision_key=f"void:{participation_id.tagged}",
-        kind="void",
-        subject=participation_id.tagged,
-        decided_by="reconciler",
-        reason="forfeited before its share of the pool was posted",
-    )
 
 
 def _limit_exceeded(plan: BatchPlan, view: LedgerView, rules: PostingRules) -> str | None:
@@ -218,12 +212,27 @@ class _Campaign:
                 return Outcome.DUPLICATE_PARTICIPATION
         elif self._is_paid_for_another(participation):
             return Outcome.DUPLICATE_PARTICIPATION
+        if request.due.settlement_key is not None and not self._is_own_line(request):
+            return Outcome.POOL_MEMBER_CHANGED
         if self._is_other_currency(request):
             return Outcome.CURRENCY_CHANGED
         is_old = request.facts_at < self._now - self._rules.facts_age_max
         if is_old or self._is_overtaken(request, is_automatic=is_automatic):
             return Outcome.STALE
         return None
+
+    def _is_own_line(self, request: PayoutRequest) -> bool:
+        """Whether a share is asked for as it was frozen: never out of another campaign, nor for another streamer."""
+        participation, line = request.due.participation, self._view.lines.get(_tagged(request))
+        return line is not None and (
+            (line.settlement_key, line.campaign_id, line.streamer_id, line.share_minor)
+            == (
+                request.due.settlement_key,
+                participation.campaign_id.tagged,
+                participation.streamer_id,
+                request.due.earned.gross_minor,
+            )
+        )
 
     def _is_other_currency(self, request: PayoutRequest) -> bool:
         """Other than that of the first funding, or, for a share of a pool, than that in which it was frozen."""
@@ -235,19 +244,19 @@ class _Campaign:
 
     def _is_overtaken(self, request: PayoutRequest, *, is_automatic: bool) -> bool:
         """Whether somebody else came first since it was decided: a settlement, a forfeiture, another repayment."""
-        participation, view = request.due.participation, self._view
-        tagged = participation.participation_id.tagged
+        participation, view, tagged = request.due.participation, self._view, _tagged(request)
+        numbers = view.numbers.get((participation.campaign_id.tagged, participation.streamer_id), {})
+        if not is_automatic and (tagged in view.standing or request.n in numbers):
+            return True
         if request.due.settlement_key is not None:
             return tagged in view.voids
-        if is_automatic:
-            return participation.campaign_id.tagged in view.pooled
-        return tagged in view.standing
+        return is_automatic and (participation.campaign_id.tagged in view.pooled or tagged in view.lines)
 
     def _is_paid_for_another(self, participation: Participation) -> bool:
-        """Whether the streamer was paid in this campaign for another participation: no repayment goes beyond that."""
-        pair = (participation.campaign_id.tagged, participation.streamer_id)
-        tagged = participation.participation_id.tagged
-        return self._view.paid_participations.get(pair, tagged) != tagged
+        """Whether a payment of this campaign stands for another participation of the streamer: a repayment does not
+        go beyond that. One that was reversed is no obstacle: the platform may have made the document anew."""
+        numbers = self._view.numbers.get((participation.campaign_id.tagged, participation.streamer_id), {})
+        return not set(numbers.values()) <= {None, participation.participation_id.tagged}
 
     def _is_paid(self, participation: Participation) -> bool:
         """Whether the streamer was paid in this campaign, before or by this very batch."""
@@ -270,7 +279,7 @@ class _Campaign:
         if amount_minor is None:
             return
         n = last.n + 1 if last else 1
-        funding = new_funding(newest, n, amount_minor)
+        funding = new_funding(newest, n, amount_minor, last.movements if last else ())
         self._full = self._room.lacking(funding.entry)
         if self._full is None:
             self._room.take(funding.entry)
@@ -278,16 +287,23 @@ class _Campaign:
             self._escrow_minor += amount_minor
 
     def _pay_or_hold(self, request: PayoutRequest) -> Outcome:
-        participation, currency = request.due.participation, request.due.terms.currency
+        own_hold = self._holds.get(_tagged(request))
+        limits = ReviewLimits(
+            per_minute_max=self._rules.impressions_per_minute_max,
+            threshold_minor=self._rules.approval_threshold_minor.get(request.due.terms.currency),
+        )
+        review = limits.exceeded(request, self._now, was_too_fast=_tagged(request) in self._view.too_fast)
+        if review is not None:
+            due = approved_part(request.due, self._view.approved_minor.get(request.key))
+            if due is None:
+                outcome, detail = Outcome(review[0]), review[1]
+                self._hold(request, own_hold, outcome, detail)
+                return outcome
+            request = replace(request, due=due)
         gross_minor = request.due.earned.gross_minor
-        own_hold = self._holds.get(participation.participation_id.tagged)
-        threshold_minor = self._rules.approval_threshold_minor.get(currency)
-        is_large = threshold_minor is not None and gross_minor >= threshold_minor
-        if is_large and request.decision_key is None and self._view.approved_minor.get(request.key) != gross_minor:
-            detail = f"{format_minor(gross_minor, currency)} {currency} has to be approved by a person"
-            self._hold(request, own_hold, Outcome.OVER_APPROVAL_THRESHOLD, detail)
-            return Outcome.OVER_APPROVAL_THRESHOLD
         release_at = self._now + timedelta(days=self._rules.hold_days) if self._rules.hold_days else None
+        if request.lost is not None:
+            release_at = request.lost.release_at
         entry = payout_entry(request, is_held=release_at is not None)
         # A budget that its brand's account has no room for is why escrow lacks it.
         full = (self._full if gross_minor > self._escrow_minor else None) or self._room.lacking(entry)
@@ -302,7 +318,7 @@ class _Campaign:
         self._room.take(entry)
         self._plan.posted.append(NewPayout(entry=entry, request=request, release_at=release_at))
         self._escrow_minor -= gross_minor
-        self._paid_here.add(participation.streamer_id)
+        self._paid_here.add(request.due.participation.streamer_id)
         return Outcome.NEW
 
     def _drop_hold(self, request: PayoutRequest, *, reason: str) -> None:
@@ -324,16 +340,24 @@ class _Campaign:
             f"escrow holds {format_minor(self._escrow_minor, currency)} {currency}, "
             f"the payout needs {format_minor(gross_minor, currency)}"
         )
-        return f"{detail}; {ahead} held before it" if ahead else detail
+        if ahead:
+            return f"{detail}; {ahead} held before it"
+        last = self._view.fundings.get(request.due.terms.campaign_id.tagged)
+        if last is None or not last.was_refunded:
+            return detail
+        escrow, brand = accounts.escrow(request.due.terms.campaign_id), accounts.funding(request.due.terms.brand_id)
+        return f"{detail}; it was refunded, and only `ledger adjust --from {brand} --to {escrow}` funds it again"
 
     def _hold(self, request: PayoutRequest, own_hold: OpenHold | None, outcome: Outcome, detail: str) -> None:
-        """Open a hold, unless one for this very reason and amount is open."""
-        participation = request.due.participation
+        """Open a hold, unless one for this very reason and amount is open, or was until its amount grew just now."""
+        participation, currency = request.due.participation, request.due.terms.currency
         tagged, gross_minor = participation.participation_id.tagged, request.due.earned.gross_minor
         number = self._view.holds_count.get(tagged, 0) + 1
         if own_hold is not None:
-            is_same = own_hold.reason == outcome.value
-            if is_same and (outcome is not Outcome.OVER_APPROVAL_THRESHOLD or own_hold.amount_minor == gross_minor):
+            is_same = (own_hold.reason, own_hold.currency) == (outcome.value, currency)
+            is_young = own_hold.amount_minor <= gross_minor and self._now < own_hold.opened_at + HOLD_KEPT_FOR
+            is_known = outcome.value not in FOR_A_PERSON or own_hold.amount_minor == gross_minor or is_young
+            if is_same and is_known:
                 return
             self._plan.hold_events.append(_closed(own_hold, reason=outcome.value))
         hold = OpenHold(
@@ -343,41 +367,15 @@ class _Campaign:
             streamer_id=participation.streamer_id,
             opened_at=self._now,
             amount_minor=gross_minor,
-            currency=request.due.terms.currency,
+            currency=currency,
             reason=outcome.value,
         )
         self._holds[tagged] = hold
         self._plan.hold_events.append(_hold_event(hold, "opened", reason=outcome.value, detail=detail))
 
 
-def budget_change(newest: PayoutRequest, last: Funding | None, escrow_minor: int, adopted_minor: int) -> int | None:
-    """What a budget moves into escrow in minor units (negative: back); None when it was seen before.
-
-    The budget is compared with the last one seen, never with the balance. A cut takes back what escrow still holds,
-    and no more. What could not be taken back is remembered by comparing with the sum of all fundings: a later increase
-    first makes up for it, so that a campaign is never funded with more than its budget. What was settled before this
-    ledger began came out of the budget too.
-    """
-    budget_minor = newest.due.terms.budget_minor
-    if last is None:
-        return max(budget_minor - adopted_minor, 0)
-    if last.was_refunded or last.budget_minor == budget_minor or newest.facts_at <= last.facts_at:
-        return None
-    return max(budget_minor - adopted_minor - last.funded_minor, -escrow_minor)
-
-
-def new_funding(newest: PayoutRequest, n: int, amount_minor: int) -> NewFunding:
-    """The funding that a request's terms lead to."""
-    terms = newest.due.terms
-    return NewFunding(
-        entry=fund_entry(terms, n, amount_minor),
-        campaign_id=terms.campaign_id.tagged,
-        n=n,
-        currency=terms.currency,
-        budget_minor=terms.budget_minor,
-        amount_minor=amount_minor,
-        facts_at=newest.facts_at,
-    )
+def _tagged(request: PayoutRequest) -> str:
+    return request.due.participation.participation_id.tagged
 
 
 def _closed(hold: OpenHold, *, reason: str) -> HoldEvent:

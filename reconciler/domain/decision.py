@@ -58,9 +58,11 @@ class Reason(StrEnum):
     MALFORMED = "malformed"
     POOL_INCOMPLETE = "pool_incomplete"
     POOL_SETTLED = "pool_settled"
+    POOL_MEMBER_CHANGED = "pool_member_changed"
     BELOW_TARGET = "below_target"
     DUPLICATE_PARTICIPATION = "duplicate_participation"
     CURRENCY_CHANGED = "currency_changed"
+    OVER_PACE = "over_pace"
     OVER_APPROVAL_THRESHOLD = "over_approval_threshold"
     ACCOUNT_FULL = "account_full"
     OVER_BUDGET = "over_budget"
@@ -105,6 +107,8 @@ class PoolStanding:
     impressions: int = 0
     is_void: bool = False
     """It was forfeited before its share was posted."""
+    frozen_for: tuple[str, str] | None = None
+    """Of a share: (tagged campaign, streamer) that it was frozen for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +268,10 @@ def _in_pool(facts: Facts, policy: Policy) -> Decision | None:
         return NotDue(participation=participation, reason=Reason.POOL_SETTLED, detail=detail)
     if pool.is_void:
         return NotDue(participation=participation, reason=Reason.FORFEITED, detail="its share is void")
+    if pool.frozen_for not in (None, (participation.campaign_id.tagged, participation.streamer_id)):
+        # Paid as the document is now, it would come out of another brand's escrow, or go to another streamer.
+        detail = f"its share of {pool.settlement_key} was frozen for campaign and streamer {pool.frozen_for}"
+        return NotDue(participation=participation, reason=Reason.POOL_MEMBER_CHANGED, detail=detail)
     rival = _rival(facts, terms)
     if rival is not None:
         return rival
@@ -297,7 +305,8 @@ def _rival(facts: Facts, terms: CampaignTerms) -> NotDue | None:
         return NotDue(
             participation=participation,
             reason=Reason.DUPLICATE_PARTICIPATION,
-            detail=f"the streamer was paid in this campaign for {facts.streamer_paid_for}",
+            detail=f"the streamer was paid in this campaign for {facts.streamer_paid_for}; "
+            "once that was reversed, `payouts repay` pays this one",
         )
     if facts.pinned_currency not in (None, terms.currency):
         return NotDue(

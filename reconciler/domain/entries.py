@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from reconciler.domain import accounts
 from reconciler.domain.accounts import Entry, Posting
 from reconciler.domain.campaign import CampaignTerms
@@ -11,18 +13,43 @@ from reconciler.domain.money import format_minor
 from reconciler.domain.posted import PostedPayout
 
 
-def fund_entry(terms: CampaignTerms, n: int, amount_minor: int) -> Entry:
-    """From the brand's funding into escrow, or back where the budget was cut."""
+def given_back(movements: Sequence[tuple[str, int]], amount_minor: int, otherwise: str) -> list[Posting]:
+    """Legs that give an amount of escrow back to the brands' accounts that funded it, whatever brand is named today.
+
+    ``movements``: (account, minor units into escrow; negative: back), in their order. Who funded last gets back first,
+    since the money of those before was used first; nobody more than they put in. What no brand put in (an adjustment
+    did) goes to ``otherwise``.
+    """
+    inside: dict[str, int] = {}
+    for account, moved_minor in movements:
+        # Put in again: the end of the order is who funded last.
+        before = inside.pop(account, 0) if moved_minor > 0 else inside.get(account, 0)
+        inside[account] = before + moved_minor
+    legs: dict[str, int] = {}
+    for account in reversed(inside):
+        part = max(min(inside[account], amount_minor - sum(legs.values())), 0)
+        if part:
+            legs[account] = part
+    rest = amount_minor - sum(legs.values())
+    if rest or not legs:
+        legs[otherwise] = legs.get(otherwise, 0) + rest
+    return [Posting(account=account, amount_minor=part) for account, part in legs.items()]
+
+
+def fund_entry(terms: CampaignTerms, n: int, amount_minor: int, movements: Sequence[tuple[str, int]] = ()) -> Entry:
+    """From the brand's funding into escrow, or where the budget was cut back to who funded it (``movements``)."""
+    own = accounts.funding(terms.brand_id)
+    if amount_minor < 0:
+        brands = given_back(movements, -amount_minor, own)
+    else:
+        brands = [Posting(account=own, amount_minor=-amount_minor)]
     return Entry(
         key=fund_key(terms.campaign_id, n),
         kind="fund",
         campaign_id=terms.campaign_id.tagged,
         currency=terms.currency,
         reason=f"budget seen: {format_minor(terms.budget_minor, terms.currency)} {terms.currency}",
-        postings=(
-            Posting(account=accounts.funding(terms.brand_id), amount_minor=-amount_minor),
-            Posting(account=accounts.escrow(terms.campaign_id), amount_minor=amount_minor),
-        ),
+        postings=(*brands, Posting(account=accounts.escrow(terms.campaign_id), amount_minor=amount_minor)),
     )
 
 
@@ -88,16 +115,15 @@ def reversal_entry(payout: PostedPayout, *, reason: str) -> Entry:
     )
 
 
-def refund_entry(campaign_id: DocumentId, brand_id: DocumentId, n: int, *, amount_minor: int, currency: str) -> Entry:
-    """What is left in escrow, back to the brand."""
+def refund_entry(escrow: str, n: int, legs: Sequence[Posting], *, currency: str, reason: str) -> Entry:
+    """What is left in an escrow, back to the accounts of ``legs``."""
+    campaign = accounts.campaign_of(escrow).tagged
+    amount_minor = sum(leg.amount_minor for leg in legs)
     return Entry(
-        key=f"refund:{campaign_id.tagged}:{n}",
+        key=f"refund:{campaign}:{n}",
         kind="refund",
-        campaign_id=campaign_id.tagged,
+        campaign_id=campaign,
         currency=currency,
-        reason="campaign_over",
-        postings=(
-            Posting(account=accounts.escrow(campaign_id), amount_minor=-amount_minor),
-            Posting(account=accounts.funding(brand_id), amount_minor=amount_minor),
-        ),
+        reason=reason,
+        postings=(Posting(account=escrow, amount_minor=-amount_minor), *legs),
     )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from reconciler.domain.batch import Outcome
+from reconciler.domain.batch import Outcome, PlannedBatch
 from reconciler.domain.campaign import STATUSES as CAMPAIGN_STATUSES
 from reconciler.domain.campaign import CampaignTerms
 from reconciler.domain.decision import SETTLE_ALL_RULES, Decision, Due, Facts, NotDue, Policy, Reason, Rule, Scope
@@ -26,6 +26,7 @@ from reconciler.domain.recomputation import (
     compute_gross,
     recompute,
 )
+from reconciler.domain.review import pace_of
 from reconciler.domain.settlement import PoolDue
 
 
@@ -109,6 +110,7 @@ _WHERE: Mapping[Reason, str] = {
     Reason.PARTICIPATION_NOT_ACTIVE: "participation_status",
     Reason.POOL_INCOMPLETE: "pool",
     Reason.POOL_SETTLED: "pool",
+    Reason.POOL_MEMBER_CHANGED: "pool",
     Reason.DUPLICATE_PARTICIPATION: "one_payout_a_streamer",
     Reason.CURRENCY_CHANGED: "currency",
 }
@@ -261,6 +263,21 @@ def _ledger_steps(decision: Decision, case: Case) -> list[Step]:
     outcome = next(iter(foreseen.outcomes.values()), None)
     if foreseen.halt is not None:
         return [Step(rule="safety_limits", verdict=Verdict.STOPPED, finding=foreseen.halt)]
+    return [*_pace_steps(decision, case, outcome), *_approval_steps(foreseen, outcome)]
+
+
+def _pace_steps(decision: Due, case: Case, outcome: Outcome | None) -> list[Step]:
+    """How fast it ran, and what that was computed from; nothing where nobody's pace is judged."""
+    if case.impressions_per_minute_max is None:
+        return []
+    pace = pace_of(decision, case.now)
+    limit = f"safety.impressions_per_minute_max is {case.impressions_per_minute_max}"
+    finding = "nothing says when it was made: its pace is not judged" if pace is None else f"{pace}; {limit}"
+    verdict = Verdict.STOPPED if outcome is Outcome.OVER_PACE else Verdict.PASSED
+    return [Step(rule="pace", verdict=verdict, finding=finding)]
+
+
+def _approval_steps(foreseen: PlannedBatch, outcome: Outcome | None) -> list[Step]:
     detail = "; ".join(event.detail for event in foreseen.plan.hold_events if event.event == "opened")
     if outcome is Outcome.NEW:
         finding = "the ledger would post it now"

@@ -23,6 +23,7 @@ from reconciler.domain.settlement import PoolDecision, PoolDue
 class Case:
     """All that an explanation looks at. ``facts`` and ``decision`` are None where the document is missing.
 
+    ``impressions_per_minute_max``: above it a person looks first; None where nobody's pace is judged.
     ``foreseen`` is what the ledger would make of the decision now, ``pool`` what would become of the whole campaign;
     ``pools`` are frozen settlements by key.
     """
@@ -37,6 +38,7 @@ class Case:
     pool: PoolDecision | None = None
     stored: Sequence[StoredPayout] = ()
     pools: Mapping[str, FrozenPool] = field(default_factory=dict)
+    impressions_per_minute_max: int | None = None
 
 
 def findings(facts: Facts, decision: Decision, case: Case) -> dict[str, str | Computation]:

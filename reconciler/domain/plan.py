@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from reconciler.domain.accounts import Entry
+from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.domain.posted import PostedPayout
 from reconciler.domain.settlement import PoolDue
@@ -119,3 +120,29 @@ class BatchPlan:
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
         return not (self.posted or self.hold_events or self.settlements or self.decisions or self.adoptions)
+
+
+def halting_plan(invariant: str, detail: str, now: datetime) -> BatchPlan:
+    """A batch that pays nothing and says that paying has stopped, and why."""
+    plan = BatchPlan()
+    plan.decisions.append(
+        NewDecision(
+            decision_key=f"halt:{now:%Y-%m-%dT%H:%M:%S.%f}",
+            kind="halt",
+            subject="paying",
+            decided_by="reconciler",
+            reason=f"{invariant}: {detail}",
+        )
+    )
+    return plan
+
+
+def void_of(participation_id: DocumentId) -> NewDecision:
+    """That a share is void, for good."""
+    return NewDecision(
+        decision_key=f"void:{participation_id.tagged}",
+        kind="void",
+        subject=participation_id.tagged,
+        decided_by="reconciler",
+        reason="forfeited before its share of the pool was posted",
+    )

@@ -34,7 +34,8 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolDue:
-    """A settlement that is to be frozen. The shares of ``lines`` sum to ``pool_minor``."""
+    """A settlement that is to be frozen. The shares of ``lines`` sum to ``pool_minor``. ``paid_minor``: what the ledger
+    had paid of the campaign, gross, when this was decided."""
 
     terms: CampaignTerms
     rule: Rule
@@ -42,6 +43,7 @@ class PoolDue:
     impressions: int
     pool_minor: int
     lines: tuple[Line, ...]
+    paid_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +73,9 @@ def decide_pool(facts: PoolFacts, policy: Policy) -> PoolDecision:
     malformed: list[str] = []
     unknown: list[str] = []
     for one in sorted(facts.members, key=lambda member: tie_break(member.participation.participation_id.tagged)):
-        if one.credited_elsewhere or one.streamer_paid_for is not None:
-            # Settled by another way. Malformed or not it is no member, and a pool must not wait for it.
+        if one.credited_elsewhere or one.streamer_paid_for is not None or one.pool is not None:
+            # Settled by another way, also by a share of a campaign that it left. Malformed or not it is no member, and
+            # a pool must not wait for it.
             continue
         obstacle = standing_of(one)
         if obstacle is None:
@@ -109,6 +112,7 @@ def decide_pool(facts: PoolFacts, policy: Policy) -> PoolDecision:
         impressions=impressions,
         pool_minor=pool_minor,
         lines=_lines(counted, pool_minor),
+        paid_minor=facts.paid_minor,
     )
 
 

@@ -79,9 +79,8 @@ class BreakBook:
         with writing(self._engine) as connection:
             lock_head(connection)
             changed = [_row(one) for one in _remembered(connection, found, check).changed]
-            assignments = {c.name: f"excluded.{c.name}" for c in breaks.columns if not c.primary_key}
             for start in range(0, len(changed), _ROWS_A_WRITE):
-                bulk.upsert(connection, breaks, changed[start : start + _ROWS_A_WRITE], assignments)
+                bulk.put(connection, breaks, changed[start : start + _ROWS_A_WRITE])
 
     def lines(self, chosen: BreakFilter) -> list[BreakLine]:
         """Remembered breaks: the worst first, of these the oldest."""

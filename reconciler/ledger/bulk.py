@@ -40,6 +40,20 @@ def upsert(connection: Connection, table: sa.Table, rows: Sequence[Row], assignm
     _execute(connection, sql, tuple(table.columns), rows)
 
 
+def put(connection: Connection, table: sa.Table, rows: Sequence[Row]) -> None:
+    """Insert rows that have every column of ``table``, over those with their primary key: the last one stands."""
+    upsert(connection, table, rows, {c.name: f"excluded.{_QUOTE(c.name)}" for c in table.columns if not c.primary_key})
+
+
+def insert_new(connection: Connection, table: sa.Table, row: Row) -> None:
+    """Insert a row that has every column of ``table``, unless its primary key exists: then what is there stands.
+
+    Waits for another transaction that is about to write it.
+    """
+    sql = _insert(table, connection.dialect.name, " ON CONFLICT DO NOTHING")
+    _execute(connection, sql, tuple(table.columns), [row])
+
+
 def update(connection: Connection, table: sa.Table, rows: Sequence[Row], columns: Sequence[str]) -> None:
     """Set ``columns`` of the rows with the primary keys given; each row has its key and those columns."""
     if not rows:

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from reconciler.clock import Clock, is_of_the_future
 from reconciler.errors import DatabaseFailure
+from reconciler.ledger.bulk import put
 from reconciler.ledger.damage import check_structure, is_damage
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.faults import Faults
@@ -114,8 +115,7 @@ class CheckVerifier:
             "table_sums": result.table_sums,
         }
         with writing(self._engine) as connection:
-            connection.execute(sa.delete(chain_marks))
-            connection.execute(sa.insert(chain_marks).values(row))
+            put(connection, chain_marks, [row])
 
 
 def _history_faults(found: Integrity | None) -> tuple[IntegrityFault, ...]:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Engine
 from reconciler.check_ports import CheckKey, DonePartition
 from reconciler.clock import Clock, is_of_the_future
 from reconciler.domain.breaks import Break, BreakKind
-from reconciler.ledger.bulk import insert
+from reconciler.ledger.bulk import put
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.schema import check_partitions, check_waiting, runs
 
@@ -73,7 +73,8 @@ class CheckRuns:
         with writing(self._engine) as connection:
             if done.number == 1:
                 connection.execute(sa.delete(check_partitions))
-            insert(connection, check_partitions, [row])
+            # A check that lost its lease may be keeping the same one.
+            put(connection, check_partitions, [row])
 
     def finish(self, waiting: Mapping[str, datetime]) -> None:
         """Forget all partitions; keep who was due and unpaid, and when that was read first."""
@@ -81,7 +82,7 @@ class CheckRuns:
             connection.execute(sa.delete(check_partitions))
             connection.execute(sa.delete(check_waiting))
             rows = [{"participation_id": one, "read_at": read_at} for one, read_at in sorted(waiting.items())]
-            insert(connection, check_waiting, rows)
+            put(connection, check_waiting, rows)
 
     def waiting(self) -> dict[str, datetime]:
         """Who was due and unpaid when the last check looked: tagged participation → when that was read first."""

@@ -14,11 +14,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from reconciler.domain.accounts import Entry, Posting, kind_of
-from reconciler.domain.entries import reversal_entry
+from reconciler.domain.entries import release_entry, reversal_entry
 from reconciler.domain.ledger_view import OpenHold
 from reconciler.domain.money import format_minor
 from reconciler.domain.plan import BatchPlan, HoldEvent, NewAdoption, NewDecision, NewReversal, NewTransfer
 from reconciler.domain.posted import PostedPayout
+from reconciler.domain.review import FOR_A_PERSON
 from reconciler.errors import UsageError
 from reconciler.ledger.halts import current_halt
 from reconciler.ledger.journal import Journal, Locked
@@ -70,8 +71,11 @@ class Desk:
         self._stamp = BatchStamp(run_id=run_id, trigger="person")
         self._four_eyes = four_eyes
 
-    def approve(self, subject: str, signed: Signature) -> str:
-        """Approve a held payout (its key), or, under four eyes, what another person asked for (its entry's key)."""
+    def approve(self, subject: str, signed: Signature, seen_minor: int | None = None) -> str:
+        """Approve a held payout (its key), or, under four eyes, what another person asked for (its entry's key).
+
+        ``seen_minor``: the gross amount that the person saw, and approves; views may have raised it since.
+        """
         with self._poster.locked() as locked:
             request = pending_request(locked.connection, subject)
             if request is not None:
@@ -79,12 +83,12 @@ class Desk:
                     raise UsageError(f"{subject} was asked for by {signed.by}: another person has to approve it")
                 return self._carry_out(locked, request, signed)
             hold = _open_approval(locked.connection, subject)
-            plan = BatchPlan()
-            plan.decisions.append(
-                _decision(
-                    "approve", subject, signed, locked.now, _amount(hold), {"hold": hold.hold_key, "state": "held"}
-                )
-            )
+            amount = (hold.amount_minor if seen_minor is None else seen_minor, hold.currency)
+            if not 0 <= amount[0] <= hold.amount_minor:
+                shown = format_minor(hold.amount_minor, hold.currency)
+                raise UsageError(f"{subject} waits for {shown} {hold.currency} now: no more can be approved")
+            before = {"hold": hold.hold_key, "state": "held"}
+            plan = BatchPlan(decisions=[decision_of("approve", subject, signed, locked.now, amount, before)])
             locked.write(plan, self._stamp)
         return "approved"
 
@@ -95,11 +99,11 @@ class Desk:
             request = pending_request(locked.connection, subject)
             if request is not None:
                 before = {"requested_by": request.decided_by, "request": request.decision_key}
-                plan.decisions.append(_decision("reject", subject, signed, locked.now, state_before=before))
+                plan.decisions.append(decision_of("reject", subject, signed, locked.now, state_before=before))
             else:
                 hold = _open_approval(locked.connection, subject)
                 before = {"hold": hold.hold_key, "state": "held"}
-                plan.decisions.append(_decision("reject", subject, signed, locked.now, _amount(hold), before))
+                plan.decisions.append(decision_of("reject", subject, signed, locked.now, _amount(hold), before))
                 plan.hold_events.append(_closing(hold, "rejected_by_person"))
             locked.write(plan, self._stamp)
         return "rejected"
@@ -113,7 +117,8 @@ class Desk:
                 _refuse_second_request(locked.connection, subject)
                 before = {"amount_minor": payout.amount_minor, "state": "paid"}
                 locked.write(
-                    BatchPlan(decisions=[_decision("request", subject, signed, locked.now, None, before)]), self._stamp
+                    BatchPlan(decisions=[decision_of("request", subject, signed, locked.now, None, before)]),
+                    self._stamp,
                 )
                 return REQUESTED
             locked.write(_reversal_plan(payout, signed, locked.now), self._stamp)
@@ -123,7 +128,7 @@ class Desk:
         """Move an amount between two accounts that exist. Raises UsageError for a key that was used."""
         with self._poster.locked() as locked:
             entry = _adjustment_entry(locked.connection, adjustment, signed)
-            decision = _decision(
+            decision = decision_of(
                 "adjust",
                 entry.key,
                 signed,
@@ -139,21 +144,23 @@ class Desk:
         signed = Signature(by="reconciler", reason=f"{invariant}: {detail}"[:1000])
         with self._poster.locked(may_be_off=True) as locked:
             if current_halt(locked.connection) is None:
-                locked.write(BatchPlan(decisions=[_decision("halt", "paying", signed, locked.now)]), self._stamp)
+                locked.write(BatchPlan(decisions=[decision_of("halt", "paying", signed, locked.now)]), self._stamp)
 
     def is_halted(self) -> bool:
         """Whether paying is stopped, and nobody has resumed it."""
         return self._poster.is_halted()
 
-    def resume(self, signed: Signature) -> str:
-        """Let paying go on. Raises UsageError when it is not halted."""
+    def resume(self, signed: Signature, seen: datetime | None = None) -> str:
+        """Let paying go on. Raises UsageError when it is not halted, or was halted anew since ``seen``."""
         with self._poster.locked() as locked:
             halt = current_halt(locked.connection)
             if halt is None:
                 raise UsageError("paying is not halted: there is nothing to resume")
+            if seen is not None and seen.replace(microsecond=0) != halt.since.replace(microsecond=0):
+                raise UsageError(f"paying was halted again at {halt.since.isoformat()}: {halt.cause}")
             before = {"halt": halt.decision_key, "cause": halt.cause, "since": halt.since.isoformat()}
             locked.write(
-                BatchPlan(decisions=[_decision("resume", "paying", signed, locked.now, None, before)]), self._stamp
+                BatchPlan(decisions=[decision_of("resume", "paying", signed, locked.now, None, before)]), self._stamp
             )
         return "resumed"
 
@@ -178,7 +185,7 @@ class Desk:
     def recovered(self, signed: Signature, counts: Mapping[str, object]) -> None:
         """Record that an older copy of the ledger was recovered, and with what result."""
         with self._poster.locked() as locked:
-            plan = BatchPlan(decisions=[_decision("recover", "ledger", signed, locked.now, None, counts)])
+            plan = BatchPlan(decisions=[decision_of("recover", "ledger", signed, locked.now, None, counts)])
             locked.write(plan, self._stamp)
 
     def reverse_lost(self, payout_key: str, signed: Signature) -> bool:
@@ -188,6 +195,15 @@ class Desk:
             if payout is None or payout.is_reversed:
                 return False
             locked.write(_reversal_plan(payout, signed, locked.now), self._stamp)
+        return True
+
+    def release_lost(self, payout_key: str) -> bool:
+        """Release a payout of which a lost part of this ledger said so; False where it does not lie in *held*."""
+        with self._poster.locked() as locked:
+            payout = find_payout(locked.connection, payout_key)
+            if payout is None or payout.is_reversed or not payout.lies_held:
+                return False
+            locked.write(BatchPlan(posted=[NewTransfer(entry=release_entry(payout), is_told=True)]), self._stamp)
         return True
 
     def _carry_out(self, locked: Locked, request: sa.Row[Any], signed: Signature) -> str:
@@ -207,7 +223,7 @@ def _reversal_plan(payout: PostedPayout, signed: Signature, now: datetime, reque
         before["request"] = requested
     entry = reversal_entry(payout, reason=signed.reason)
     kind = "reverse" if requested is None else "approve"
-    decision = _decision(kind, entry.key, signed, now, (payout.amount_minor, payout.currency), before)
+    decision = decision_of(kind, entry.key, signed, now, (payout.amount_minor, payout.currency), before)
     reversal = NewReversal(entry=entry, payout=payout, decision_key=decision.decision_key)
     return BatchPlan(posted=[reversal], decisions=[decision])
 
@@ -273,7 +289,7 @@ def _open_approval(connection: Connection, subject: str) -> OpenHold:
     # Only a first payout ever waits: a repayment is a person's decision already.
     is_key = subject.startswith("payout:") and participation_id and n == "1"
     found = open_holds_where(connection, hold_events_of(participation_id)) if is_key else []
-    waiting = [hold for hold in found if hold.reason == "over_approval_threshold"]
+    waiting = [hold for hold in found if hold.reason in FOR_A_PERSON]
     if not waiting:
         raise UsageError(f"{subject} does not wait for approval")
     return waiting[0]
@@ -297,7 +313,7 @@ def _closing(hold: OpenHold, reason: str) -> HoldEvent:
     )
 
 
-def _decision(
+def decision_of(
     kind: str,
     subject: str,
     signed: Signature,
@@ -305,6 +321,7 @@ def _decision(
     amount: tuple[int, str] | None = None,
     state_before: Mapping[str, object] | None = None,
 ) -> NewDecision:
+    """A person's decision, under a key of its own."""
     return NewDecision(
         decision_key=f"{kind}:{subject}:{now:%Y-%m-%dT%H:%M:%S.%f}",
         kind=kind,

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -25,7 +25,7 @@ from reconciler.ledger.database_clock import LedgerClock
 from reconciler.ledger.driver_errors import translated
 from reconciler.ledger.engine import asking, reading, rehearsing, writing
 from reconciler.ledger.halts import current_halt, require_not_halted
-from reconciler.ledger.lookups import LedgerReader, settlement_of
+from reconciler.ledger.lookups import LedgerReader, pool_stands
 from reconciler.ledger.rows import Head, lock_head, read_times, write_batch
 from reconciler.ledger.schema import accounts, postings
 from reconciler.ledger.view import read_view
@@ -59,6 +59,11 @@ class Locked:
     connection: Connection
     now: datetime
     head: Head
+    facts_age_max: timedelta
+
+    def is_old(self, facts_at: datetime) -> bool:
+        """Whether what was read then may no longer be acted on."""
+        return facts_at < self.now - self.facts_age_max
 
     def write(self, plan: BatchPlan, stamp: BatchStamp) -> Mapping[str, int]:
         """Write a plan, once; answers entry key → sequence. An empty plan writes nothing."""
@@ -76,6 +81,8 @@ class Poster:
         with self.locked() as locked:
             if not self._parts.ignores_halt:
                 require_not_halted(locked.connection)
+            if batch.facts_at is not None and locked.is_old(batch.facts_at):
+                batch = replace(batch, withdrawals=(), voids=())
             view = read_view(locked.connection, batch, locked.now)
             planned = plan_batch(batch.requests, batch.withdrawals, view, self._parts.rules, locked.now, batch.voids)
             sequences = locked.write(planned.plan, stamp)
@@ -84,13 +91,13 @@ class Poster:
         return _posted(planned, sequences)
 
     def freeze(self, due: PoolDue, facts_at: datetime, stamp: BatchStamp) -> bool:
-        """Freeze a settlement; False when its campaign has one, or the facts grew too old. Raises as :meth:`post`."""
+        """Freeze a settlement. False when its campaign has one, the facts grew too old, or the ledger no longer holds
+        what it was decided on: a member was paid, say, or settled in another way. Raises as :meth:`post`."""
         with self.locked() as locked:
             if not self._parts.ignores_halt:
                 require_not_halted(locked.connection)
             campaign_id = due.terms.campaign_id.tagged
-            is_old = facts_at < locked.now - self._parts.rules.facts_age_max
-            if is_old or settlement_of(locked.connection, [campaign_id]):
+            if locked.is_old(facts_at) or not pool_stands(locked.connection, due):
                 return False
             frozen = NewSettlement(settlement_key=f"settlement:{campaign_id}:1", n=1, due=due, facts_at=facts_at)
             locked.write(BatchPlan(settlements=[frozen]), stamp)
@@ -124,7 +131,8 @@ class Poster:
             head = lock_head(connection)
             self._parts.fence(connection)
             now = clock.now(head.times, began_at, may_be_off=may_be_off)
-            yield Locked(connection=connection, now=now, head=head)
+            age_max = self._parts.rules.facts_age_max
+            yield Locked(connection=connection, now=now, head=head, facts_age_max=age_max)
 
 
 class Journal(Poster):

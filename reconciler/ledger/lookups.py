@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from reconciler.domain.decision import Rule
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.ledger_view import OpenHold
+from reconciler.domain.settlement import PoolDue
 from reconciler.ledger.bulk import among
 from reconciler.ledger.engine import asking, reading
 from reconciler.ledger.schema import accounts as accounts_table
@@ -96,18 +97,18 @@ class LedgerReader:
         with self._read() as connection:
             return set(_fingerprints(connection, payout_keys))
 
-    def payouts_count(self, participation_id: str) -> int:
-        """How many payouts a participation (tagged) ever had, reversed ones included."""
-        is_one = (payouts.c.participation_id == participation_id) & (payouts.c.kind == "payout")
+    def last_number(self, participation_id: str, campaign_id: str, streamer_id: str) -> int:
+        """The highest number of a payout of a participation (tagged), or of its streamer in its campaign; 0: none."""
+        is_pair = (payouts.c.campaign_id == campaign_id) & (payouts.c.streamer_id == streamer_id)
+        is_one = (payouts.c.kind == "payout") & ((payouts.c.participation_id == participation_id) | is_pair)
         with self._read() as connection:
-            query = sa.select(sa.func.count()).select_from(payouts).where(is_one)
+            query = sa.select(sa.func.coalesce(sa.func.max(payouts.c.n), 0)).where(is_one)
             return int(connection.execute(query).scalar_one())
 
     def gross_paid_minor(self, campaign_id: DocumentId) -> int:
         """What was paid of a campaign, fees included and reversals taken off, in minor units."""
-        query = sa.select(sa.func.coalesce(sa.func.sum(payouts.c.gross_minor), 0))
         with self._read() as connection:
-            return int(connection.execute(query.where(payouts.c.campaign_id == campaign_id.tagged)).scalar_one())
+            return gross_paid_minor(connection, campaign_id.tagged)
 
     def unposted_lines(self, after: str, limit: int) -> list[DocumentId]:
         """Members of frozen settlements that were neither paid nor voided, by tagged identity from ``after`` on."""
@@ -189,7 +190,20 @@ def unposted_lines_of(connection: Connection, campaign_id: str) -> list[str]:
     return list(connection.scalars(query))
 
 
-def settlement_of(connection: Connection, campaign_ids: Sequence[str]) -> dict[str, sa.Row[Any]]:
-    """Campaign → its frozen settlement."""
-    query = sa.select(settlements).where(among(connection, settlements.c.campaign_id, campaign_ids))
-    return {row.campaign_id: row for row in connection.execute(query)}
+def pool_stands(connection: Connection, due: PoolDue) -> bool:
+    """Whether a settlement can be frozen as it was decided: nobody of it was paid, settled or frozen since."""
+    campaign_id = due.terms.campaign_id.tagged
+    members = [line.participation for line in due.lines]
+    pairs = [(campaign_id, one.streamer_id) for one in members]
+    known = settled_facts(connection, [one.participation_id.tagged for one in members], pairs)
+    if known.pool_campaigns or known.pool_lines or known.settled or known.paid_participations:
+        return False
+    if due.rule is Rule.BUDGET_EXHAUSTED and gross_paid_minor(connection, campaign_id) != due.paid_minor:
+        return False
+    return known.pinned_currency.get(campaign_id, due.terms.currency) == due.terms.currency
+
+
+def gross_paid_minor(connection: Connection, campaign_id: str) -> int:
+    """What was paid of a campaign (tagged), fees included and reversals taken off, in minor units."""
+    query = sa.select(sa.func.coalesce(sa.func.sum(payouts.c.gross_minor), 0))
+    return int(connection.execute(query.where(payouts.c.campaign_id == campaign_id)).scalar_one())

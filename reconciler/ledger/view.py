@@ -5,8 +5,9 @@ Both are one statement each. Everybody who posts waits for the lock meanwhile, a
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +17,8 @@ from sqlalchemy.engine import Connection
 from reconciler.domain import accounts
 from reconciler.domain.decision import PoolStanding, Rule, Settled
 from reconciler.domain.ids import DocumentId, payout_key
-from reconciler.domain.ledger_view import Funding, LedgerView, OpenHold, Recent
+from reconciler.domain.ledger_view import FrozenLine, Funding, LedgerView, OpenHold, PayoutRequest, Recent
+from reconciler.domain.review import OVER_PACE
 from reconciler.ledger.schema import accounts as accounts_table
 from reconciler.ledger.schema import (
     adoptions,
@@ -26,6 +28,7 @@ from reconciler.ledger.schema import (
     hold_events,
     outbox,
     payouts,
+    postings,
     settlement_lines,
     settlements,
 )
@@ -36,6 +39,7 @@ _HALF = 2**32
 
 opened = hold_events.alias("opened")
 _closed = hold_events.alias("closed")
+_reversal = payouts.alias("reversal")
 
 
 def settled_facts(
@@ -107,17 +111,20 @@ def read_view(connection: Connection, batch: PostingBatch, now: datetime) -> Led
     return LedgerView(
         fingerprints={row.payout_key: row.fingerprint for row in found["fingerprints"]},
         paid_participations=_paid_participations(found["paid"]),
-        fundings=_fundings(found["fundings"], found["refunds"]),
+        numbers=_numbers(found["paid"]),
+        fundings=_fundings(found["fundings"], found["refunds"], found["movements"]),
         escrow_minor={key: minor for key, minor in balance_minor.items() if accounts.kind_of(key[0]) == "escrow"},
         balance_minor=balance_minor,
-        open_holds=open_holds_of(found["holds"]),
-        holds_count={row.participation_id: row.times for row in found["times_held"]},
-        approved_minor={row.subject: row.amount_minor for row in sorted(found["approved"], key=_by_batch)},
+        open_holds=open_holds_of({row.hold_key: row for row in [*found["holds"], *found["own_holds"]]}.values()),
+        holds_count=Counter(row.participation_id for row in found["held_ever"]),
+        approved_minor=_approved(requests, found["approved"], found["held_ever"]),
+        too_fast=frozenset(row.participation_id for row in found["held_ever"] if row.reason == OVER_PACE),
         rejected=frozenset(row.subject for row in found["rejected"]),
         adopted=frozenset(row.participation_id for row in found["adopted"]),
         adopted_minor={(row.campaign_id, row.currency): row.total_minor for row in found["adopted_totals"]},
         pooled=frozenset(pools),
         pool_currency=pools,
+        lines={row.participation_id: _frozen(row) for row in found["lines"]},
         standing=frozenset(one for one, state in standing.items() if state is Settled.PAID),
         voids=frozenset(row.subject for row in found["voids"]),
         recent=Recent(
@@ -133,7 +140,7 @@ def open_holds_select(condition: sa.ColumnElement[bool]) -> Select:
     return sa.select(opened).where(opened.c.event == "opened", ~is_closed, condition)
 
 
-def open_holds_of(rows: Sequence[Any]) -> list[OpenHold]:
+def open_holds_of(rows: Iterable[Any]) -> list[OpenHold]:
     """Rows of :func:`open_holds_select` as holds, in the order in which they are retried."""
     holds = [
         OpenHold(
@@ -180,6 +187,8 @@ def _facts_questions(lists: Lists) -> Mapping[str, Select]:
             settlement_lines.c.settlement_key,
             settlement_lines.c.share_minor,
             settlement_lines.c.impressions,
+            settlement_lines.c.streamer_id,
+            settlements.c.campaign_id,
             settlements.c.rule,
         )
         .join(settlements, settlements.c.settlement_key == settlement_lines.c.settlement_key)
@@ -212,16 +221,36 @@ def _view_questions(lists: Lists) -> Mapping[str, Select]:
         "refunds": sa.select(entries.c.campaign_id, sa.func.max(entries.c.sequence).label("sequence"))
         .where(entries.c.kind == "refund", lists.among(entries.c.campaign_id, "campaigns"))
         .group_by(entries.c.campaign_id),
+        "movements": sa.select(
+            fundings.c.campaign_id, fundings.c.n, postings.c.leg, postings.c.account, postings.c.amount_minor
+        )
+        .join(postings, postings.c.sequence == fundings.c.sequence)
+        .where(lists.among(fundings.c.campaign_id, "campaigns")),
         "accounts": sa.select(
             accounts_table.c.account, accounts_table.c.currency, accounts_table.c.balance_minor
         ).where(lists.among(accounts_table.c.account, "accounts")),
         "holds": open_holds_select(lists.among(opened.c.campaign_id, "campaigns")),
-        "times_held": sa.select(opened.c.participation_id, sa.func.count().label("times"))
-        .where(opened.c.event == "opened", lists.among(opened.c.participation_id, "participations"))
-        .group_by(opened.c.participation_id),
-        "approved": sa.select(decisions.c.subject, decisions.c.amount_minor, decisions.c.batch).where(
-            decisions.c.kind == "approve", lists.among(decisions.c.subject, "keys")
-        ),
+        # Wherever they are: a participation that moved to another campaign left its hold behind.
+        "own_holds": open_holds_select(lists.among(opened.c.participation_id, "participations")),
+        "held_ever": sa.select(
+            opened.c.participation_id, opened.c.hold_key, opened.c.campaign_id, opened.c.streamer_id, opened.c.reason
+        ).where(opened.c.event == "opened", lists.among(opened.c.participation_id, "participations")),
+        "approved": sa.select(
+            decisions.c.subject,
+            decisions.c.amount_minor,
+            decisions.c.currency,
+            decisions.c.state_before,
+            decisions.c.batch,
+        ).where(decisions.c.kind == "approve", lists.among(decisions.c.subject, "keys")),
+        "lines": sa.select(
+            settlement_lines.c.participation_id,
+            settlement_lines.c.settlement_key,
+            settlements.c.campaign_id,
+            settlement_lines.c.streamer_id,
+            settlement_lines.c.share_minor,
+        )
+        .join(settlements, settlements.c.settlement_key == settlement_lines.c.settlement_key)
+        .where(lists.among(settlement_lines.c.participation_id, "participations")),
         "adopted_totals": sa.select(
             *of_adoptions, sa.func.coalesce(sa.func.sum(adopted.amount_minor), 0).label("total_minor")
         )
@@ -247,7 +276,13 @@ def _questions_of_both(lists: Lists) -> dict[str, Select]:
     return {
         # A condition, not a join: without statistics SQLite takes `kind` alone for the best use of the index, and
         # compares every payout there is with every pair.
-        "paid": sa.select(payouts.c.campaign_id, payouts.c.streamer_id, payouts.c.participation_id).where(
+        "paid": sa.select(
+            payouts.c.campaign_id,
+            payouts.c.streamer_id,
+            payouts.c.participation_id,
+            payouts.c.n,
+            sa.exists().where(_reversal.c.reverses == payouts.c.payout_key).label("is_reversed"),
+        ).where(
             payouts.c.kind == "payout",
             sa.tuple_(payouts.c.campaign_id, payouts.c.streamer_id).in_(lists.pairs("campaign_streamers")),
         ),
@@ -269,11 +304,39 @@ _VIEW = Together(_view_questions)
 
 
 def _paid_participations(rows: Sequence[Any]) -> dict[tuple[str, str], str]:
-    return {(row.campaign_id, row.streamer_id): row.participation_id for row in rows}
+    """Of several payments the one that stands, else the last."""
+    in_order = sorted(rows, key=lambda row: (not row.is_reversed, row.n))
+    return {(row.campaign_id, row.streamer_id): row.participation_id for row in in_order}
 
 
-def _fundings(rows: Sequence[Any], refunds: Sequence[Any]) -> dict[str, Funding]:
+def _numbers(rows: Sequence[Any]) -> dict[tuple[str, str], dict[int, str | None]]:
+    numbers: dict[tuple[str, str], dict[int, str | None]] = defaultdict(dict)
+    for row in rows:
+        numbers[row.campaign_id, row.streamer_id][row.n] = None if row.is_reversed else row.participation_id
+    return numbers
+
+
+def _approved(requests: Sequence[PayoutRequest], approvals: Sequence[Any], held: Sequence[Any]) -> dict[str, int]:
+    """The last approval of each key, if it was given for what is asked now: this campaign, streamer and currency."""
+    holds = {row.hold_key: (row.campaign_id, row.streamer_id) for row in held}
+    asked = {
+        one.key: (one.due.participation.campaign_id.tagged, one.due.participation.streamer_id, one.due.terms.currency)
+        for one in requests
+    }
+    approved: dict[str, int] = {}
+    for row in sorted(approvals, key=_by_batch):
+        approved.pop(row.subject, None)
+        if (*holds.get(json.loads(row.state_before).get("hold"), ()), row.currency) == asked[row.subject]:
+            approved[row.subject] = row.amount_minor
+    return approved
+
+
+def _fundings(rows: Sequence[Any], refunds: Sequence[Any], movements: Sequence[Any]) -> dict[str, Funding]:
     refunded = {row.campaign_id: row.sequence for row in refunds}
+    brands: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for row in sorted(movements, key=lambda one: (one.n, one.leg)):
+        if accounts.kind_of(row.account) == "funding":
+            brands[row.campaign_id].append((row.account, -row.amount_minor))
     found: dict[str, Funding] = {}
     for row in sorted(rows, key=_by_number):
         before = found.get(row.campaign_id)
@@ -284,8 +347,18 @@ def _fundings(rows: Sequence[Any], refunds: Sequence[Any]) -> dict[str, Funding]
             funded_minor=row.amount_minor + (before.funded_minor if before else 0),
             facts_at=row.facts_at,
             was_refunded=refunded.get(row.campaign_id, 0) > row.sequence,
+            movements=brands[row.campaign_id],
         )
     return found
+
+
+def _frozen(row: Any) -> FrozenLine:
+    return FrozenLine(
+        settlement_key=row.settlement_key,
+        campaign_id=row.campaign_id,
+        streamer_id=row.streamer_id,
+        share_minor=row.share_minor,
+    )
 
 
 def _line(row: Any, voids: set[str]) -> PoolStanding:
@@ -295,6 +368,7 @@ def _line(row: Any, voids: set[str]) -> PoolStanding:
         share_minor=row.share_minor,
         impressions=row.impressions,
         is_void=row.participation_id in voids,
+        frozen_for=(row.campaign_id, row.streamer_id),
     )
 
 

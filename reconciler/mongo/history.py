@@ -144,4 +144,5 @@ class History:
             statement_type=text_of(document.get(names.transaction_type)) or "",
             amount_minor=amount,
             currency=currency,
+            at=date_of(document.get(names.processed_at)),
         )

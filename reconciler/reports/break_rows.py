@@ -57,6 +57,7 @@ class Standing(StrEnum):
 _COMMANDS: dict[tuple[str, str], tuple[str, ...]] = {
     ("due_but_unpaid", ""): ("--once",),
     ("held", "over_approval_threshold"): ("payouts", "approve", "{payout_key}", *_SIGNED),
+    ("held", "over_pace"): ("payouts", "approve", "{payout_key}", *_SIGNED),
     ("held", ""): ("holds", "list"),
     ("due_but_ineligible", ""): ("explain", "{participation_id}"),
     ("paid_not_due", ""): ("explain", "{participation_id}"),
@@ -82,7 +83,7 @@ _COMMANDS: dict[tuple[str, str], tuple[str, ...]] = {
     ("status_unknown", ""): ("--full-check",),
     ("effect_overdue", ""): ("payouts", "show", "{payout_key}"),
     ("brand_changed", ""): ("ledger", "brand", "{campaign_id}"),
-    ("escrow_orphaned", ""): ("ledger", "brand", "{campaign_id}"),
+    ("escrow_orphaned", ""): ("ledger", "refund", "{campaign_id}", *_SIGNED),
     ("wallet_ambiguous", ""): ("ledger", "statement", "{streamer_id}"),
     ("ledger_behind", ""): ("ledger", "recover", *_SIGNED),
 }

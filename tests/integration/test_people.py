@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -378,6 +378,58 @@ def test_a_new_ledger_in_place_of_the_old_is_recovered(product: Product, platfor
     assert product.sweep().paid == 1
     for one in (*paid, unpaid):
         assert gained(platform, one) == all_of(3300)
+    ledgers.sound()
+
+
+@only_sqlite
+@pytest.mark.parametrize("saved", ["before it was paid", "while it was held"])
+def test_what_was_released_is_not_locked_again_by_a_recovery(
+    product: Product, platform: Platform, ledgers: Ledgers, saved: str
+) -> None:
+    """Its owner may have withdrawn it: locked again, the wallet would go below zero."""
+    product.settings["payout.hold_days"] = 1
+    ledgers.save()
+    paid = platform.participation(platform.campaign())
+    product.sweep()
+    if saved == "while it was held":
+        ledgers.save()
+    product.days = 2
+    assert product.keep_house().earnings_released == 1
+    product.days = 0
+    platform.database["wallets"].update_one({}, {"$inc": {"balance": -3400, "withdrawableBalance": -3400}})
+    ledgers.put_back()
+    platform.participation(platform.campaign())
+
+    recovered = halts_and_recovers(product, ledgers)
+
+    assert (recovered["released"], recovered["unresolved"]) == (1, [])
+    product.keep_house()
+    left = all_of(-100) | {"totalEarnings": 3300.0}
+    assert gained(platform, paid) == left
+    assert sorted(kind for kind, _ in lines(platform)) == ["earnings_hold", "earnings_release"]
+    ledgers.sound()
+
+
+@only_sqlite
+def test_what_is_recovered_is_released_when_its_own_days_are_over(
+    product: Product, platform: Platform, ledgers: Ledgers
+) -> None:
+    """They count from its statement line, and not from the recovery."""
+    product.settings["payout.hold_days"] = 3
+    ledgers.save()
+    paid = platform.participation(platform.campaign())
+    product.sweep()
+    days_ago = datetime.now(UTC) - timedelta(days=2)
+    platform.database["transactions"].update_one({}, {"$set": {"processedAt": days_ago}})
+    ledgers.put_back()
+    platform.participation(platform.campaign())
+    halts_and_recovers(product, ledgers)
+    assert gained(platform, paid)["heldBalance"] == 3300
+
+    product.days = 2
+    assert product.keep_house().earnings_released == 1
+
+    assert gained(platform, paid) == all_of(3300)
     ledgers.sound()
 
 

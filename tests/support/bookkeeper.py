@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 
-from tests.support.simulated_world import BRAND, Ask, Campaign, Member, turn
+from reconciler.domain.campaign import PaymentType
+from tests.support.simulated_world import BRAND, MEMBERS, Ask, Campaign, Member, turn
 
 FACTS_AGE_MAX = timedelta(seconds=30)
 FEES = "platform:fees"
@@ -101,7 +102,8 @@ class Bookkeeper:
     fundings: dict[str, Funded] = field(default_factory=dict)
     pools: dict[str, Pool] = field(default_factory=dict)
     voids: set[str] = field(default_factory=set)
-    approved_minor: dict[str, int] = field(default_factory=dict)
+    approved: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Payout key → the amount approved last, and its currency."""
     rejected: set[str] = field(default_factory=set)
     adopted: dict[str, tuple[str, int, str]] = field(default_factory=dict)
     asked_by: dict[str, str] = field(default_factory=dict)
@@ -119,7 +121,7 @@ class Bookkeeper:
             fundings={key: replace(funded) for key, funded in self.fundings.items()},
             pools=dict(self.pools),
             voids=set(self.voids),
-            approved_minor=dict(self.approved_minor),
+            approved=dict(self.approved),
             rejected=set(self.rejected),
             adopted=dict(self.adopted),
             asked_by=dict(self.asked_by),
@@ -214,8 +216,13 @@ class Bookkeeper:
             for paid in self.payouts.values()
             if (paid.ask.member.campaign.tagged, paid.ask.member.streamer_id) == (campaign, member.streamer_id)
         ]
-        if any(ask.decision_key is None or paid.ask.member.tagged != member.tagged for paid in of_pair):
+        others = [paid for paid in of_pair if paid.ask.member.tagged != member.tagged]
+        if any(ask.decision_key is None or not paid.is_reversed for paid in (others if ask.decision_key else of_pair)):
             return "duplicate_participation"
+        if ask.settlement_key is not None:
+            pool = self.pools.get(campaign)
+            if pool is None or pool.shares.get(member.tagged) != ask.gross_minor:
+                return "pool_member_changed"
         pinned = {self.fundings[campaign].currency} if campaign in self.fundings else set()
         if ask.settlement_key is not None:
             pinned.add(self.pools[campaign].currency)
@@ -224,7 +231,7 @@ class Bookkeeper:
         before = self.payouts_of(member)
         is_overtaken = ask.decision_key is None and campaign in self.pools and ask.settlement_key is None
         is_void = ask.settlement_key is not None and member.tagged in self.voids
-        has_standing = any(not paid.is_reversed for paid in before)
+        has_standing = any(not paid.is_reversed for paid in before) or any(paid.ask.n == ask.n for paid in others)
         if now - ask.facts_at > FACTS_AGE_MAX or is_overtaken or is_void or has_standing:
             return "stale"
         return None
@@ -251,10 +258,13 @@ class Bookkeeper:
         own = self.holds.get(ask.member.tagged)
         threshold_minor = self.house.threshold_minor.get(ask.currency)
         is_large = threshold_minor is not None and ask.gross_minor >= threshold_minor
-        if is_large and ask.decision_key is None and self.approved_minor.get(ask.key) != ask.gross_minor:
-            if own is None or (own.reason, own.amount_minor) != ("over_approval_threshold", ask.gross_minor):
-                self._wait(ask, "over_approval_threshold", now)
-            return "over_approval_threshold"
+        if is_large and ask.decision_key is None:
+            covered = self._approved_part(ask)
+            if covered is None:
+                if own is None or not self._goes_on_waiting(own, ask, now):
+                    self._wait(ask, "over_approval_threshold", now)
+                return "over_approval_threshold"
+            ask = covered
         campaign = ask.member.campaign.tagged
         before_it = [
             hold
@@ -277,6 +287,30 @@ class Bookkeeper:
         )
         return "new"
 
+    def _approved_part(self, ask: Ask) -> Ask | None:
+        """What the last approval covers: all that is due, or the most impressions that earn no more."""
+        amount_minor, currency = self.approved.get(ask.key, (None, ""))
+        if amount_minor is None or currency != ask.currency:
+            return None
+        if ask.gross_minor <= amount_minor:
+            return ask
+        campaign, impressions = ask.member.campaign, ask.impressions
+        if ask.settlement_key is not None or campaign.payment_type is not PaymentType.CPM:
+            return None
+        while impressions > 0 and campaign.gross_minor(impressions, currency) > amount_minor:
+            impressions -= 1
+        gross_minor = campaign.gross_minor(impressions, currency)
+        return (
+            replace(ask, impressions=impressions, gross_minor=gross_minor) if impressions >= campaign.target else None
+        )
+
+    def _goes_on_waiting(self, own: Waiting, ask: Ask, now: datetime) -> bool:
+        """For a person, in the same hold: its amount stands for ten minutes while views raise it."""
+        if (own.reason, own.currency) != ("over_approval_threshold", ask.currency):
+            return False
+        is_young = own.amount_minor <= ask.gross_minor and now - own.opened_at < timedelta(minutes=10)
+        return own.amount_minor == ask.gross_minor or is_young
+
     def _wait(self, ask: Ask, reason: str, now: datetime) -> None:
         self.holds[ask.member.tagged] = Waiting(ask.member, reason, now, ask.gross_minor, ask.currency)
 
@@ -297,6 +331,15 @@ class Bookkeeper:
             return HALTED
         if campaign.tagged in self.pools or now - facts_at > FACTS_AGE_MAX:
             return False
+        members = set(pool.shares)
+        settled = {one.ask.member for one in self.payouts.values()}
+        streamers = {one.streamer_id for one in MEMBERS if one.tagged in members}
+        if any(one.campaign == campaign and one.streamer_id in streamers for one in settled):
+            return False
+        if members & set(self.adopted) or any(f"payout:{one}:1" in self.rejected for one in members):
+            return False
+        if campaign.tagged in self.fundings and self.fundings[campaign.tagged].currency != pool.currency:
+            return False
         self.pools[campaign.tagged] = pool
         return True
 
@@ -313,7 +356,7 @@ class Bookkeeper:
         hold = self._waits_for_approval(key)
         if hold is None:
             return REFUSED
-        self.approved_minor[key] = hold.amount_minor
+        self.approved[key] = (hold.amount_minor, hold.currency)
         return "approved"
 
     def reject(self, key: str) -> str:

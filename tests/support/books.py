@@ -20,7 +20,7 @@ from reconciler.domain.settlement import PoolDue, PoolFacts, decide_pool
 from reconciler.ledger.desk import Adjustment, Desk, Signature
 from reconciler.ledger.escrows import Treasury
 from reconciler.ledger.journal import Journal
-from reconciler.ports import BatchStamp, Escrow, Posted, PostingBatch
+from reconciler.ports import BatchStamp, Escrow, Posted, PostingBatch, Refund
 from tests.support.ledger import ToldClock
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -170,7 +170,8 @@ class Books:
 
     def refund(self, terms: CampaignTerms, amount_minor: int) -> None:
         escrow = Escrow(campaign_id=terms.campaign_id, currency=terms.currency, balance_minor=amount_minor)
-        self._treasury.refund(escrow, terms.brand_id, BatchStamp(run_id="run-3", trigger="housekeeping"))
+        wanted = Refund(escrow=escrow, brand_id=terms.brand_id, facts_at=self.now)
+        self._treasury.refund(wanted, BatchStamp(run_id="run-3", trigger="housekeeping"))
 
     @property
     def _treasury(self) -> Treasury:

@@ -18,7 +18,7 @@ from reconciler.errors import Halted, UsageError
 from reconciler.ledger.desk import Adjustment, Desk, Signature
 from reconciler.ledger.escrows import Treasury
 from reconciler.ledger.journal import Journal, Poster
-from reconciler.ports import BatchStamp, Escrow, Posted, PostingBatch
+from reconciler.ports import BatchStamp, Escrow, Posted, PostingBatch, Refund
 from tests.support.bookkeeper import FACTS_AGE_MAX, HALTED, REFUSED, House
 from tests.support.ledger import ToldClock
 from tests.support.simulated_world import BEGUN, BRAND, Ask, Campaign, Member, request_of
@@ -114,8 +114,8 @@ class Office:
         campaign_id = DocumentId.from_tagged(campaign.tagged)
         # What the escrow was seen to hold says nothing: under the lock it may be something else.
         escrow = Escrow(campaign_id=campaign_id, currency=currency, balance_minor=1)
-        brand_id = DocumentId.from_tagged(BRAND)
-        return _answered(lambda: self._treasury().refund(escrow, brand_id, STAMP).value)
+        wanted = Refund(escrow=escrow, brand_id=DocumentId.from_tagged(BRAND), facts_at=self.time.now)
+        return _answered(lambda: self._treasury().refund(wanted, STAMP).value)
 
     def _journal(self) -> Journal:
         rules = PostingRules(

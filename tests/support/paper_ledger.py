@@ -10,7 +10,15 @@ from datetime import datetime, timedelta
 from reconciler.domain.accounts import Entry, kind_of
 from reconciler.domain.batch import PlannedBatch, PostingRules, plan_batch
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.ledger_view import Funding, HoldWithdrawal, LedgerView, OpenHold, PayoutRequest, Recent
+from reconciler.domain.ledger_view import (
+    FrozenLine,
+    Funding,
+    HoldWithdrawal,
+    LedgerView,
+    OpenHold,
+    PayoutRequest,
+    Recent,
+)
 from reconciler.domain.plan import HoldEvent, NewDecision, NewFunding, NewPayout
 
 FACTS_AGE_MAX = timedelta(minutes=5)
@@ -21,7 +29,8 @@ HOUR = timedelta(hours=1)
 class PaperLedger:
     """Plans and writes batches; refuses what the real ledger's constraints refuse.
 
-    What people decide is set by the test: ``approved_minor``, ``rejected``, ``adopted``, ``adopted_minor``, ``pooled``.
+    What people decide is set by the test: ``approved_minor``, ``rejected``, ``adopted``, ``adopted_minor``, ``pooled``,
+    ``lines``.
     """
 
     def __init__(self, rules: PostingRules = RULES) -> None:
@@ -36,8 +45,10 @@ class PaperLedger:
         self.adopted: set[str] = set()
         self.adopted_minor: dict[tuple[str, str], int] = {}
         self.pooled: set[str] = set()
+        self.lines: dict[str, FrozenLine] = {}
         self._keys: set[str] = set()
         self._holds: Counter[str] = Counter()
+        self._too_fast: set[str] = set()
         self._paid_at: dict[str, datetime] = {}
 
     def view(self, now: datetime) -> LedgerView:
@@ -49,12 +60,15 @@ class PaperLedger:
                 )
                 for one in (payout.request for payout in self.payouts.values())
             },
+            numbers=self._numbers(),
             fundings=dict(self.fundings),
             escrow_minor={key: balance for key, balance in self.balances.items() if kind_of(key[0]) == "escrow"},
             balance_minor=dict(self.balances),
             open_holds=list(self.open_holds.values()),
             holds_count=dict(self._holds),
             approved_minor=dict(self.approved_minor),
+            too_fast=frozenset(self._too_fast),
+            lines=dict(self.lines),
             rejected=frozenset(self.rejected),
             adopted=frozenset(self.adopted),
             adopted_minor=dict(self.adopted_minor),
@@ -115,6 +129,13 @@ class PaperLedger:
             if payout.entry.campaign_id == campaign_id
         )
 
+    def _numbers(self) -> dict[tuple[str, str], dict[int, str | None]]:
+        numbers: dict[tuple[str, str], dict[int, str | None]] = {}
+        for request in (payout.request for payout in self.payouts.values()):
+            one = request.due.participation
+            numbers.setdefault((one.campaign_id.tagged, one.streamer_id), {})[request.n] = one.participation_id.tagged
+        return numbers
+
     def _recent(self, now: datetime) -> Recent:
         recent = [payout for key, payout in self.payouts.items() if self._paid_at[key] > now - HOUR]
         paid_minor: Counter[str] = Counter()
@@ -142,6 +163,10 @@ class PaperLedger:
             budget_minor=new.budget_minor,
             funded_minor=new.amount_minor + (last.funded_minor if last else 0),
             facts_at=new.facts_at,
+            movements=[
+                *(last.movements if last else ()),
+                *[(one.account, -one.amount_minor) for one in new.entry.postings if kind_of(one.account) == "funding"],
+            ],
         )
 
     def _write_hold(self, event: HoldEvent, now: datetime) -> None:
@@ -149,6 +174,7 @@ class PaperLedger:
             del self.open_holds[event.hold_key]
             return
         self._write_key(event.hold_key)
+        self._too_fast |= {event.participation_id} if event.reason == "over_pace" else set()
         self._holds[event.participation_id] += 1
         others = [one for one in self.open_holds.values() if one.participation_id == event.participation_id]
         assert not others, f"{event.participation_id} is held twice"

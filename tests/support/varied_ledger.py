@@ -229,13 +229,13 @@ def write_varied(engine: Engine) -> Writer:
             Posting(account=accounts.wallet(first.streamer_id), amount_minor=1),
         ),
     )
+    legs = [Posting(account=accounts.funding(plain.brand_id), amount_minor=340_000)]
+    rest = refund_entry(accounts.escrow(plain.campaign_id), 1, legs, currency="INR", reason="campaign_over")
     writer.write(
         BatchPlan(
             posted=[
                 NewTransfer(entry=adjustment),
-                NewTransfer(
-                    entry=refund_entry(plain.campaign_id, plain.brand_id, 1, amount_minor=340_000, currency="INR")
-                ),
+                NewTransfer(entry=rest),
             ],
             hold_events=[hold_of(over, "closed", "no_longer_due")],
             decisions=[decision_of("adopt:1", "adopt", "1 participations")],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -50,12 +50,16 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, object]:
 
 class TestConfigYaml:
     text = (ROOT / "config.yaml").read_text(encoding="utf-8")
+    examples: ClassVar = {"safety.impressions_per_minute_max": 10_000}
+    """What it switches on as an example, though the default is off."""
 
     def test_it_names_every_setting_with_its_default(self) -> None:
-        assert flat(yaml.safe_load(self.text)) == leaves(Settings())
+        assert flat(yaml.safe_load(self.text)) == leaves(Settings()) | self.examples
 
-    def test_loading_it_gives_the_defaults(self) -> None:
-        assert load(ROOT / "config.yaml", {}, {}) == Settings()
+    def test_loading_it_gives_the_defaults_but_for_its_examples(self) -> None:
+        off = dict.fromkeys(self.examples)
+        assert load(ROOT / "config.yaml", {}, off) == Settings()
+        assert load(ROOT / "config.yaml", {}, {}).safety.impressions_per_minute_max == 10_000
 
     def test_it_gives_the_reason_of_every_setting(self) -> None:
         missing = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ from reconciler.api.auth import PageAction, PageViewer
 from reconciler.api.pages.shell import PageRoute, act, frame, looking_of, show
 from reconciler.api.pages.sse import Telling, stream_of
 from reconciler.api.pages.standing import Standing
+from reconciler.api.problems import Problem, ProblemKind
 from reconciler.api.rendering import environment
 from reconciler.api.services import ServicesOf
 
@@ -64,5 +66,10 @@ async def halt(request: Request, services: ServicesOf, caller: PageViewer) -> Re
 
 @router.post("/resume")
 async def resume(request: Request, services: ServicesOf, action: PageAction) -> Response:
-    """Let paying go on."""
-    return await act(request, action, "", "/halt", services.context.people.resume)
+    """Let paying go on, after the halt that the page showed."""
+    people, since = services.context.people, action.form.get("since")
+    try:
+        seen = datetime.fromisoformat(since) if isinstance(since, str) else None
+    except ValueError as error:
+        raise Problem(ProblemKind.INVALID, "The form does not say which halt it is about.") from error
+    return await act(request, action, "", "/halt", lambda by, reason: people.resume(by, reason, seen))

@@ -15,9 +15,11 @@ from reconciler.api.pages.shell import PageRoute, act, show
 from reconciler.api.pages.words import BREAK_KINDS, HOLD_REASONS, SEVERITIES
 from reconciler.api.problems import Problem, ProblemKind
 from reconciler.api.services import Services, ServicesOf
+from reconciler.domain.review import FOR_A_PERSON
 
 BREAKS_MAX = 200
 HOLDS_MAX = 200
+AMOUNT_DIGITS_MAX = 17
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -26,8 +28,8 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 async def holds(request: Request, services: ServicesOf, caller: PageViewer) -> Response:
     """Payouts on hold: those that wait for a person first."""
     found = await services.offload(services.context.books.holds)
-    decidable = [one for one in found if one["reason"] == "over_approval_threshold"]
-    others = [one for one in found if one["reason"] != "over_approval_threshold"]
+    decidable = [one for one in found if one["reason"] in FOR_A_PERSON]
+    others = [one for one in found if one["reason"] not in FOR_A_PERSON]
     values = {
         "decidable": decidable[:HOLDS_MAX],
         "others": others[:HOLDS_MAX],
@@ -40,8 +42,11 @@ async def holds(request: Request, services: ServicesOf, caller: PageViewer) -> R
 
 @router.post("/holds/approve")
 async def approve(request: Request, services: ServicesOf, action: PageAction) -> Response:
-    """Approve a payout, or what another person asked for."""
-    return await _decide(request, action, services.context.people.approve)
+    """Approve a payout, up to the amount that the page showed, or what another person asked for."""
+    given = action.form.get("amount_minor")
+    seen_minor = int(given) if isinstance(given, str) and given.isdecimal() and len(given) < AMOUNT_DIGITS_MAX else None
+    people = services.context.people
+    return await _decide(request, action, lambda subject, by, reason: people.approve(subject, by, reason, seen_minor))
 
 
 @router.post("/holds/reject")

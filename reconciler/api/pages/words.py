@@ -43,6 +43,7 @@ HOLD_REASONS: Mapping[str, str] = {
     "over_budget": "The campaign's budget does not cover it. It is tried again with every sweep.",
     "over_approval_threshold": "Its amount needs a person's approval.",
     "account_full": "An account would be taken beyond what the ledger can hold. Is a budget or an amount absurd?",
+    "over_pace": "It reached its target faster than people watch: a person has to look at it.",
 }
 
 STREAM_STATES: Mapping[str, tuple[str, str, str]] = {

@@ -113,15 +113,56 @@ def test_an_approval_says_who_and_what_and_the_payout_goes_through(office: Offic
     ledger_is_sound(office.engine)
 
 
-def test_an_approval_fixes_the_amount(office: Office) -> None:
+def test_an_approval_is_an_upper_bound_while_viewers_go_on(office: Office) -> None:
+    """Held anew for each view that came meanwhile, nobody on a running stream could ever be paid."""
     key = office.hold()
     office.desk().approve(key, ASHA)
 
-    assert office.ask(office.request(impressions=2001, budget=9900), **LARGE) is Outcome.OVER_APPROVAL_THRESHOLD
+    assert office.ask(office.request(impressions=2007, budget=9900), **LARGE) is Outcome.NEW
 
-    opened = [one for one in rows_of(office.engine, schema.hold_events) if one["event"] == "opened"]
-    assert [one["amount_minor"] for one in opened] == [FULL, 330_165]
-    assert office.ask(office.request(impressions=2000, budget=9900), **LARGE) is Outcome.NEW
+    [paid] = rows_of(office.engine, schema.payouts)
+    assert (paid["impressions"], paid["impressions_paid"], paid["gross_minor"]) == (2000, 2000, FULL)
+    ledger_is_sound(office.engine)
+
+
+def test_an_approval_takes_the_amount_that_the_person_saw(office: Office) -> None:
+    key = office.hold(impressions=2007, budget=9900)
+
+    with pytest.raises(UsageError, match=r"waits for 3311\.55 INR now: no more can be approved"):
+        office.desk().approve(key, ASHA, 331_156)
+    office.desk().approve(key, ASHA, FULL)
+
+    assert office.decisions()[-1]["amount_minor"] == FULL
+    assert office.ask(office.request(impressions=2007, budget=9900), **LARGE) is Outcome.NEW
+    assert [one["gross_minor"] for one in rows_of(office.engine, schema.payouts)] == [FULL]
+
+
+@pytest.mark.parametrize("changed", [{"campaign": "c2"}, {"streamer": "another"}, {"currency": "USD"}])
+def test_an_approval_covers_the_campaign_streamer_and_currency_that_were_held(
+    office: Office, changed: dict[str, str]
+) -> None:
+    """The document was edited since: the same number of minor units is another payment."""
+    office.desk().approve(office.hold(), ASHA)
+    office.clock.advance(timedelta(seconds=1))
+
+    assert office.ask(office.request(**changed), **LARGE) in (
+        Outcome.OVER_APPROVAL_THRESHOLD,
+        Outcome.CURRENCY_CHANGED,
+    )
+    assert rows_of(office.engine, schema.payouts) == []
+
+
+def test_a_halt_that_came_after_the_one_that_was_seen_is_not_ended(office: Office) -> None:
+    office.desk().halt("chain_broken", "batch 7")
+    seen = office.clock.now
+    office.desk().resume(ASHA, seen)
+    office.desk().halt("ledger_behind", "an older copy")
+
+    with pytest.raises(UsageError, match=r"halted again at .*: ledger_behind: an older copy"):
+        office.desk().resume(BIREN, seen)
+    assert office.desk().is_halted()
+
+    assert office.desk().resume(BIREN) == "resumed"
 
 
 def test_the_last_approval_of_a_payout_counts(office: Office) -> None:

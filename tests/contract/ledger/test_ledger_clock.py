@@ -12,7 +12,8 @@ from sqlalchemy.engine import Engine
 from structlog.testing import capture_logs
 
 from reconciler.clock import utc_now
-from reconciler.domain.batch import Outcome, PostingRules, halting_plan
+from reconciler.domain.batch import Outcome, PostingRules
+from reconciler.domain.plan import halting_plan
 from reconciler.errors import ClockOff
 from reconciler.ledger import schema
 from reconciler.ledger.database_clock import LedgerClock, database_now

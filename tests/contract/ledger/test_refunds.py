@@ -13,7 +13,7 @@ from reconciler.domain.batch import Outcome
 from reconciler.errors import Halted
 from reconciler.ledger import schema
 from reconciler.ledger.lookups import LedgerReader
-from reconciler.ports import Escrow, PostingBatch, RefundOutcome
+from reconciler.ports import Escrow, PostingBatch, Refund, RefundOutcome
 from tests.support.ledger import (
     FULL,
     NOW,
@@ -38,6 +38,7 @@ from tests.support.ledger import (
 ESCROW = "campaign:str:c1:escrow"
 BRAND = identity("brand")
 OF_C1 = Escrow(campaign_id=identity("c1"), currency="INR", balance_minor=670_000)
+OF_BRAND = Refund(escrow=OF_C1, brand_id=BRAND, facts_at=NOW)
 
 
 class Ended:
@@ -54,7 +55,8 @@ class Ended:
         return journal_of(self.engine, self.clock, **rules).post(asking([one]), STAMP).outcomes[one.key]
 
     def refund(self, escrow: Escrow = OF_C1) -> RefundOutcome:
-        return treasury_of(self.engine, self.clock).refund(escrow, BRAND, STAMP)
+        wanted = Refund(escrow=escrow, brand_id=BRAND, facts_at=self.clock.now)
+        return treasury_of(self.engine, self.clock).refund(wanted, STAMP)
 
 
 @pytest.fixture
@@ -118,10 +120,10 @@ def test_an_unpaid_share_of_a_pool_keeps_the_money(engine: Engine) -> None:
     journal = journal_of(engine, clock)
     journal.freeze(due, NOW, STAMP)
     journal.post(asking([line_request(due, "p1")]), STAMP)
-    assert treasury_of(engine, clock).refund(OF_C1, BRAND, STAMP) is RefundOutcome.SOMETHING_IS_OPEN
+    assert treasury_of(engine, clock).refund(OF_BRAND, STAMP) is RefundOutcome.SOMETHING_IS_OPEN
 
     journal.post(PostingBatch(voids=[identity("p2")]), STAMP)
-    assert treasury_of(engine, clock).refund(OF_C1, BRAND, STAMP) is RefundOutcome.REFUNDED
+    assert treasury_of(engine, clock).refund(OF_BRAND, STAMP) is RefundOutcome.REFUNDED
     ledger_is_sound(engine)
 
 

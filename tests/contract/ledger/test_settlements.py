@@ -166,7 +166,13 @@ def test_what_is_known_of_it(engine: Engine) -> None:
 
     known = LedgerReader(engine).settled_facts(["str:p1", "str:p2", "str:late"], [("str:c1", "s-late")])
 
-    line = PoolStanding(settlement_key=KEY, rule=Rule.IMPRESSIONS_TARGET_REACHED, share_minor=109_964, impressions=1000)
+    line = PoolStanding(
+        settlement_key=KEY,
+        rule=Rule.IMPRESSIONS_TARGET_REACHED,
+        share_minor=109_964,
+        impressions=1000,
+        frozen_for=("str:c1", "s-p1"),
+    )
     assert known.pool_lines["str:p1"] == line
     assert known.pool_lines["str:p2"].is_void
     assert "str:late" not in known.pool_lines

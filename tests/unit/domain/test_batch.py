@@ -17,6 +17,7 @@ from reconciler.domain.plan import BatchPlan, NewFunding, NewPayout
 from tests.support.batches import MINUTE, asked, budget, funded, outcomes, paid
 from tests.support.decisions import BRAND_ID, CAMPAIGN_ID, NOW, of_amount, oid, request, terms
 from tests.support.paper_ledger import FACTS_AGE_MAX, RULES, PaperLedger
+from tests.support.pools import SETTLEMENT_KEY
 
 CAMPAIGN = CAMPAIGN_ID.tagged
 PAID_BEFORE = {(CAMPAIGN, oid(1).value): "oid:other"}
@@ -80,9 +81,14 @@ OUTCOMES_IN_ORDER: tuple[tuple[Outcome, dict[str, object]], ...] = (
     (Outcome.REJECTED_BY_PERSON, {"rejected": frozenset({payout_key(oid(1), 1)})}),
     (Outcome.SETTLED_BEFORE_US, {"adopted": frozenset({oid(1).tagged})}),
     (Outcome.DUPLICATE_PARTICIPATION, {"paid_participations": PAID_BEFORE}),
+    (Outcome.POOL_MEMBER_CHANGED, {"settlement_key": SETTLEMENT_KEY}),
     (Outcome.CURRENCY_CHANGED, {"fundings": {CAMPAIGN: IN_USD}}),
     (Outcome.STALE, {"facts_at": STALE}),
     (Outcome.STALE, {"pooled": frozenset({CAMPAIGN})}),
+    (
+        Outcome.OVER_PACE,
+        {"too_fast": frozenset({oid(1).tagged}), "rules": replace(RULES, impressions_per_minute_max=10)},
+    ),
     (Outcome.OVER_APPROVAL_THRESHOLD, {"rules": replace(RULES, approval_threshold_minor={"INR": 330_000})}),
     (
         Outcome.ACCOUNT_FULL,
@@ -102,6 +108,8 @@ def outcome_with(*changes: dict[str, object]) -> Outcome:
         view |= change
     facts_at = view.pop("facts_at", NOW)
     the_request = replace(request(1, terms()), facts_at=facts_at)  # type: ignore[arg-type]
+    share_of = view.pop("settlement_key", None)
+    the_request = replace(the_request, due=replace(the_request.due, settlement_key=share_of))  # type: ignore[arg-type]
     rules = view.pop("rules", RULES)
     assert isinstance(rules, PostingRules)
     known = replace(NOTHING, **view)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.domain.batch import Outcome
+from reconciler.domain.batch import HOLD_KEPT_FOR, Outcome
 from reconciler.domain.ids import payout_key
 from reconciler.domain.ledger_view import PayoutRequest
 from tests.support.batches import MINUTE, asked, budget, funded, hold_key, holds, outcomes, paid
@@ -67,11 +67,11 @@ def test_a_currency_without_a_threshold_needs_nobody() -> None:
     [
         (12_000, Outcome.NEW),
         (11_999, Outcome.OVER_APPROVAL_THRESHOLD),
-        (12_001, Outcome.OVER_APPROVAL_THRESHOLD),
+        (12_001, Outcome.NEW),
         (0, Outcome.OVER_APPROVAL_THRESHOLD),
     ],
 )
-def test_an_approval_is_worth_exactly_its_amount(approved_minor: int, outcome: Outcome) -> None:
+def test_an_approval_is_worth_its_amount_at_most(approved_minor: int, outcome: Outcome) -> None:
     ledger = PaperLedger(LARGE)
     ledger.post([of(1, 12_000)], now=NOW)
     ledger.approved_minor[KEY] = approved_minor
@@ -96,9 +96,12 @@ def test_another_amount_is_another_hold() -> None:
     ledger = PaperLedger(LARGE)
     ledger.post([of(1, 12_000)], now=NOW)
 
-    planned = ledger.post([of(1, 13_000)], now=NOW + MINUTE)
+    assert holds(ledger.post([of(1, 13_000)], now=NOW + MINUTE)) == []  # views that go on are not two rows each
+    assert holds(ledger.post([of(1, 11_000)], now=NOW + MINUTE)) != []  # and what falls is told at once
+    later = NOW + MINUTE + HOLD_KEPT_FOR
+    planned = ledger.post([replace(of(1, 13_000), facts_at=later)], now=later)
 
-    assert holds(planned) == [("closed", hold_key(1), APPROVAL), ("opened", hold_key(1, 2), APPROVAL)]
+    assert holds(planned) == [("closed", hold_key(1, 2), APPROVAL), ("opened", hold_key(1, 3), APPROVAL)]
     assert [hold.amount_minor for hold in ledger.open_holds.values()] == [13_000]
 
 

@@ -108,7 +108,7 @@ def test_nothing_large_is_paid_without_its_approval_and_nothing_rejected_at_all(
             gross_minor = payout.request.due.earned.gross_minor
             threshold_minor = story.rules.approval_threshold_minor.get(payout.entry.currency)
             is_large = threshold_minor is not None and gross_minor >= threshold_minor
-            assert not is_large or ledger.approved_minor[payout.entry.key] == gross_minor
+            assert not is_large or ledger.approved_minor[payout.entry.key] >= gross_minor
             assert payout.entry.key not in ledger.rejected
 
 

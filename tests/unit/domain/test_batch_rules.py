@@ -11,7 +11,7 @@ from reconciler.domain import accounts
 from reconciler.domain.accounts import Posting
 from reconciler.domain.batch import Outcome, PlannedBatch, PostingRules, plan_batch
 from reconciler.domain.ids import DocumentId, IdKind, payout_key
-from reconciler.domain.ledger_view import HoldWithdrawal, PayoutRequest
+from reconciler.domain.ledger_view import FrozenLine, HoldWithdrawal, PayoutRequest
 from reconciler.domain.plan import BatchPlan, NewDecision, NewPayout
 from tests.support.batches import MINUTE, asked, budget, funded, hold_key, holds, outcomes, paid
 from tests.support.decisions import CAMPAIGN_ID, NOW, of_amount, oid, request, terms
@@ -154,8 +154,8 @@ def test_without_limits_any_number_is_paid() -> None:
 def test_in_a_pooled_campaign_only_the_settlement_s_lines_and_people_pay() -> None:
     ledger = PaperLedger()
     ledger.pooled.add(CAMPAIGN)
-    alone, line = asked(1, 900), asked(2, 900)
-    line = replace(line, due=replace(line.due, settlement_key=SETTLEMENT_KEY))
+    alone, line = asked(1, 900), line_of(2)
+    ledger.lines |= frozen(line)
     rejected_before = replace(asked(3, 900), decision_key="repay:3")
     again = replace(asked(4, 900), n=2, decision_key="repay:4")
 
@@ -253,9 +253,23 @@ def line_of(number: int) -> PayoutRequest:
     return replace(alone, due=replace(alone.due, settlement_key=SETTLEMENT_KEY))
 
 
+def frozen(*lines: PayoutRequest) -> dict[str, FrozenLine]:
+    """What the ledger holds of some shares."""
+    return {
+        one.due.participation.participation_id.tagged: FrozenLine(
+            settlement_key=SETTLEMENT_KEY,
+            campaign_id=CAMPAIGN,
+            streamer_id=one.due.participation.streamer_id,
+            share_minor=one.due.earned.gross_minor,
+        )
+        for one in lines
+    }
+
+
 def test_a_void_share_is_not_paid_whether_it_was_void_before_or_is_from_now_on() -> None:
     ledger = PaperLedger()
     ledger.pooled.add(CAMPAIGN)
+    ledger.lines |= frozen(line_of(1), line_of(2))
 
     planned = ledger.post([line_of(1), line_of(2)], now=NOW, voids=[oid(1)])
     assert outcomes(planned) == {1: Outcome.STALE, 2: Outcome.NEW}
@@ -266,6 +280,7 @@ def test_a_void_share_is_not_paid_whether_it_was_void_before_or_is_from_now_on()
 def test_a_share_that_was_paid_is_never_void() -> None:
     ledger = PaperLedger()
     ledger.pooled.add(CAMPAIGN)
+    ledger.lines |= frozen(line_of(1))
     ledger.post([line_of(1)], now=NOW)
 
     assert ledger.post([], now=NOW + MINUTE, voids=[oid(2)]).plan.decisions
@@ -275,7 +290,12 @@ def test_a_share_that_was_paid_is_never_void() -> None:
 
 @pytest.mark.parametrize(("currency", "outcome"), [("INR", Outcome.NEW), ("USD", Outcome.CURRENCY_CHANGED)])
 def test_a_settlement_pins_the_currency_before_the_first_funding(currency: str, outcome: Outcome) -> None:
-    pooled = replace(PaperLedger().view(NOW), pooled=frozenset({CAMPAIGN}), pool_currency={CAMPAIGN: currency})
+    pooled = replace(
+        PaperLedger().view(NOW),
+        pooled=frozenset({CAMPAIGN}),
+        pool_currency={CAMPAIGN: currency},
+        lines=frozen(line_of(1)),
+    )
 
     assert outcomes(plan_batch([line_of(1)], (), pooled, RULES, NOW)) == {1: outcome}
 
@@ -287,7 +307,46 @@ def test_a_repayment_is_no_second_payment_of_the_participation_or_of_its_streame
     assert outcomes(plan_batch([by_person], (), view, RULES, NOW)) == {1: Outcome.NEW}
     paid_again = replace(view, standing=frozenset({oid(1).tagged}))
     assert outcomes(plan_batch([by_person], (), paid_again, RULES, NOW)) == {1: Outcome.STALE}
-    for_another = replace(view, paid_participations={pair: oid(2).tagged})
+    for_another = replace(view, numbers={pair: {1: oid(2).tagged}})
     assert outcomes(plan_batch([by_person], (), for_another, RULES, NOW)) == {1: Outcome.DUPLICATE_PARTICIPATION}
-    for_itself = replace(view, paid_participations={pair: oid(1).tagged})
+    for_itself = replace(view, numbers={pair: {1: oid(1).tagged}})
     assert outcomes(plan_batch([by_person], (), for_itself, RULES, NOW)) == {1: Outcome.NEW}
+
+
+def test_a_repayment_goes_beyond_what_was_reversed_for_another_participation_of_the_streamer() -> None:
+    """The platform made the document anew: nothing stands, and the number is one that nobody had."""
+    view, pair = PaperLedger().view(NOW), (CAMPAIGN, oid(1).value)
+    by_person = replace(asked(1, 900), n=2, decision_key="repay:1")
+
+    for numbers, outcome in (
+        ({1: None}, Outcome.NEW),
+        ({1: None, 2: None}, Outcome.STALE),
+        ({1: None, 2: oid(2).tagged}, Outcome.DUPLICATE_PARTICIPATION),
+    ):
+        assert outcomes(plan_batch([by_person], (), replace(view, numbers={pair: numbers}), RULES, NOW)) == {1: outcome}
+
+
+def test_a_share_is_repaid_once_too() -> None:
+    """Two people at once under different numbers: what stands is looked at for shares as for all else."""
+    line = replace(line_of(1), n=3, decision_key="repay:1")
+    view = replace(PaperLedger().view(NOW), lines=frozen(line_of(1)), pooled=frozenset({CAMPAIGN}))
+
+    assert outcomes(plan_batch([line], (), view, RULES, NOW)) == {1: Outcome.NEW}
+    paid_meanwhile = replace(view, standing=frozenset({oid(1).tagged}))
+    assert outcomes(plan_batch([line], (), paid_meanwhile, RULES, NOW)) == {1: Outcome.STALE}
+
+
+@pytest.mark.parametrize("changed", [{"campaign_id": "oid:cb"}, {"streamer_id": "another"}, {"share_minor": 1}, None])
+def test_a_share_is_paid_as_it_was_frozen_or_not_at_all(changed: dict[str, object] | None) -> None:
+    line = frozen(line_of(1))[oid(1).tagged]
+    lines = {} if changed is None else {oid(1).tagged: replace(line, **changed)}  # type: ignore[arg-type]
+    view = replace(PaperLedger().view(NOW), lines=lines)
+
+    assert outcomes(plan_batch([line_of(1)], (), view, RULES, NOW)) == {1: Outcome.POOL_MEMBER_CHANGED}
+
+
+def test_who_has_a_share_in_another_campaign_is_decided_again_before_it_is_paid_here() -> None:
+    elsewhere = replace(frozen(line_of(1))[oid(1).tagged], campaign_id="oid:cb")
+    view = replace(PaperLedger().view(NOW), lines={oid(1).tagged: elsewhere})
+
+    assert outcomes(plan_batch([asked(1, 900)], (), view, RULES, NOW)) == {1: Outcome.STALE}

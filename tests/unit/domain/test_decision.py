@@ -20,6 +20,7 @@ from tests.support.values import campaign_records, participation_records
 
 NO_MEMBER = PoolStanding(settlement_key="settlement:oid:ca:1", rule=Rule.CAMPAIGN_ENDED, share_minor=None)
 VOID = replace(NO_MEMBER, share_minor=330_000, impressions=2_000, is_void=True)
+ANOTHERS = replace(VOID, is_void=False, frozen_for=(CAMPAIGN_ID.tagged, "another streamer"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ IN_ORDER = (
     Obstacle(name="flag of text", reason=Reason.MALFORMED, participation={"earnings_forfeited": "no"}),
     Obstacle(name="pool without it", reason=Reason.POOL_SETTLED, facts={"pool": NO_MEMBER}),
     Obstacle(name="void share", reason=Reason.FORFEITED, facts={"pool": VOID}),
+    Obstacle(name="share of another", reason=Reason.POOL_MEMBER_CHANGED, facts={"pool": ANOTHERS}),
     Obstacle(name="below target", reason=Reason.BELOW_TARGET, participation={"impressions": 1999}),
     Obstacle(name="credited", reason=Reason.MARKED_PAID_ELSEWHERE, facts={"credited_elsewhere": True}),
     Obstacle(name="duplicate", reason=Reason.DUPLICATE_PARTICIPATION, facts={"streamer_paid_for": "oid:2"}),
@@ -178,7 +180,7 @@ def test_each_obstacle_is_told_before_every_later_one(first: Obstacle, later: Ob
 
 
 def test_every_reason_that_needs_no_ledger_is_among_the_obstacles() -> None:
-    of_the_ledger = {Reason.OVER_BUDGET, Reason.OVER_APPROVAL_THRESHOLD, Reason.ACCOUNT_FULL}
+    of_the_ledger = {Reason.OVER_BUDGET, Reason.OVER_APPROVAL_THRESHOLD, Reason.ACCOUNT_FULL, Reason.OVER_PACE}
 
     # A pool that is incomplete is a campaign's affair: test_settlement.
     assert {obstacle.reason for obstacle in IN_ORDER} == set(Reason) - of_the_ledger - {Reason.POOL_INCOMPLETE}
