@@ -124,7 +124,7 @@ ACTION: dict[BreakKind, str] = {
     BreakKind.STATUS_UNKNOWN: "write the status as the platform means it; a word that is not known pays nobody",
     BreakKind.EFFECT_OVERDUE: "nothing, if repaired; else look at what keeps MongoDB from showing this payout",
     BreakKind.BRAND_CHANGED: "set brandId back, or settle it between the brands: refunds go to the one that funded",
-    BreakKind.ESCROW_ORPHANED: "restore the campaign, or correct its status; else give its escrow back to the brand",
+    BreakKind.ESCROW_ORPHANED: "restore the campaign, or correct its status; else `ledger refund`",
     BreakKind.WALLET_AMBIGUOUS: "remove all but one of the wallets of this user; the credit is tried again by itself",
     BreakKind.COOLOFF_OUT_OF_RANGE: "correct gKeyCooloffHours: until then it counts as 720 hours",
 }

@@ -393,3 +393,30 @@ def test_settings_cannot_be_changed_and_are_closed() -> None:
         settings.sweep.interval_s = 1  # type: ignore[misc]
     with pytest.raises(ValidationError):
         Settings.model_validate({"unknown": 1})
+
+
+URI = "mongodb://user:word@db.example/production?authSource=admin"
+FILE = "mongodb:\n  uri: mongodb://localhost/\n  database: sponsorship\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "environ", "flags", "database"),
+    [
+        ("", {}, {}, "sponsorship"),
+        ("", {"MONGODB_URI": URI}, {}, "production"),
+        ("", {"MONGODB_URI": "mongodb://localhost/?replicaSet=rs0"}, {}, "sponsorship"),
+        (FILE, {"MONGODB_URI": URI}, {}, "production"),
+        (FILE, {"MONGODB_URI": URI, "RECONCILER__MONGODB__DATABASE": "other"}, {}, "other"),
+        (FILE, {"MONGODB_URI": URI}, {"mongodb.database": "flagged"}, "flagged"),
+        (FILE, {"RECONCILER__MONGODB__DATABASE": "other"}, {"mongodb.uri": URI}, "production"),
+        (FILE.replace("localhost/", "localhost/production"), {}, {}, "sponsorship"),
+        ("", {"MONGODB_URI": "mongodb+srv://cluster.example/production"}, {}, "production"),
+    ],
+)
+def test_the_database_that_a_uri_ends_in_is_taken_unless_one_is_given_as_strongly(
+    tmp_path: Path, file: str, environ: dict[str, str], flags: dict[str, object], database: str
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(file or "{}\n", encoding="utf-8")
+
+    assert load(path, environ, flags).mongodb.database == database
