@@ -13,7 +13,7 @@ from sqlalchemy.engine import Engine
 from reconciler.domain.batch import Outcome
 from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.domain.plan import NewAdoption, NewDecision
-from reconciler.errors import UsageError
+from reconciler.errors import Halted, UsageError
 from reconciler.ledger import schema
 from reconciler.ledger.desk import REQUESTED, Adjustment, Desk, Signature
 from reconciler.ledger.journal import Journal
@@ -278,6 +278,19 @@ def test_a_repayment_is_one_batch_with_its_decision(office: Office) -> None:
     ledger_is_sound(office.engine)
     before = everything(office.engine)
     assert _repay(office, 2).outcomes == {"payout:str:p1:2": Outcome.EXISTS}
+    assert everything(office.engine) == before
+
+
+def test_a_repayment_waits_for_the_end_of_a_halt_too(office: Office) -> None:
+    """A halt stops every payment, also one that a person decided: what is wrong with the ledger is wrong for it too."""
+    office.pay()
+    office.desk().reverse(P1, ASHA)
+    office.desk().halt("chain_broken", "batch 1")
+    before = everything(office.engine)
+
+    with pytest.raises(Halted, match="chain_broken: batch 1"):
+        _repay(office, 2)
+
     assert everything(office.engine) == before
 
 

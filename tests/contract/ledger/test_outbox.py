@@ -16,7 +16,7 @@ from reconciler.domain.ids import DocumentId
 from reconciler.errors import InvariantBroken
 from reconciler.ledger import outbox as outbox_module
 from reconciler.ledger import schema
-from reconciler.ledger.outbox import Outbox
+from reconciler.ledger.outbox import Outbox, raise_versions
 from reconciler.ports import BlockedPayout, OutboxCounts
 from tests.support.ledger import FULL, NOW, STAMP, SetClock, asking, everything, journal_of, request, rows_of
 
@@ -203,3 +203,11 @@ def test_nothing_to_do_changes_nothing(queue: Queue) -> None:
     queue.outbox.again([])
     assert queue.outbox.of_entries([]) == []
     assert everything(queue.engine) == before
+
+
+def test_a_counter_that_a_wallet_has_come_up_to_is_raised_too(queue: Queue) -> None:
+    """A wallet takes only what is newer than it saw: at the same version it would never be brought to the position."""
+    assert queue.position("s") == (2, 0)
+    assert raise_versions(queue.engine, {("s", "INR"): 2, ("t", "INR"): 0}) == 1
+    assert (queue.position("s"), queue.position("t")) == ((3, 0), (1, 0))
+    assert raise_versions(queue.engine, {("s", "INR"): 2}) == 0
