@@ -51,7 +51,9 @@ def _hide(platform: Platform, participation: Any) -> None:
     platform.database["transactions"].delete_many({})
 
 
-@pytest.mark.parametrize("row", [{"not_before": FAR}, {"not_before": FAR, "attempts": 7}, {}], ids=repr)
+@pytest.mark.parametrize(
+    "row", [{"not_before": FAR}, {"not_before": FAR, "attempts": 7}, {}], ids=["far", "tried", "gone"]
+)
 def test_what_the_queue_puts_off_is_late_all_the_same(
     product: Product, platform: Platform, shown: Any, row: dict[str, object]
 ) -> None:

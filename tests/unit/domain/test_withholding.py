@@ -60,7 +60,7 @@ def test_it_is_what_would_be_paid_that_is_withheld() -> None:
     assert reached_minor(replace(facts(), campaign=None), CAP) is None
 
 
-@pytest.mark.parametrize("reason", set(Reason) - BY_DECISION - {Reason.BELOW_TARGET})
+@pytest.mark.parametrize("reason", sorted(set(Reason) - BY_DECISION - {Reason.BELOW_TARGET}))
 def test_what_nobody_decided_is_never_withheld(reason: Reason) -> None:
     of = facts()
 
