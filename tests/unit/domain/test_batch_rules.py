@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -337,9 +338,9 @@ def test_a_share_is_repaid_once_too() -> None:
 
 
 @pytest.mark.parametrize("changed", [{"campaign_id": "oid:cb"}, {"streamer_id": "another"}, {"share_minor": 1}, None])
-def test_a_share_is_paid_as_it_was_frozen_or_not_at_all(changed: dict[str, object] | None) -> None:
+def test_a_share_is_paid_as_it_was_frozen_or_not_at_all(changed: dict[str, Any] | None) -> None:
     line = frozen(line_of(1))[oid(1).tagged]
-    lines = {} if changed is None else {oid(1).tagged: replace(line, **changed)}  # type: ignore[arg-type]
+    lines = {} if changed is None else {oid(1).tagged: replace(line, **changed)}
     view = replace(PaperLedger().view(NOW), lines=lines)
 
     assert outcomes(plan_batch([line_of(1)], (), view, RULES, NOW)) == {1: Outcome.POOL_MEMBER_CHANGED}
