@@ -20,6 +20,7 @@ from reconciler.domain.campaign import CampaignTerms, MalformedCampaign
 from reconciler.domain.decision import Policy, Scope
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.participation import MalformedParticipation
+from reconciler.errors import DatabaseFailure
 from reconciler.ports import (
     AccountChange,
     BatchStamp,
@@ -33,6 +34,9 @@ from reconciler.ports import (
 )
 
 log = structlog.get_logger(__name__)
+
+REFUSED_MAX = 20
+"""Participations that a sweep goes on without. With more of them the fault is not theirs, and trying all takes long."""
 
 ACCOUNT_CHANGES_MAX = 1000
 """Accounts that a dry run shows; a larger one is summed up by its totals."""
@@ -98,7 +102,10 @@ class Sweep:
     overdue: Overdue
 
     def step(self, trigger: str, *, dry_run: bool = False) -> SweepResult:
-        """Sweep once. Raises Outage or InvariantBroken; what was paid until then stays paid."""
+        """Sweep once. Raises DatabaseFailure or InvariantBroken; what was paid until then stays paid.
+
+        What a database refuses of single participations is raised at the end, when everybody else is paid.
+        """
         recorder = RunRecorder(runs=None, clock=self.recorder.clock) if dry_run else self.recorder
         with recorder.run("sweep", trigger) as run, self._poster(dry_run=dry_run) as poster:
             projector = None if dry_run else self.projector
@@ -120,7 +127,8 @@ class Sweep:
             self.guard.check()
             if not dry_run:
                 self.overdue.begin_round()
-            _Pass(self, settler, freezer, result, BatchStamp(run_id=run.run_id, trigger=trigger)).run()
+            everybody = _Pass(self, settler, freezer, result, BatchStamp(run_id=run.run_id, trigger=trigger))
+            everybody.run()
             if result.complete and not dry_run:
                 self.overdue.end_round()
             if isinstance(poster, Rehearsal):
@@ -129,6 +137,8 @@ class Sweep:
                 result.settlement.projected += projector.drain()
             result.blocked = self.outbox.counts().blocked
             result.duration_s = time.monotonic() - started
+            if everybody.refused:
+                raise everybody.refused[0]
             run.end("complete" if result.complete else "stopped", result.as_json())
         return result
 
@@ -149,6 +159,8 @@ class _Pass:
         self._stamp = stamp
         self._started = time.monotonic()
         self._seen_held: set[DocumentId] = set()
+        self.refused: list[DatabaseFailure] = []
+        """What a database said of participations that it refused, each by itself."""
 
     def run(self) -> None:
         self._retry_holds()
@@ -193,9 +205,22 @@ class _Pass:
         self._settle([one for one in page if isinstance(one, DocumentId) and one not in self._seen_held])
 
     def _settle(self, participation_ids: Sequence[DocumentId]) -> None:
+        """Settle a page. Where a database refuses it, find out whom it refuses: nobody else must wait for that."""
         if not participation_ids:
             return
-        settlement = self._settler.settle(participation_ids, self._stamp)
+        try:
+            settlement = self._settler.settle(participation_ids, self._stamp)
+        except DatabaseFailure as failure:
+            # The pages of a rehearsal are one transaction, which a refusal ends.
+            if not failure.is_answer or self._result.dry_run:
+                raise
+            if len(participation_ids) == 1:
+                self._set_aside(participation_ids[0], failure)
+                return
+            middle = len(participation_ids) // 2
+            self._settle(participation_ids[:middle])
+            self._settle(participation_ids[middle:])
+            return
         for unreadable in settlement.unreadable:
             self._name_malformed("participation", unreadable.shown_id, unreadable.problems)
         for decision in settlement.not_paid:
@@ -208,6 +233,19 @@ class _Pass:
             )
         self._result.settlement.add(settlement)
         say_paid(settlement, self._stamp, dry_run=self._result.dry_run)
+
+    def _set_aside(self, participation_id: DocumentId, failure: DatabaseFailure) -> None:
+        """Go on without one participation; where many are refused, it is not they who are to blame."""
+        if len(self.refused) == REFUSED_MAX:
+            raise failure
+        self.refused.append(failure)
+        log.error(
+            "a database refuses what one participation needs; the others are paid",
+            action="participation_refused",
+            participation_id=str(participation_id),
+            database=failure.database,
+            reason=failure.reason,
+        )
 
     def _name_malformed(self, document: str, shown_id: str, problems: Sequence[object]) -> None:
         log.debug(

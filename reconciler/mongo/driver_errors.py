@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from bson.errors import InvalidBSON
 from pymongo.errors import (
     BulkWriteError,
     ConfigurationError,
@@ -27,6 +28,7 @@ LOGIN = "Mend the user and the password in mongodb.uri, or grant this user its r
 INDEX = "Run `python run.py migrate`, which makes the indexes, and look whether one of them is hidden"
 MISSING = "Look at mongodb.database and mapping: is the collection where they say?"
 VALIDATION = "The collection's validator or an index of it forbids what has to be written there: relax it"
+UNDECODABLE = "Write the document anew: a field of it has a length that contradicts itself"
 SERVER = "The server is too old for this program, or its settings forbid it (docs/operations.md)"
 
 FORBIDDEN = frozenset({13, 18, 31, 8000})
@@ -149,3 +151,6 @@ def translated() -> Iterator[None]:
         yield
     except PyMongoError as error:
         raise failure_of(error) from error
+    except InvalidBSON as error:
+        # Of all that came with it: whoever asked halves what was asked for until the document is alone.
+        raise Refused("mongodb", f"a document cannot be decoded: {error}", UNDECODABLE, is_answer=True) from error
