@@ -38,6 +38,7 @@ from reconciler.ledger.migrate import require_current
 from reconciler.ledger.overview import overview
 from reconciler.ledger.payout_list import PayoutFilter, Status, payout_lines, payouts_of
 from reconciler.ledger.reading import Period
+from reconciler.mongo.connection import is_standalone
 from reconciler.ports import FactsPage, Triggers
 from reconciler.reports.payout_rows import PAYOUT_COLUMNS
 from reconciler.reports.tables import record
@@ -128,7 +129,7 @@ class LedgerBooks:
 
     def require_ready(self) -> None:
         """Raises Outage, NotMigrated or UsageError."""
-        require_current(self.parts.engine)
+        require_current(self.parts.engine, makes=False)
 
     def _filter(self, query: PayoutQuery) -> PayoutFilter:
         return PayoutFilter(
@@ -149,6 +150,10 @@ class CampaignFacts:
 
     parts: Parts
     triggers: Triggers
+
+    def require_ready(self) -> None:
+        """Raises Outage when MongoDB has no primary that answers."""
+        is_standalone(self.parts.connection)
 
     def completion(self, campaign_id: str) -> Document | None:
         """How far a campaign is; by one snapshot of its participations."""

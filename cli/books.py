@@ -19,7 +19,7 @@ def open_books(session: Session) -> Iterator[Parts]:
     """The parts, once the ledger is there and of this program's revision. Raises Outage or UsageError."""
     with parts_of(session.settings()) as parts:
         wait_for_ledger(parts)
-        require_current(parts.engine)
+        require_current(parts.engine, makes=False)
         yield parts
 
 

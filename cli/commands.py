@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 def sweep_once(session: Session, settings: Settings, *, dry_run: bool) -> ExitCode:
     """One sweep. Raises Outage, InvariantBroken or UsageError."""
     with parts_of(settings) as parts:
-        prepare(parts)
+        prepare(parts, makes=True)
         with halting(parts):
             result = parts.sweep.step("once", dry_run=dry_run or not settings.payout.enabled)
     if session.as_json:
@@ -45,7 +45,7 @@ def sweep_once(session: Session, settings: Settings, *, dry_run: bool) -> ExitCo
 def check(session: Session, settings: Settings, *, dry_run: bool, campaign_id: str | None) -> ExitCode:
     """One full check. Raises Outage, InvariantBroken or UsageError."""
     with parts_of(settings) as parts:
-        prepare(parts)
+        prepare(parts, makes=True)
         # Checks go on while paying is halted: they say what they see, and repair nothing.
         is_halted = parts.desk.is_halted()
         options = CheckOptions(
@@ -115,10 +115,13 @@ def keep_halt(parts: Parts, report: Report) -> None:
         parts.desk.halt(critical[0].kind.value, critical[0].detail)
 
 
-def prepare(parts: Parts) -> None:
-    """Make sure that both databases are there and are what this program needs, within the bounded wait."""
+def prepare(parts: Parts, *, makes: bool = False) -> None:
+    """Make sure that both databases are there and are what this program needs, within the bounded wait.
+
+    ``makes``: a SQLite ledger that is not there yet is made, since somebody is to be paid.
+    """
     wait_for_ledger(parts)
-    ledger_migrate.require_current(parts.engine)
+    ledger_migrate.require_current(parts.engine, makes=makes)
     require_primary(parts.connection)
     missing = parts.full_check.scan.missing_collections()
     _say_missing({role: one for role, one in missing.items() if one.is_suspect})

@@ -6,7 +6,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from cli.check_parts import Shared, full_check_of
@@ -49,7 +49,7 @@ from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.facts import FactsReader
 from reconciler.mongo.ledger_state import LedgerState
 from reconciler.mongo.projection import Projection
-from reconciler.status import StatusBoard
+from reconciler.status import Pulse, StatusBoard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +83,7 @@ class Parts:
     positions: StreamPositions
     deliveries: Deliveries
     bell: Bell
+    pulse: Pulse = field(default_factory=Pulse)
 
     @property
     def triggers(self) -> Hints:
@@ -101,7 +102,8 @@ def parts_of(
     connection = connect(
         settings.mongodb.uri.get_secret_value(), settings.mongodb.database, wait_max_s=settings.mongodb.wait_max_s
     )
-    engine = open_engine(settings.ledger.url.get_secret_value(), limits_of(settings))
+    pulse = Pulse()
+    engine = open_engine(settings.ledger.url.get_secret_value(), limits_of(settings), pulse.beat)
     try:
         skew_max = timedelta(seconds=settings.safety.clock_skew_max_s)
         ledger_clock = ledger_clock or LedgerClock(host=clock, skew_max=skew_max)

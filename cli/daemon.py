@@ -119,12 +119,16 @@ def jobs_of(parts: Parts, halt: Halt) -> list[Job]:
 
     return [
         Job(
-            worker=WorkerSpec(name="sweep", step=sweep, deadline_s=settings.sweep.deadline_s),
+            worker=WorkerSpec(name="sweep", step=sweep, deadline_s=settings.sweep.deadline_s, pulse=parts.pulse),
             interval_s=settings.sweep.interval_s,
         ),
         Job(
             worker=WorkerSpec(
-                name="live", step=live, deadline_s=settings.sweep.deadline_s, again_in_s=parts.live.queue.next_in_s
+                name="live",
+                step=live,
+                deadline_s=settings.sweep.deadline_s,
+                again_in_s=parts.live.queue.next_in_s,
+                pulse=parts.pulse,
             )
         ),
         Job(
@@ -183,7 +187,7 @@ def _prepare_patiently(parts: Parts) -> None:
     said: type[DatabaseFailure] | None = None
     while not parts.stopping.is_set():
         try:
-            prepare(parts)
+            prepare(parts, makes=True)
         except DatabaseFailure as failure:
             if said is not type(failure):
                 said = type(failure)

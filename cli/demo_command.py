@@ -67,7 +67,7 @@ def _show(settings: Settings, sample: Sample, *, live: bool) -> ExitCode:
         ledger_migrate.upgrade(parts.engine)
         counts = load(sample, parts.connection.database)
         indexes.create_missing(parts.connection, settings.mapping)
-        prepare(parts)
+        prepare(parts, makes=True)
         _say(
             f"Loaded a sample platform: {counts['campaigns']} campaigns, {counts['campaignparticipations']} "
             f"participations, {counts['wallets']} wallets, {counts['gkeys']} G-keys. Some of it is broken on purpose."

@@ -101,6 +101,7 @@ def app_of(own: Parts, parts: Parts, daemon: Daemon, keeper: LeaseKeeper, livene
         routers=(recording_router(recording),),
         lifespans=(recording.running,),
         is_leader=lambda: keeper.is_leader,
+        troubles=daemon.trouble,
     )
     return create_app(context)
 

@@ -78,7 +78,7 @@ def _look(parts: Parts) -> _Found:
     """Ask everything once. A database that is away leaves its part out. Raises UsageError for one not migrated."""
     found = _Found(now=parts.clock(), report=_newest_report(ReportShelf(parts.settings.reports.directory)))
     try:
-        require_current(parts.engine)
+        require_current(parts.engine, makes=False)
         found.ledger = overview(parts.engine)
         found.sections = {name: source(parts) for name, source in SOURCES}
     except Outage as outage:

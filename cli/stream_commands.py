@@ -86,7 +86,7 @@ STREAM_COMMANDS = (stream_show, stream_reset)
 
 def _require_ledger(parts: Parts) -> None:
     wait_for_ledger(parts)
-    require_current(parts.engine)
+    require_current(parts.engine, makes=False)
 
 
 def _try_out(parts: Parts, kept: KeptPosition) -> tuple[bool | None, StreamFailure | None]:

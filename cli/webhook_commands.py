@@ -179,7 +179,7 @@ def _ledger_of(settings: Settings) -> Iterator[Parts]:
     """The parts, with a ledger that is there and current; MongoDB is not asked."""
     with parts_of(settings) as parts:
         wait_for_ledger(parts)
-        require_current(parts.engine)
+        require_current(parts.engine, makes=False)
         yield parts
 
 

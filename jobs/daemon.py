@@ -117,6 +117,10 @@ class Daemon:
             liveness.watch(worker.spec.name, worker.fault)
         liveness.watch("lease", self._keeper.fault)
 
+    def trouble(self) -> dict[str, str | None]:
+        """By worker that pays, which database keeps it from that."""
+        return {worker.spec.name: worker.trouble() for worker in self._workers if worker.spec.pulse is not None}
+
     def run(self, companions: Sequence[Companion] = ()) -> DaemonEnd:
         """Run until ``stopping`` is set, or until a worker ends by a defect."""
         self._companions = companions

@@ -14,11 +14,15 @@ from dataclasses import dataclass
 import structlog
 
 from reconciler.errors import DatabaseFailure, Defect, Halted, InvariantBroken, LeaseLost, Outage, UsageError
+from reconciler.status import Pulse
 
 log = structlog.get_logger(__name__)
 
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 30.0
+
+STALL_S = 300.0
+"""A run that gets nowhere for so long hangs: every wait for a database ends far sooner, in an answer or an outage."""
 
 OVERDUE_INTERVALS = 3
 OVERDUE_SLACK_S = 5.0
@@ -34,6 +38,8 @@ class WorkerSpec:
     deadline_s: float
     again_in_s: Callable[[], float | None] = lambda: None
     """Asked after each good run: in how many seconds there is work again without anybody waking the worker."""
+    pulse: Pulse | None = None
+    """Of a worker that pays: beats when a run gets somewhere. None: its runs may be silent for long."""
 
 
 class Worker:
@@ -63,6 +69,7 @@ class Worker:
         self._busy_since: float | None = None
         self._failures = 0
         self._waits_out: type[Exception] | None = None
+        self._waits_for: DatabaseFailure | None = None
         self._said_stuck = False
         self._said_overdue = False
         self._began_s = clock_s()
@@ -87,22 +94,32 @@ class Worker:
         return self._thread.is_alive()
 
     def fault(self) -> str | None:
-        """A probe of liveness: whether the thread is gone, or its run takes longer than it may."""
-        if not self._thread.is_alive():
-            return "its thread has ended"
-        busy_since = self._busy_since
-        is_late = busy_since is not None and time.monotonic() - busy_since > self.spec.deadline_s
-        return "a run takes longer than it may" if is_late else None
+        """A probe of liveness: whether the thread is gone, or its run hangs."""
+        return self._hangs() if self._thread.is_alive() else "its thread has ended"
+
+    def trouble(self) -> str | None:
+        """A probe of readiness: which database keeps its runs from being done, without a word that names a host."""
+        return None if self._waits_for is None else self._waits_for.in_short
+
+    def _hangs(self) -> str | None:
+        """On the monotonic clock: a clock step changes nothing."""
+        busy_since, now_s = self._busy_since, self._clock_s()
+        if busy_since is None:
+            return None
+        if now_s - busy_since > self.spec.deadline_s:
+            return "a run takes longer than it may"
+        pulse = self.spec.pulse
+        if pulse is not None and now_s - max(busy_since, pulse.last_s(self._thread.ident)) > STALL_S:
+            return f"a run has got nowhere for {STALL_S:.0f} s"
+        return None
 
     def watch_deadline(self) -> None:
-        """Say once when a run takes longer than it may, on the monotonic clock: a clock step changes nothing."""
-        busy_since = self._busy_since
-        busy_s = 0.0 if busy_since is None else self._clock_s() - busy_since
-        if busy_s > self.spec.deadline_s and not self._said_stuck:
-            log.error(
-                "a run takes longer than it may", action="worker_stuck", worker=self.spec.name, busy_s=round(busy_s)
-            )
-        self._said_stuck = busy_s > self.spec.deadline_s
+        """Say once when a run hangs."""
+        fault = self._hangs()
+        if fault is not None and not self._said_stuck:
+            busy_s = self._clock_s() - (self._busy_since or self._began_s)
+            log.error(fault, action="worker_stuck", worker=self.spec.name, busy_s=round(busy_s))
+        self._said_stuck = fault is not None
 
     def watch_beginnings(self, interval_s: float) -> None:
         """Say once when no run began for far too long, and begin one: the scheduler goes by the wall clock.
@@ -142,7 +159,7 @@ class Worker:
             self._on_broken(broken)
         finally:
             self._busy_since = None
-        self._waits_out = None
+        self._waits_out = self._waits_for = None
         if self._failures:
             log.info("it works again", action="outage_over", worker=self.spec.name, failed_runs=self._failures)
         self._failures = 0
@@ -150,6 +167,7 @@ class Worker:
 
     def _wait_out(self, error: DatabaseFailure | UsageError | Halted) -> float:
         """Say it once; what turns into something else meanwhile, a failover into a missing right, is said too."""
+        self._waits_for = error if isinstance(error, DatabaseFailure) else None
         if self._waits_out is not type(error):
             self._waits_out = type(error)
             say_waiting(error, worker=self.spec.name)

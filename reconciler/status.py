@@ -7,6 +7,7 @@ plain values; times are aware UTC. State worth keeping is in SQL: this is only w
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from datetime import datetime
@@ -46,12 +47,27 @@ class StatusBoard:
         return sections
 
 
+class Pulse:
+    """When each thread last got somewhere: a database had done what it was asked."""
+
+    def __init__(self) -> None:
+        self._at_s: dict[int, float] = {}
+
+    def beat(self) -> None:
+        """The calling thread got somewhere."""
+        self._at_s[threading.get_ident()] = time.monotonic()
+
+    def last_s(self, thread_id: int | None) -> float:
+        """When a thread last did, on the monotonic clock; long ago where it never did."""
+        return self._at_s.get(thread_id or 0, float("-inf"))
+
+
 Probe = Callable[[], str | None]
 """Whether something lives: None, or what is wrong with it in a few words. Must not block, nor look at a database."""
 
 
 class Liveness:
-    """Whether this process works at all, by its threads alone.
+    """Whether this process works at all: its threads are there, and one that has work gets somewhere.
 
     A database that is away must not show here: whoever restarts a process for it turns an outage into two.
     """

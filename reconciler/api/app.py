@@ -17,8 +17,8 @@ from reconciler.api import campaigns, decisions, health, ledger_routes, login, m
 from reconciler.api.asking import CheckAsking
 from reconciler.api.auth import CSRF_HEADER, Door, NeedsLogin, Viewer
 from reconciler.api.context import ApiContext, Lifespan
+from reconciler.api.database_health import DatabaseHealth
 from reconciler.api.edge import Edge, EdgeLimits, prefixes_of
-from reconciler.api.ledger_health import LedgerHealth
 from reconciler.api.offload import Offload
 from reconciler.api.pages import overview, participations, payouts, trying, waiting, webhooks
 from reconciler.api.pages import reports as report_pages
@@ -100,7 +100,8 @@ def create_app(context: ApiContext) -> FastAPI:
         door=door,
         streams=OpenStreams(STREAMS_MAX),
         asking=CheckAsking(),
-        ledger_health=LedgerHealth(context.books, offload),
+        ledger_health=DatabaseHealth(context.books.require_ready, offload),
+        mongodb_health=DatabaseHealth(context.campaigns.require_ready, offload),
     )
     app.state.door = door
     app.state.login_failures = login.FailureLimit()

@@ -98,6 +98,10 @@ class Campaigns(Protocol):
         """Have the campaign looked at soon; False when there is no such campaign."""
         ...
 
+    def require_ready(self) -> None:
+        """Raises Outage when MongoDB has no primary that answers."""
+        ...
+
 
 class People(Protocol):
     """What people decide. Each answers the result in a word, and raises UsageError with why it is refused."""
@@ -237,3 +241,5 @@ class ApiContext:
     routers: Sequence[APIRouter] = ()
     lifespans: Sequence[Lifespan] = ()
     is_leader: Callable[[], bool] = lambda: True
+    troubles: Callable[[], Mapping[str, str | None]] = dict
+    """By job that pays, which database keeps it from that."""

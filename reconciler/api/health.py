@@ -1,12 +1,13 @@
 """Whether the process lives, whether it is of use, and how it is doing: for machines.
 
-``/livez`` looks at threads only: who restarts a daemon because a database is away turns one outage into two.
-``/readyz`` looks at everything. ``/metrics`` renders what was counted, and asks no database; it tells amounts, so it is
-for those who may read.
+``/livez`` looks at threads only, whether they are there and get somewhere: who restarts a daemon because a database is
+away turns one outage into two. ``/readyz`` looks at both databases, and at what keeps payments from being made.
+``/metrics`` renders what was counted, and asks no database; it tells amounts, so it is for those who may read.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -36,8 +37,9 @@ async def livez(services: ServicesOf, verbose: Annotated[str | None, Query(max_l
 
 @router.get("/readyz", summary="Is it of use?", response_class=PlainTextResponse, responses={**_LINES, **_UNWELL})
 async def readyz(services: ServicesOf, verbose: Annotated[str | None, Query(max_length=10)] = None) -> Response:
-    """The ledger reachable and migrated; standing by, or leading with a sweep behind it and the watch as designed."""
-    faults: dict[str, str | None] = {"ledger": await services.ledger_health.fault()}
+    """Both databases answer; standing by, or leading: payments are made, a sweep is done, the watch is as designed."""
+    ledger, mongodb = await asyncio.gather(services.ledger_health.fault(), services.mongodb_health.fault())
+    faults: dict[str, str | None] = {"ledger": ledger, "mongodb": mongodb}
     faults |= _own_faults(services)
     return _lines(faults, is_verbose=verbose is not None)
 
@@ -62,8 +64,10 @@ def _own_faults(services: Services) -> Mapping[str, str | None]:
         return {**own, "lease": None, "first_sweep": None, "stream": None}
     has_swept = board.get("sweep", {}).get("last_finished_at") is not None
     state = board.get("stream", {}).get("state", "stopped")
+    troubles = {f"job_{name}": trouble for name, trouble in services.context.troubles().items()}
     return {
         **own,
+        **troubles,
         "lease": None,
         "first_sweep": None if has_swept else "is not done yet",
         "stream": None if state in STREAMS_BY_DESIGN else f"is {state}",

@@ -11,7 +11,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from reconciler.api.asking import CheckAsking
 from reconciler.api.auth import Door
 from reconciler.api.context import ApiContext
-from reconciler.api.ledger_health import LedgerHealth
+from reconciler.api.database_health import DatabaseHealth
 from reconciler.api.offload import Offload
 from reconciler.api.streams import OpenStreams
 
@@ -25,7 +25,8 @@ class Services:
     door: Door
     streams: OpenStreams
     asking: CheckAsking
-    ledger_health: LedgerHealth
+    ledger_health: DatabaseHealth
+    mongodb_health: DatabaseHealth
 
 
 def services_of(request: Request) -> Services:

@@ -101,8 +101,21 @@ def _nested(given: Sequence[Given]) -> dict[str, Any]:
         branch = tree
         for section in sections:
             branch = branch.setdefault(section, {})
-        branch[name] = one.value
+        branch[name] = _without_blanks(one.value)
     return tree
+
+
+def _without_blanks(value: object) -> object:
+    """Text without blanks and line ends around it: a name with one is another name, and nobody sees the difference."""
+    match value:
+        case str():
+            return value.strip()
+        case list():
+            return [_without_blanks(one) for one in value]
+        case dict():
+            return {name: _without_blanks(one) for name, one in value.items()}
+        case _:
+            return value
 
 
 def _sentence(error: Any, given: Sequence[Given]) -> str:

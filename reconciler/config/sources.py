@@ -19,6 +19,7 @@ from reconciler.errors import ConfigError
 ENV_PREFIX = "RECONCILER__"
 ENV_PATH = "RECONCILER_CONFIG"
 SHORTHANDS = (("MONGODB_URI", "mongodb.uri"), ("LEDGER_URL", "ledger.url"))
+OF_FILE = "_FILE"
 DEFAULT_PATH = Path("config.yaml")
 
 
@@ -36,33 +37,50 @@ def from_file(config_path: Path | None, environ: Mapping[str, str]) -> list[Give
 
     Raises ConfigError when a file that was named cannot be read, or when its text is no mapping in YAML.
     """
-    named = environ.get(ENV_PATH, "")
+    named = environ.get(ENV_PATH, "").strip()
     path = config_path or Path(named or DEFAULT_PATH)
     if config_path is None and not named and not path.exists():
         return []
     whose = f" (named by {ENV_PATH})" if config_path is None and named else ""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        why = error.strerror or "it is not readable"
-    except UnicodeDecodeError:
-        why = "it is not UTF-8 text"
-    else:
-        return _parse_yaml(text, str(path))
-    raise ConfigError(f"The configuration file {path}{whose} cannot be read: {why}.")
+    return _parse_yaml(_text_of(path, "configuration file", whose), str(path))
 
 
 def from_environment(environ: Mapping[str, str]) -> list[Given]:
     """``MONGODB_URI`` and ``LEDGER_URL``, then ``RECONCILER__SECTION__KEY``, which beats them.
 
-    A known variable that is empty counts as not set: that is how compose files and unit files leave things out.
+    Each may end in ``_FILE`` and name a file that holds the value instead, as secrets come into containers. A known
+    variable that is empty counts as not set: that is how compose files and unit files leave things out. Raises
+    ConfigError where a variable is given both ways, or its file cannot be read.
     """
-    given = [Given(key=key, value=environ.get(name, ""), origin=_variable(name)) for name, key in SHORTHANDS]
-    for name in sorted(environ):
-        if name.upper().startswith(ENV_PREFIX):
-            key = name[len(ENV_PREFIX) :].lower().replace("__", ".")
-            given.append(Given(key=key, value=environ[name], origin=_variable(name)))
+    named = [*SHORTHANDS, *((f"{name}{OF_FILE}", f"{key}{OF_FILE}".lower()) for name, key in SHORTHANDS)]
+    long = sorted(name for name in environ if name.upper().startswith(ENV_PREFIX))
+    named += [(name, name[len(ENV_PREFIX) :].lower().replace("__", ".")) for name in long]
+    given = [_from_variable(name, key, environ) for name, key in named]
     return [one for one in given if one.value != "" or one.key not in KEYS]
+
+
+def _from_variable(name: str, key: str, environ: Mapping[str, str]) -> Given:
+    value = environ.get(name, "").strip()
+    meant = key.removesuffix(OF_FILE.lower())
+    if key in KEYS or meant not in KEYS:
+        return Given(key=key, value=value, origin=_variable(name))
+    plain = name[: -len(OF_FILE)]
+    if value and environ.get(plain, "").strip():
+        raise ConfigError(f"{meant} is given twice, by the environment variables {plain} and {name}.")
+    content = _text_of(Path(value), "file", f" (named by {name})").strip() if value else ""
+    if value and not content:
+        raise ConfigError(f"The file {value} (named by {name}) is empty.")
+    return Given(key=meant, value=content, origin=f"the file that {name} names")
+
+
+def _text_of(path: Path, what: str, whose: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        why = error.strerror or "it is not readable"
+    except UnicodeDecodeError:
+        why = "it is not UTF-8 text"
+    raise ConfigError(f"The {what} {path}{whose} cannot be read: {why}.")
 
 
 def from_flags(overrides: Mapping[str, object]) -> list[Given]:

@@ -15,6 +15,7 @@ from reconciler.errors import UsageError
 from reconciler.ledger import schema
 from reconciler.ledger.driver_errors import DAMAGED, Family, verdict_of
 from reconciler.ledger.faults import Faults
+from reconciler.ledger.ledger_file import no_ledger_at, path_of
 
 _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
@@ -29,9 +30,9 @@ _RULE_BROKEN = re.compile(r"CHECK constraint failed in |NULL value in ")
 
 def require_file(engine: Engine) -> None:
     """Raises UsageError where a SQLite ledger's file is missing: to open it would make one."""
-    path = _path_of(engine)
+    path = path_of(engine)
     if path is not None and not path.exists():
-        raise UsageError(f"there is no ledger at {path}")
+        raise UsageError(no_ledger_at(path))
 
 
 def check_file(engine: Engine, faults: Faults) -> None:
@@ -40,7 +41,7 @@ def check_file(engine: Engine, faults: Faults) -> None:
     Raises UsageError where there is none.
     """
     require_file(engine)
-    path = _path_of(engine)
+    path = path_of(engine)
     if path is None:
         return
     size = path.stat().st_size
@@ -65,11 +66,6 @@ def _kept_open(path: Path) -> int:
         if identity not in _DESCRIPTORS:
             _DESCRIPTORS[identity] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         return _DESCRIPTORS[identity]
-
-
-def _path_of(engine: Engine) -> Path | None:
-    name = engine.url.database
-    return Path(name) if engine.dialect.name == "sqlite" and name and name != ":memory:" else None
 
 
 def _check_length(path: Path, size: int, header: bytes, faults: Faults) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from reconciler.ledger.driver_errors import drop_stale_connections, translated
+from reconciler.ledger.ledger_file import compare_files, keep_to_the_file
 from reconciler.ledger.postgres import Limits, WatchedConnection, connect
 from reconciler.ledger.round_trip import one_round_trip
 
@@ -38,11 +39,22 @@ IDLE_S = 0.05
 """After so long a connection may have died unnoticed. A server does not restart within it."""
 
 
-def open_engine(url: str, limits: Limits | None = None) -> Engine:
-    """An engine for SQLite or PostgreSQL; connects lazily, on first use. ``limits`` are for PostgreSQL."""
+def open_engine(url: str, limits: Limits | None = None, beat: Callable[[], None] = lambda: None) -> Engine:
+    """An engine for SQLite or PostgreSQL; connects lazily, on first use.
+
+    ``limits`` are for PostgreSQL. ``beat`` is called whenever a thread is done with what it asked.
+    """
     parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        return _open_sqlite(parsed)
+    engine = _open_sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _open_postgres(parsed, limits)
+
+    @sa.event.listens_for(engine, "checkin")
+    def is_done(*_: object) -> None:
+        beat()
+
+    return engine
+
+
+def _open_postgres(parsed: URL, limits: Limits | None) -> Engine:
     engine = sa.create_engine(
         parsed.set(drivername="postgresql+psycopg"),
         # The same few connections again and again: their statements are prepared already.
@@ -94,6 +106,7 @@ def _ask_the_idle(engine: Engine) -> None:
 def _open_sqlite(url: URL) -> Engine:
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
     drop_stale_connections(engine)
+    keep_to_the_file(engine)
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
@@ -110,8 +123,10 @@ def _open_sqlite(url: URL) -> Engine:
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        mode = "IMMEDIATE" if connection.get_execution_options().get("ledger_writes") else "DEFERRED"
-        connection.exec_driver_sql(f"BEGIN {mode}")
+        is_writing = connection.get_execution_options().get("ledger_writes")
+        connection.exec_driver_sql(f"BEGIN {'IMMEDIATE' if is_writing else 'DEFERRED'}")
+        if is_writing:
+            compare_files(connection)
 
     return engine
 

@@ -33,9 +33,15 @@ _UNTIL = {
     "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now', '+' || :ttl_s || ' seconds') || '000'",
     "postgresql": "clock_timestamp() + make_interval(secs => CAST(:ttl_s AS double precision))",
 }
+_FAR = {
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now', '+' || (:ttl_s * 4) || ' seconds') || '000'",
+    "postgresql": "clock_timestamp() + 4 * make_interval(secs => CAST(:ttl_s AS double precision))",
+}
+"""No lease reaches so far: a clock was wrong when it was taken, or the row was edited."""
+_TTL_MAX = {"sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now', '+1 hour') || '000'", "postgresql": "now() + interval '1h'"}
 _LONG_PAST = {"sqlite": "'1970-01-01 00:00:00.000000'", "postgresql": "to_timestamp(0)"}
 _GIVEN_BACK_YEAR = 1970
-_HELD = "SELECT 1 FROM leases WHERE name = :name AND expires_at > {now}"
+_HELD = "SELECT 1 FROM leases WHERE name = :name AND expires_at > {now} AND expires_at < {ttl_max}"
 _LOCK = {"sqlite": "", "postgresql": " FOR SHARE"}
 
 _ACQUIRE = """
@@ -44,7 +50,7 @@ ON CONFLICT (name) DO UPDATE SET
     holder = excluded.holder,
     expires_at = {until},
     epoch = leases.epoch + CASE WHEN leases.holder <> excluded.holder OR leases.expires_at < {now} THEN 1 ELSE 0 END
-WHERE leases.holder = excluded.holder OR leases.expires_at < {now}
+WHERE leases.holder = excluded.holder OR leases.expires_at < {now} OR leases.expires_at > {far}
 RETURNING epoch
 """
 _RESIGN = "UPDATE leases SET expires_at = {long_past} WHERE name = :name AND holder = :holder AND epoch = :epoch"
@@ -104,6 +110,7 @@ class Lease:
     def acquire(self) -> int | None:
         """Take the lease, or renew it; answers the epoch, or None while another holder has it.
 
+        One that reaches far beyond ``ttl`` counts as expired: nobody took it for so long.
         One statement. The epoch grows when the lease changes hands and when it had expired, even if nobody else wanted
         it: what was begun before counts as begun by somebody else. Raises NotMigrated when the ledger was migrated
         beyond this program.
@@ -170,6 +177,5 @@ def is_held(connection: Connection, name: str) -> bool:
 
 def _in_dialect(connection: Connection, statement: str) -> sa.TextClause:
     dialect = connection.dialect.name
-    return sa.text(
-        statement.format(now=NOW[dialect], until=_UNTIL[dialect], long_past=_LONG_PAST[dialect], lock=_LOCK[dialect])
-    )
+    words = {"now": NOW, "until": _UNTIL, "far": _FAR, "ttl_max": _TTL_MAX, "long_past": _LONG_PAST, "lock": _LOCK}
+    return sa.text(statement.format(**{name: by_dialect[dialect] for name, by_dialect in words.items()}))

@@ -11,9 +11,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection, Engine
 
-from reconciler.errors import NotMigrated, UsageError
+from reconciler.errors import NotMigrated, Refused, UsageError
 from reconciler.ledger.driver_errors import translated
 from reconciler.ledger.engine import reading, writing
+from reconciler.ledger.ledger_file import no_ledger_at, path_of
 from reconciler.ledger.schema import compatibility, leases
 
 _LOCATION = Path(__file__).parent / "migrations"
@@ -28,7 +29,10 @@ def head_revision() -> str:
 
 
 def current_revision(engine: Engine) -> str | None:
-    """The revision that the database is at; None for an empty one."""
+    """The revision that the database is at; None for an empty one, and where a SQLite ledger has no file yet."""
+    path = path_of(engine)
+    if path is not None and path.parent.is_dir() and not path.exists():
+        return None
     with translated(engine), engine.connect() as connection, connection.begin():
         return _current(connection)
 
@@ -36,10 +40,15 @@ def current_revision(engine: Engine) -> str | None:
 def upgrade(engine: Engine, revision: str = "head") -> tuple[str | None, str]:
     """Apply what is missing, in one transaction; answers the revisions before and after.
 
-    Two that run at once wait for each other. Raises UsageError on a ledger newer than this program.
+    Two that run at once wait for each other. Raises UsageError on a ledger newer than this program, and Refused by a
+    PostgreSQL database that cannot hold every text.
     """
+    path = path_of(engine)
+    if path is not None and path.parent.is_dir() and not path.exists():
+        path.touch()
     with writing(engine) as connection:
         if connection.dialect.name == "postgresql":
+            _require_utf8(connection)
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
         before = _current(connection)
         _refuse_newer(before)
@@ -68,8 +77,18 @@ def require_compatible(connection: Connection, known: frozenset[str]) -> None:
         )
 
 
-def require_current(engine: Engine) -> None:
-    """Make sure that the ledger is at this program's revision.
+def _require_utf8(connection: Connection) -> None:
+    found = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    if found != "UTF8":
+        raise Refused(
+            "ledger",
+            f"its encoding is {found}, which cannot hold every identity that MongoDB can",
+            "Make a database with ENCODING 'UTF8' for it (CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0)",
+        )
+
+
+def require_current(engine: Engine, *, makes: bool = True) -> None:
+    """Make sure that the ledger is at this program's revision. ``makes``: where there is none, a SQLite file is made.
 
     An embedded SQLite ledger is brought there at once; PostgreSQL waits for `run.py migrate`, since others use it too.
     Raises NotMigrated, or UsageError on a ledger newer than this program.
@@ -85,7 +104,10 @@ def require_current(engine: Engine) -> None:
             # A newer version migrated it, and only added: this one goes on, also after a restart.
             return
     _refuse_newer(found)
-    if engine.dialect.name == "sqlite":
+    path = path_of(engine)
+    if path is not None and found is None and not makes:
+        raise NotMigrated(no_ledger_at(path))
+    if path is not None:
         upgrade(engine)
         return
     state = "has no tables yet" if found is None else f"is at revision {found}"

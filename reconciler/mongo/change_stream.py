@@ -134,6 +134,8 @@ class ChangeStreams:
                 connectTimeoutMS=5_000,
                 serverSelectionTimeoutMS=int(self._limits.server_wait_max_s * 1000),
                 socketTimeoutMS=int(silence_s * 1000),
+                # One in the URI is for questions. A stream waits for changes, and has the limits above.
+                timeoutMS=None,
                 appname="payout-reconciler-watch",
                 **SURE,
             )

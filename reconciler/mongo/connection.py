@@ -19,8 +19,9 @@ from reconciler.mongo.driver_errors import translated
 
 Document = dict[str, Any]
 
-SOCKET_TIMEOUT_MS = 120_000
-"""Longer than any single batch of a query takes; without it a silent server would block a thread for ever."""
+SOCKET_TIMEOUT_MS = 30_000
+"""Longer than any single batch of a query takes; without it a silent server would block a thread for ever. What was
+asked is asked once more over a new connection then, so that a thread waits twice as long at most."""
 
 SURE: dict[str, Any] = {
     "readPreference": "primary",
@@ -34,7 +35,7 @@ SURE: dict[str, Any] = {
 
 CLOSE_WITHIN_S = 1.0
 
-WRITE_TIMEOUT_MS = 60_000
+WRITE_TIMEOUT_MS = 20_000
 
 # What cannot be represented must not stop a whole page from being read: a date beyond the year 9999 comes as a number
 # of milliseconds, and broken UTF-8 with replacement characters.
@@ -64,15 +65,15 @@ class Connection:
 
 
 def connect(uri: str, database: str, *, wait_max_s: float) -> Connection:
-    """A connection that is opened on first use and waits ``wait_max_s`` for a server. Raises ConfigError."""
+    """A connection that is opened on first use and waits ``wait_max_s`` for a server. Raises ConfigError.
+
+    What the URI says of these options counts.
+    """
+    ours = {"connectTimeoutMS": 5_000, "socketTimeoutMS": SOCKET_TIMEOUT_MS, "appname": "payout-reconciler"}
+    options: dict[str, Any] = {name: value for name, value in ours.items() if f"{name}=".lower() not in uri.lower()}
     try:
         client: MongoClient[Document] = MongoClient(
-            uri,
-            serverSelectionTimeoutMS=int(wait_max_s * 1000),
-            connectTimeoutMS=5_000,
-            socketTimeoutMS=SOCKET_TIMEOUT_MS,
-            appname="payout-reconciler",
-            **SURE,
+            uri, serverSelectionTimeoutMS=int(wait_max_s * 1000), **options, **SURE
         )
     except (ConfigurationError, ValueError) as error:
         raise ConfigError("mongodb.uri is not a usable MongoDB connection string") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import pymongo
 from pymongo import ASCENDING, IndexModel
 from pymongo.collation import Collation
 from pymongo.errors import OperationFailure
@@ -24,6 +25,9 @@ _IN_THE_WAY = frozenset({85, 86})
 
 ADVISED_MAX = 20
 """Users named; whoever mends twenty runs it again."""
+
+BUILD_MAX_S = 900
+"""Seconds that building one may take."""
 
 EXPIRY_FIELD = "expiresAt"
 """In documents of our own that are not for ever."""
@@ -173,7 +177,9 @@ def _create(connection: Connection, index: Index) -> None:
     # Never unique, also where the platform's values should be: a refused write of theirs would be our doing.
     partial = {"partialFilterExpression": _only_text(index)} if index.of_text else {}
     expiry = {"expireAfterSeconds": 0} if index.expires else {}
-    collection.create_indexes([IndexModel(keys, name=index.name, collation=SIMPLE, **expiry, **partial)])
+    # It is built before it is answered: far longer than any other question takes.
+    with pymongo.timeout(BUILD_MAX_S):
+        collection.create_indexes([IndexModel(keys, name=index.name, collation=SIMPLE, **expiry, **partial)])
 
 
 def _flaws(connection: Connection, index: Index) -> list[str] | None:

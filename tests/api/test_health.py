@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from cli.api_ports import CampaignFacts, LedgerBooks
 from cli.composition import Parts
 from reconciler import VERSION
+from reconciler.api import database_health
 from reconciler.config.api import ApiAuthSettings
+from reconciler.devstack.process import wait_until
 from reconciler.ledger.engine import open_engine
 from tests.support.served import VIEWER_KEY, Served, bearer, served, token
 
@@ -43,6 +47,44 @@ def test_readyz_waits_for_the_first_sweep_and_names_a_stream_that_should_run(api
 
     api.context.status.ask("clock", lambda: {"fault": "this host's clock is 2.0 days ahead"})
     assert "[-]clock this host's clock is 2.0 days ahead" in api.client.get("/readyz").text
+
+
+def test_readyz_names_the_job_that_waits_for_a_database(api_parts: Parts) -> None:
+    """Though the API's own connections may do: what counts is whether payments are made."""
+    api_parts.status.record("sweep", last_finished_at=api_parts.clock())
+    troubles: dict[str, str | None] = {"sweep": None, "live": "MongoDB cannot be reached"}
+    with served(api_parts, changes={"troubles": lambda: troubles}) as one:
+        answer = one.client.get("/readyz")
+        assert (answer.status_code, "[-]job_live MongoDB cannot be reached" in answer.text) == (503, True)
+        assert one.client.get("/livez").status_code == 200
+        troubles["live"] = None
+        assert one.client.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["ledger", "mongodb"])
+def test_readyz_does_not_wait_for_a_database_that_hangs(
+    api_parts: Parts, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api_parts.status.record("sweep", last_finished_at=api_parts.clock())
+    monkeypatch.setattr(database_health, "ANSWER_S", 0.2)
+    monkeypatch.setattr(database_health, "FRESH_S", 0.0)
+    over, asked = threading.Event(), list[str]()
+
+    def hang(_parts: object) -> None:
+        asked.append(name)
+        over.wait(60)
+
+    port = LedgerBooks if name == "ledger" else CampaignFacts
+    monkeypatch.setattr(port, "require_ready", hang)
+    with served(api_parts) as one:
+        for _ in range(3):
+            answer = one.client.get("/readyz")
+            assert answer.status_code == 503
+            assert f"[-]{name} has not answered for" in answer.text
+        # It is asked once, however many want to know.
+        assert len(asked) == 1
+        over.set()
+        assert wait_until(lambda: one.client.get("/readyz").status_code == 200, timeout_s=20)
 
 
 @pytest.fixture

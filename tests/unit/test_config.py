@@ -420,3 +420,56 @@ def test_the_database_that_a_uri_ends_in_is_taken_unless_one_is_given_as_strongl
     path.write_text(file or "{}\n", encoding="utf-8")
 
     assert load(path, environ, flags).mongodb.database == database
+
+
+class TestBlanksAndFiles:
+    URL = "postgresql://ledger@db.example/ledger"
+
+    @pytest.mark.parametrize("blanks", ["{} ", "\n{}\r\n", "\t{}\t", "\u00a0{}"])
+    def test_blanks_around_a_value_are_no_part_of_it(self, blanks: str, tmp_path: Path) -> None:
+        (tmp_path / "url").write_text(blanks.format(self.URL))
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump({"mongodb": {"database": blanks.format("shop")}}))
+        for environ in (
+            {"LEDGER_URL": blanks.format(self.URL)},
+            {"RECONCILER__LEDGER__URL": blanks.format(self.URL)},
+            {"LEDGER_URL_FILE": str(tmp_path / "url")},
+            {"RECONCILER__LEDGER__URL_FILE": str(tmp_path / "url")},
+        ):
+            settings = load(tmp_path / "c.yaml", environ, {"mongodb.uri": blanks.format("mongodb://m.example/")})
+            url = settings.ledger.url.get_secret_value()
+            assert url == self.URL.replace("postgresql", "postgresql+psycopg")
+            assert settings.mongodb.database == "shop"
+            assert settings.mongodb.uri.get_secret_value() == "mongodb://m.example/"
+
+    @pytest.mark.parametrize(
+        "url", ["postgresql://h/ledger ?sslmode=require", "postgresql://h/%20ledger", "sqlite:/// x"]
+    )
+    def test_blanks_inside_that_would_be_part_of_a_name_are_refused(self, url: str) -> None:
+        assert "must have no blanks around the names in it" in refusal(ledger__url=url)
+
+    def test_secrets_come_from_files_that_variables_name(self, tmp_path: Path) -> None:
+        (tmp_path / "uri").write_text("mongodb://mongo.example/\n")
+        (tmp_path / "secret").write_text("a secret of at least thirty-two characters\n")
+        settings = load(
+            NOWHERE,
+            {
+                "MONGODB_URI_FILE": str(tmp_path / "uri"),
+                "RECONCILER__API__AUTH__JWT_SECRET_FILE": str(tmp_path / "secret"),
+                "LEDGER_URL_FILE": "",
+            },
+            {},
+        )
+        assert settings.mongodb.uri.get_secret_value() == "mongodb://mongo.example/"
+        assert settings.api.auth.jwt_secret is not None
+        assert settings.api.auth.jwt_secret.get_secret_value() == "a secret of at least thirty-two characters"
+        assert "url" not in settings.ledger.model_fields_set
+
+    def test_a_file_that_says_nothing_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "empty").write_text("\n")
+        named = {"LEDGER_URL_FILE": str(tmp_path / "empty")}
+        assert refusal(named) == f"The file {tmp_path / 'empty'} (named by LEDGER_URL_FILE) is empty."
+        assert "cannot be read: No such file" in refusal({"MONGODB_URI_FILE": str(tmp_path / "absent")})
+        twice = {"LEDGER_URL": self.URL, "LEDGER_URL_FILE": str(tmp_path / "empty")}
+        assert "ledger.url is given twice" in refusal(twice)
+        assert "must be" in refusal({"LEDGER_URL_FILE": __file__})
+        assert __doc__ not in refusal({"LEDGER_URL_FILE": __file__})

@@ -18,7 +18,7 @@ from reconciler.errors import LeaseLost
 from reconciler.ledger.database_clock import LedgerClock
 from reconciler.ledger.engine import open_engine, reading, writing
 from reconciler.ledger.journal import Journal
-from reconciler.ledger.lease import Lease
+from reconciler.ledger.lease import Lease, is_held
 from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.schema import chain_head, leases
 from reconciler.ports import BatchStamp
@@ -234,3 +234,32 @@ def test_nobody_takes_over_while_a_fenced_transaction_is_open(engine: Engine, le
             assert not taken.wait(0.3)
         thread.join(20)
     assert taken.is_set()
+
+
+@pytest.mark.parametrize("ahead", ["1 hour", "10 years"])
+def test_a_lease_that_reaches_far_beyond_its_ttl_is_taken(
+    engine: Engine, lease_of: Callable[..., Lease], ahead: str
+) -> None:
+    """A clock was wrong when it was taken, or somebody edited the row: nobody may have to wait for it."""
+    minute = timedelta(minutes=1)
+    a, b = lease_of("a", minute), lease_of("b", minute)
+    a.acquire()
+    until = {"sqlite": f"strftime('%Y-%m-%d %H:%M:%f', 'now', '+{ahead}') || '000'", "postgresql": f"now() + '{ahead}'"}
+    with writing(engine) as connection:
+        connection.execute(sa.text(f"UPDATE leases SET expires_at = {until[engine.dialect.name]}"))
+
+    with a.term():
+        assert b.acquire() == 2
+        assert not passes(engine, a)
+    assert a.acquire() is None
+
+
+def test_a_lease_in_ten_years_is_held_by_nobody(engine: Engine, lease_of: Callable[..., Lease]) -> None:
+    lease_of("a").acquire()
+    with reading(engine) as connection:
+        assert is_held(connection, "paying")
+    year = {"sqlite": "'2036-01-01 00:00:00.000000'", "postgresql": "now() + interval '10 years'"}
+    with writing(engine) as connection:
+        connection.execute(sa.text(f"UPDATE leases SET expires_at = {year[engine.dialect.name]}"))
+    with reading(engine) as connection:
+        assert not is_held(connection, "paying")

@@ -189,6 +189,7 @@ def test_a_read_sees_one_moment(engine: Engine) -> None:
 
 def test_sqlite_is_set_to_survive_a_power_cut(sqlite_url: str) -> None:
     engine = open_engine(sqlite_url)
+    upgrade(engine)
     with reading(engine) as connection:
         found = {
             pragma: connection.exec_driver_sql(f"PRAGMA {pragma}").scalar_one()
@@ -262,3 +263,51 @@ def test_a_plan_of_before_an_altered_table_is_let_go_with_its_connection(own_led
         connection.execute(query).all()
     with writing(own_ledger) as connection:
         assert connection.execute(query).all() == []
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_of_another_encoding_is_refused_when_it_is_migrated(own_postgres: Postgres, encoding: str) -> None:
+    name = f"as_{encoding.lower()}"
+    maker = open_engine(own_postgres.url)
+    with maker.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        locale = "TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+        connection.exec_driver_sql(f"CREATE DATABASE {name} ENCODING '{encoding}' {locale}")
+    engine = open_engine(own_postgres.database_url(name))
+    with pytest.raises(Refused, match=f"its encoding is {encoding}, .* ENCODING 'UTF8'"):
+        upgrade(engine)
+    with reading(engine) as connection:
+        assert not sa.inspect(connection).get_table_names()
+    engine.dispose()
+    maker.dispose()
+
+
+def test_the_options_of_the_url_are_kept_beside_ours(postgres_url: str) -> None:
+    options = "-csearch_path%3Dpayouts%20-c%20lock_timeout%3D7s%20-c%20timezone%3DAsia/Kolkata%20-c%20datestyle%3DSQL"
+    query = f"?options={options}&application_name=payouts-eu&connect_timeout=3&target_session_attrs=read-write"
+    engine = open_engine(f"{postgres_url}{query}")
+    with reading(engine) as connection:
+        shown = {
+            name: connection.exec_driver_sql(f"SHOW {name}").scalar_one()
+            for name in ("search_path", "lock_timeout", "application_name", "timezone", "datestyle", "client_encoding")
+        }
+        driver: Any = connection.connection.driver_connection
+        assert driver.info.get_parameters()["connect_timeout"] == "3"
+    assert shown == {
+        "search_path": "payouts",
+        "lock_timeout": "7s",
+        "application_name": "payouts-eu",
+        # What the ledger rests on is ours.
+        "timezone": "UTC",
+        "datestyle": "ISO, MDY",
+        "client_encoding": "UTF8",
+    }
+    engine.dispose()
+
+
+def test_the_order_of_days_and_months_in_a_database_does_not_matter(own_postgres: Postgres, own_ledger: Engine) -> None:
+    with writing(own_ledger) as connection:
+        connection.exec_driver_sql("ALTER DATABASE own SET datestyle = 'SQL, DMY'")
+    engine = open_engine(own_postgres.database_url("own"))
+    journal_of(engine).post(asking([request()]), STAMP)
+    ledger_is_sound(engine)
+    engine.dispose()

@@ -52,6 +52,22 @@ def next_change(stream: MongoStream) -> object:
     raise AssertionError("nothing came")
 
 
+def test_a_limit_on_questions_in_the_uri_is_not_one_on_waiting_for_changes(
+    mongo_uri: str, mongo_database: Database[Document]
+) -> None:
+    """It is shorter here than the server holds its answer: each wait would end in a new stream."""
+    limits = StreamLimits(await_max_s=1.5, silence_max_s=10, open_max_s=20, server_wait_max_s=10)
+    joint = "&" if "?" in mongo_uri else "?"
+    source = ChangeStreams(f"{mongo_uri}{joint}timeoutMS=500", mongo_database.name, MappingSettings(), limits)
+    stream = source.open(None)
+    assert isinstance(stream, MongoStream)
+
+    assert isinstance(stream.read(), Quiet)
+    mongo_database["campaignparticipations"].insert_one({"_id": "p1", "impressions": 1})
+    assert isinstance(next_change(stream), Change)
+    source.close()
+
+
 def nested_stream(database: Database[Document]) -> DatabaseChangeStream[Document]:
     """The product's pipeline for a platform whose counter lies deeper: ``progress.total`` and ``flags.1.a``."""
     mapping = MappingSettings()

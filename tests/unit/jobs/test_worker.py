@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 from structlog.testing import capture_logs
 
 from jobs.worker import OVERDUE_INTERVALS, OVERDUE_SLACK_S, Worker, WorkerSpec
-from reconciler.errors import Defect, Outage, Refused
+from reconciler.errors import Defect, Outage, Refused, UsageError
+from reconciler.status import Pulse
 
 
 class Clock:
@@ -96,3 +98,57 @@ def test_what_a_database_does_not_do_is_said_once_and_again_when_it_turns_into_s
     assert [line["action"] for line in said] == ["outage", "run_refused", "database_defect", "outage_over"]
     assert "GRANT INSERT ON TABLE runs TO payer" in said[1]["reason"]
     assert delays == [1, 2, 4, 8, 16, None], "it is tried again, whatever it was"
+
+
+class TestARunThatGetsNowhere:
+    def worker(self, step: Callable[[], object], pulse: Pulse | None) -> Worker:
+        spec = WorkerSpec(name="sweep", step=step, deadline_s=3600, pulse=pulse)
+        return Worker(spec, stopping=threading.Event(), on_broken=lambda broken: None, on_death=lambda: None)
+
+    @pytest.mark.parametrize("gets_somewhere", [True, False])
+    def test_is_a_fault_though_its_deadline_is_far(self, gets_somewhere: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("jobs.worker.STALL_S", 0.5)
+        pulse, over = Pulse(), threading.Event()
+
+        def step() -> None:
+            while not over.wait(0.05):
+                if gets_somewhere:
+                    pulse.beat()
+
+        worker = self.worker(step, pulse)
+        worker.start()
+        worker.wake()
+        with capture_logs() as said:
+            until_s = time.monotonic() + (1.5 if gets_somewhere else 20)
+            while worker.fault() is None and time.monotonic() < until_s:
+                worker.watch_deadline()
+                time.sleep(0.01)
+            worker.watch_deadline()
+            fault = worker.fault()
+        over.set()
+        assert fault == (None if gets_somewhere else "a run has got nowhere for 0 s")
+        assert [line["action"] for line in said] == ([] if gets_somewhere else ["worker_stuck"])
+        # Who waits for work has nothing to get anywhere with.
+        deadline_s = time.monotonic() + 20
+        while worker.fault() is not None and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        assert worker.fault() is None
+        worker._stopping.set()
+        assert worker.join(20)
+
+
+def test_a_worker_says_which_database_it_waits_for_until_it_works_again(clock: Clock) -> None:
+    steps: list[Exception | None] = [Outage("ledger", "no answer from 10.1.2.3"), None, UsageError("no"), None]
+
+    def step() -> None:
+        error = steps.pop(0)
+        if error is not None:
+            raise error
+
+    worker = worker_of(clock, step)
+    said = []
+    while steps:
+        worker.run_once()
+        said.append(worker.trouble())
+    # Anybody may ask: no host, no role.
+    assert said == ["The ledger's database cannot be reached", None, None, None]

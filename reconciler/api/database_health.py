@@ -1,0 +1,56 @@
+"""Whether a database can be worked with, asked once a second at most: who wants to know needs no credentials."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from reconciler.api.offload import Offload
+from reconciler.errors import DatabaseFailure, UsageError
+
+FRESH_S = 1.0
+
+ANSWER_S = 3.0
+"""A database that takes longer is of no use to payments either; whoever probes gives up soon after."""
+
+
+class DatabaseHealth:
+    """The last answer, for a second. Of those who ask at once one looks, and the others wait for it.
+
+    ``require_ready`` raises DatabaseFailure or UsageError. One that hangs is asked no second time meanwhile.
+    """
+
+    def __init__(self, require_ready: Callable[[], None], offload: Offload) -> None:
+        self._require_ready = require_ready
+        self._offload = offload
+        self._lock = asyncio.Lock()
+        self._looking: asyncio.Future[str | None] | None = None
+        self._answer: str | None = None
+        self._looked_s: float | None = None
+
+    async def fault(self) -> str | None:
+        """None, or what is wrong in a few words."""
+        async with self._lock:
+            if self._looked_s is None or time.monotonic() - self._looked_s > FRESH_S:
+                self._answer = await self._within_time()
+                self._looked_s = time.monotonic()
+            return self._answer
+
+    async def _within_time(self) -> str | None:
+        looking = self._looking or asyncio.ensure_future(self._offload(self._look))
+        self._looking = looking
+        await asyncio.wait([looking], timeout=ANSWER_S)
+        if not looking.done():
+            return f"has not answered for {ANSWER_S:.0f} s"
+        self._looking = None
+        return looking.result()
+
+    def _look(self) -> str | None:
+        try:
+            self._require_ready()
+        except DatabaseFailure as failure:
+            return failure.what
+        except UsageError:
+            return "is not at this program's revision"
+        return None
