@@ -61,9 +61,7 @@ def mongodb_uri(value: SecretStr) -> SecretStr:
     """A connection string that the driver accepts; hosts of mongodb+srv are not looked up here."""
     _require_escaped(value.get_secret_value())
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)
-            _parse_uri_without_dns(value.get_secret_value())
+        _parse_uri_without_dns(value.get_secret_value())
     except (PyMongoError, ValueError, UserWarning) as error:
         said = str(error)
     else:
@@ -76,12 +74,19 @@ def database_of_uri(uri: object) -> str | None:
     """The database that a connection string names as its path; None where it names none, or cannot be read."""
     try:
         found = _parse_uri_without_dns(uri)["database"] if isinstance(uri, str) else None
-    except (PyMongoError, ValueError):
+    except (PyMongoError, ValueError, UserWarning):
         return None
     return None if found is None else str(found)
 
 
 def _parse_uri_without_dns(uri: str) -> Mapping[str, Any]:
+    """What a connection string says. Raises PyMongoError, ValueError, or UserWarning of what the driver passes over."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        return _parse_uri(uri)
+
+
+def _parse_uri(uri: str) -> Mapping[str, Any]:
     if not uri.startswith(_SRV_SCHEME):
         return parse_uri(uri)
     # The driver resolves the name of a +srv URI while it parses it; a check of settings must not wait for DNS.
