@@ -13,7 +13,7 @@ from typing import Self
 import pytest
 
 from reconciler.devstack.postgres import USER, unprivileged_user
-from reconciler.devstack.process import end, free_port, last_lines, listens, spawn, wait_until
+from reconciler.devstack.process import end, free_port, kill, last_lines, listens, spawn, wait_until
 
 SETTINGS = {
     "listen_addr": "127.0.0.1",
@@ -47,16 +47,25 @@ class PgBouncer:
             f"[databases]\n* = host=127.0.0.1 port={self._server_port} user={USER}\n"
             f"[pgbouncer]\nlisten_port = {self.port}\n{options}"
         )
-        log = self._folder / "pgbouncer.log"
-        # As root it refuses to run.
-        user = unprivileged_user() if os.geteuid() == 0 else None
-        self._process: subprocess.Popen[bytes] = spawn([program, str(config)], log=log, user=user)
-        assert wait_until(lambda: listens(self.port), timeout_s=30), last_lines(log)
+        self._command = [program, str(config)]
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         end(self._process, signal.SIGTERM)
         shutil.rmtree(self._folder)
+
+    def start(self) -> None:
+        """Start it, for the first time or again on the same port; returns when it takes connections."""
+        log = self._folder / "pgbouncer.log"
+        # As root it refuses to run.
+        user = unprivileged_user() if os.geteuid() == 0 else None
+        self._process: subprocess.Popen[bytes] = spawn(self._command, log=log, user=user)
+        assert wait_until(lambda: listens(self.port), timeout_s=30), last_lines(log)
+
+    def kill(self) -> None:
+        """SIGKILL: its clients lose their connections, and the server finds its own idle."""
+        kill(self._process)
 
     def url(self, database: str | None, query: str = "") -> str:
         """A ledger's URL that leads through it."""

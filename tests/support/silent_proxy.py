@@ -54,6 +54,10 @@ class SilentProxy:
             self._refuses_new = False
             self._word = None
 
+    def redirect(self, port: int) -> None:
+        """New connections lead to another server from now on, as after a failover behind one address."""
+        self._to = port
+
     def silence_at(self, word: bytes) -> None:
         """The first connection on which somebody says ``word`` falls silent, before the word is passed on."""
         with self._lock:

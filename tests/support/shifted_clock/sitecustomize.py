@@ -1,5 +1,7 @@
 """Lets the product see a host's clock that is wrong: ahead by SHIFTED_CLOCK_S seconds, or behind where it is negative.
 
+SHIFTED_CLOCK_FILE names a file with such a number instead, which may change while the product runs.
+
 Python imports this before everything else when this directory is on PYTHONPATH::
 
     PYTHONPATH=tests/support/shifted_clock SHIFTED_CLOCK_S=86400 python run.py --once
@@ -19,11 +21,13 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from reconciler import clock
 
-SHIFT = timedelta(seconds=float(os.environ.get("SHIFTED_CLOCK_S", "0")))
+FILE = os.environ.get("SHIFTED_CLOCK_FILE")
+SHIFT_S = os.environ.get("SHIFTED_CLOCK_S", "0")
 
 
 def shifted_now() -> datetime:
-    return clock.whole_milliseconds(datetime.now(UTC) + SHIFT)
+    shift_s = float(Path(FILE).read_text(encoding="utf-8") if FILE else SHIFT_S)
+    return clock.whole_milliseconds(datetime.now(UTC) + timedelta(seconds=shift_s))
 
 
-setattr(clock, "utc_now", shifted_now)  # noqa: B010 - mypy refuses to assign to a function
+vars(clock)["utc_now"] = shifted_now
