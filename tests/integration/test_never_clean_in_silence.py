@@ -308,7 +308,7 @@ def test_where_paying_is_off_whoever_is_due_is_named(servers: dict[str, object],
 
 def test_who_waits_for_a_sweep_that_never_comes_is_named_after_a_while(parts: Parts, platform: Platform) -> None:
     """A daemon holds the lease and gets through no sweep."""
-    lease = Lease(parts.engine, name=PAYING, holder="another:1", ttl=timedelta(hours=9))
+    lease = Lease(parts.engine, name=PAYING, holder="another:1", ttl=timedelta(minutes=50))
     assert lease.acquire() is not None
     first, _ = parts.full_check.step(CheckOptions(trigger="test"))
     assert (first.verdict, first.completeness.in_flight) == ("clean", 1)

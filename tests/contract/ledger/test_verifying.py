@@ -158,7 +158,9 @@ def test_an_escrow_below_zero_is_named(engine: Engine) -> None:
             connection.rollback()
     Writer(engine).write(BatchPlan(posted=[NewTransfer(entry=overdrawn)]))
 
-    assert [(fault.kind, fault.sequence) for fault in Verifier(engine).verify().faults] == [("escrow_negative", 1)]
+    owing, rule = Verifier(engine).verify().faults
+    assert (owing.kind, owing.sequence) == ("escrow_negative", 1)
+    assert rule.detail.endswith("of accounts breaks the rule ck_accounts_escrow_not_negative")
 
 
 @pytest.mark.parametrize(

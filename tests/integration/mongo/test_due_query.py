@@ -22,7 +22,7 @@ from pymongo.database import Database
 
 from reconciler.clock import utc_now
 from reconciler.config.mapping import MappingSettings
-from reconciler.domain.campaign import Campaign, CampaignDefaults, CampaignTerms
+from reconciler.domain.campaign import Campaign, CampaignDefaults, CampaignTerms, MalformedCampaign
 from reconciler.domain.ids import DocumentId
 from reconciler.mongo.connection import Connection
 from reconciler.mongo.facts import CAMPAIGNS_A_QUERY_MAX, FactsReader
@@ -228,16 +228,23 @@ def test_a_string_does_not_match_an_object_id_of_the_same_hex(reader: FactsReade
 
 
 @pytest.mark.parametrize("fields", [{"paymentRate": 1e-9, "budget": 90_000_000_000}, {"targetImpressions": 2.0**200}])
-def test_a_target_beyond_what_mongodb_can_hold_is_no_error(
+def test_a_target_beyond_what_the_ledger_can_hold_is_malformed(
     reader: FactsReader, platform: Platform, fields: Document
 ) -> None:
-    campaign_id = platform.campaign(**fields)
-    [terms] = _all_terms(reader)
-    assert terms.target_impressions > 2**63
-    platform.participation(campaign_id, 10**12)
-    beyond = platform.participation(campaign_id, 10**12 + 1)
+    platform.participation(platform.campaign(**fields), 10**12)
 
-    assert _found(reader) == [str(beyond)]
+    [[campaign]] = reader.paying_campaigns()
+    assert isinstance(campaign, MalformedCampaign)
+    assert [problem.field for problem in campaign.problems] == ["target_impressions"]
+    assert _found(reader) == []
+
+
+def test_the_largest_target_is_compared_exactly(reader: FactsReader, platform: Platform) -> None:
+    campaign_id = platform.campaign(targetImpressions=10**12)
+    platform.participation(campaign_id, 10**12 - 1)
+    at_target = platform.participation(campaign_id, 10**12)
+
+    assert _found(reader) == [str(at_target)]
 
 
 def test_pages_are_in_the_order_of_the_identity_with_both_types_mixed(reader: FactsReader, platform: Platform) -> None:
