@@ -55,7 +55,10 @@ def _plain(found: Any) -> Any:
 @pytest.fixture
 def created_from_metadata(engine: Engine, tmp_path: Path, request: pytest.FixtureRequest) -> Engine:
     """A second database, made by `create_all` instead of the migrations."""
-    url = f"sqlite:///{tmp_path / 'created.db'}"
+    file = tmp_path / "created.db"
+    # To open a file that is not there would make a ledger by looking.
+    file.touch()
+    url = f"sqlite:///{file}"
     if engine.dialect.name == "postgresql":
         server: Postgres = request.getfixturevalue("postgres_server")
         name = f"created_{uuid4().hex}"
