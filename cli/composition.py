@@ -8,6 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
+from pathlib import Path
+
+import structlog
 
 from cli.check_parts import Shared, full_check_of
 from cli.watching import LiveParts, live_parts
@@ -50,6 +54,8 @@ from reconciler.mongo.facts import FactsReader
 from reconciler.mongo.ledger_state import LedgerState
 from reconciler.mongo.projection import Projection
 from reconciler.status import Pulse, StatusBoard
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +108,8 @@ def parts_of(
     connection = connect(
         settings.mongodb.uri.get_secret_value(), settings.mongodb.database, wait_max_s=settings.mongodb.wait_max_s
     )
+    if "url" not in settings.ledger.model_fields_set:
+        _say_default_ledger(str(Path("ledger.db").absolute()))
     pulse = Pulse()
     engine = open_engine(settings.ledger.url.get_secret_value(), limits_of(settings), pulse.beat)
     try:
@@ -233,6 +241,16 @@ def _wired(
         positions=StreamPositions(engine, clock=clock, fence=fence),
         deliveries=Deliveries(engine, clock=clock, fence=fence),
         bell=bell,
+    )
+
+
+@cache
+def _say_default_ledger(file: str) -> None:
+    """Once a process: whoever meant another one looks at an empty ledger, or at an old one."""
+    log.info(
+        "nothing says where the ledger is (ledger.url, LEDGER_URL, LEDGER_URL_FILE): it is here",
+        action="default_ledger",
+        file=file,
     )
 
 

@@ -8,12 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
 from reconciler.config import Settings, load
 from reconciler.telemetry import configure_logging
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +24,4 @@ class Session:
         """The effective settings, with logging set up by them. Raises ConfigError."""
         settings = load(self.config_path, os.environ, {**self.overrides, **(more or {})})
         configure_logging(settings.log, sys.stderr)
-        if "url" not in settings.ledger.model_fields_set:
-            log.info(
-                "nothing says where the ledger is (ledger.url, LEDGER_URL, LEDGER_URL_FILE): it is here",
-                action="default_ledger",
-                file=str(Path("ledger.db").absolute()),
-            )
         return settings

@@ -110,6 +110,8 @@ def endings(
         folder=folder,
         settings={
             "MONGODB_URI": replica_set.uri,
+            # Said, or the log would tell where it is.
+            "LEDGER_URL": "sqlite:///ledger.db",
             "RECONCILER__MONGODB__WAIT_MAX_S": "1",
             "RECONCILER__LEDGER__WAIT_MAX_S": "1",
         },
