@@ -13,14 +13,14 @@ from reconciler.domain.ids import DocumentId
 class Effect(StrEnum):
     """The effects of a payment, in the order in which they are applied."""
 
+    LEDGER_STATE = "ledger_state"
+    """How far MongoDB was told (`reconciler_state`): no document of the platform."""
     PARTICIPATION = "participation"
     WALLET = "wallet"
     TRANSACTION = "transaction"
     GKEYS = "gkeys"
     RECEIPT = "receipt"
     CAMPAIGN = "campaign"
-    LEDGER_STATE = "ledger_state"
-    """Written before all others: how far MongoDB was told (`reconciler_state`)."""
 
 
 class Obstacle(StrEnum):

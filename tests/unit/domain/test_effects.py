@@ -13,6 +13,7 @@ def test_the_effects_are_in_their_order() -> None:
     # The receipt comes last of a participation's own: it says that all before it was done. A campaign is completed
     # only when all of its participations have theirs.
     assert [effect.value for effect in Effect] == [
+        "ledger_state",
         "participation",
         "wallet",
         "transaction",
@@ -32,6 +33,7 @@ def test_every_obstacle_of_a_wallet_says_so() -> None:
 
     assert of_wallets == {
         "wallet_missing",
+        "wallet_ambiguous",
         "wallet_type",
         "wallet_inactive",
         "wallet_currency",
