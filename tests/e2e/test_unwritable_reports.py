@@ -25,6 +25,7 @@ def ledger_url(postgres_url: str) -> str:
 
 def test_a_full_disk_leaves_the_old_report_and_a_record(platform: Platform, run_py: CommandLine) -> None:
     assert run_py.run("migrate").code == 0
+    platform.participation(platform.campaign(), 5)
     assert run_py.run("--full-check").code == 0
     reports = run_py.folder / "reports"
     before = {path.name: path.read_bytes() for path in reports.iterdir()}

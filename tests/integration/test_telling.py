@@ -145,7 +145,8 @@ def test_a_cancelled_campaign_is_not_told_as_completed(platform: Platform, setti
         assert complete(totals) == []
 
 
-def test_a_check_is_told_with_its_report(settings: Settings, parts: Parts, tmp_path: Path) -> None:
+def test_a_check_is_told_with_its_report(settings: Settings, parts: Parts, platform: Platform, tmp_path: Path) -> None:
+    platform.participation(platform.campaign(), 5)
     reports = {"reports.directory": str(tmp_path / "reports")}
     with parts_of(load(None, {}, told_settings(settings) | reports)) as telling_parts:
         report, _ = telling_parts.full_check.step(CheckOptions(trigger="test"))

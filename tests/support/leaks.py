@@ -1,4 +1,4 @@
-"""Connections that a test leaves open are charged to that test.
+"""A MongoDB client that a test leaves open is charged to that test.
 
 A client that nobody closes warns when it is collected, and then whichever test runs at that moment is red.
 """
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import psycopg
 import pytest
 from pymongo import MongoClient
 
@@ -23,7 +22,6 @@ GRACE_S = 5.0
 _WATCHED: tuple[tuple[type[Any], Callable[[Any], bool]], ...] = (
     # A client that never connected warns nobody. The driver has no public word for either.
     (MongoClient, lambda client: vars(client)["_opened"] and not vars(client)["_closed"]),
-    (psycopg.Connection, lambda connection: not connection.closed),
 )
 
 

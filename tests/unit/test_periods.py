@@ -69,7 +69,7 @@ def test_identities_are_given_plain_or_tagged() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["", "a\x00b", "a\udcffb", "a\nb"])
+@pytest.mark.parametrize("text", ["", "a\x00b", "a\udcffb"])
 def test_text_that_no_document_has_for_an_identity_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not an identity"):
         tagged_forms(text)

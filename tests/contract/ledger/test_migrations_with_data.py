@@ -288,10 +288,11 @@ def test_an_older_one_is_brought_up_or_refused_with_the_command(engine: Engine) 
 
 
 @pytest.mark.parametrize("ask", [upgrade, require_current])
-def test_a_newer_one_is_refused_with_a_sentence(engine: Engine, ask: Any) -> None:
+def test_a_newer_one_that_breaks_with_this_program_is_refused_with_a_sentence(engine: Engine, ask: Any) -> None:
     upgrade(engine)
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        connection.exec_driver_sql("INSERT INTO compatibility (oldest_program) VALUES ('9999')")
 
     with pytest.raises(UsageError, match="is at revision 9999, which is newer than this program"):
         ask(engine)

@@ -10,6 +10,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from reconciler.devstack.mongod import MongodOptions, ReplicaSet
+from reconciler.devstack.process import wait_until
 from tests.support.drills import FREEZE_S, Drill
 
 
@@ -72,7 +73,7 @@ def test_an_effect_is_refused(drill: Drill, mongo_database: Database[dict[str, A
     mongo_database.command("collMod", "wallets", validator={"ledger": {"$exists": False}}, validationLevel="strict")
     participation_id = drill.due()
     drill.wait_until_said("effect_blocked")
-    assert drill.ledger.is_paid(participation_id)
+    assert wait_until(lambda: drill.ledger.is_paid(participation_id), timeout_s=60)
     drill.last(2.0)
     mongo_database.command("collMod", "wallets", validator={})
     drill.over()
