@@ -18,6 +18,7 @@ RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-compile --no-index --find-links /wheels --require-hashes -r requirements-api.txt
 COPY run.py config.yaml ./
 COPY cli/ cli/
+COPY app/ app/
 COPY jobs/ jobs/
 COPY reconciler/ reconciler/
 

@@ -31,10 +31,10 @@ from pathlib import Path
 from reconciler.devstack.postgres import Postgres
 from reconciler.domain.plan import BatchPlan
 from reconciler.ledger.engine import open_engine, writing
+from reconciler.ledger.journal.writing import lock_head, write_batch
 from reconciler.ledger.migrate import upgrade
-from reconciler.ledger.rows import lock_head, write_batch
-from reconciler.ledger.verify import Verifier
-from reconciler.ports import BatchStamp
+from reconciler.ledger.proof.verify import Verifier
+from reconciler.ports.payment import BatchStamp
 from tests.support.varied_ledger import funding_of, participation_of, payout_of, request_of, terms_of
 
 PAYOUTS_A_BATCH = 2000

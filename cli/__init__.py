@@ -1,4 +1,1 @@
-"""What people type: commands, their wiring, and how results are shown.
-
-Charter: the only place where adapters are put together (:mod:`cli.composition`), and the only one that prints.
-"""
+"""What people type: commands, and what a terminal shows. Nothing is decided and nothing is wired here."""

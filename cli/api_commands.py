@@ -6,9 +6,9 @@ import sys
 
 import click
 
+from app.serving import require_packages
 from cli.commands import print_json
 from cli.people_commands import as_json_option
-from cli.serving import require_packages
 from cli.session import Session
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode

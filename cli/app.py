@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from app.process import run_daemon
 from cli import (
     api_commands,
     break_commands,
@@ -23,7 +24,6 @@ from cli import (
     verify_commands,
     webhook_commands,
 )
-from cli.daemon import run_daemon
 from cli.failing import exit_code_of
 from cli.session import Session
 from reconciler.exit_codes import ExitCode

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from zoneinfo import ZoneInfo
 
-from cli.composition import Parts, parts_of
+from app.parts import Parts, parts_of
+from app.preparing import wait_for_ledger
 from cli.session import Session
-from cli.waiting import wait_for_ledger
 from reconciler.config import Settings
 from reconciler.errors import UsageError
 from reconciler.ledger.migrate import require_current

@@ -25,9 +25,9 @@ from reconciler.domain.breaks import ACTION, BreakKind
 from reconciler.domain.money import format_minor
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
-from reconciler.ledger.break_book import BreakFilter, BreakLine
-from reconciler.ledger.break_desk import BreakDesk
-from reconciler.ledger.desk import Signature
+from reconciler.ledger.journal.decisions import Signature
+from reconciler.ledger.operations.break_decisions import BreakDesk
+from reconciler.ledger.operations.break_records import BreakFilter, BreakLine
 from reconciler.reports.tables import Column, Columns, Kind, write_csv, write_json
 
 _ALL = "all"

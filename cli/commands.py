@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import structlog
 import yaml
 
+from app.parts import parts_of
+from app.preparing import halting, keep_halt, prepare, say_missing, wait_for_ledger
 from cli import render, report_view
-from cli.composition import Parts, parts_of
 from cli.session import Session
-from cli.waiting import wait_for_ledger
-from jobs.full_check import CheckOptions
-from reconciler.check_ports import MissingCollection
+from jobs.check.full_check import CheckOptions
 from reconciler.config import Settings
-from reconciler.domain.breaks import Severity
-from reconciler.errors import InvariantBroken
 from reconciler.exit_codes import ExitCode
 from reconciler.ledger import migrate as ledger_migrate
 from reconciler.mongo import indexes
-from reconciler.mongo.connection import require_primary
-from reconciler.reports.model import Report
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +73,7 @@ def migrate(_session: Session, settings: Settings, *, as_json: bool) -> ExitCode
     for sentence in advice:
         log.warning(sentence, action="wallets_not_unique")
     names = [str(index) for index in created]
-    _say_missing(missing)
+    say_missing(missing)
     if as_json:
         shown = {"collections_missing": sorted(one.name for one in missing.values())} if missing else {}
         print_json({"ledger": {"before": before, "after": after}, "indexes_created": names, **shown})
@@ -96,56 +89,6 @@ def config_check(_session: Session, settings: Settings, *, as_json: bool) -> Exi
     else:
         sys.stdout.write(yaml.safe_dump(settings.masked(), sort_keys=False))
     return ExitCode.CLEAN
-
-
-@contextmanager
-def halting(parts: Parts) -> Iterator[None]:
-    """Write a broken invariant down, so that nobody pays until a person has looked; it goes on its way."""
-    try:
-        yield
-    except InvariantBroken as broken:
-        parts.desk.halt(broken.invariant, broken.detail)
-        raise
-
-
-def keep_halt(parts: Parts, report: Report) -> None:
-    """Halt paying when a check found the ledger contradicting itself, whether it was to repair anything or not."""
-    critical = [one.found for one in report.sightings if one.found.severity is Severity.CRITICAL]
-    if critical:
-        parts.desk.halt(critical[0].kind.value, critical[0].detail)
-
-
-def prepare(parts: Parts, *, makes: bool = False) -> None:
-    """Make sure that both databases are there and are what this program needs, within the bounded wait.
-
-    ``makes``: a SQLite ledger that is not there yet is made, since somebody is to be paid.
-    """
-    wait_for_ledger(parts)
-    ledger_migrate.require_current(parts.engine, makes=makes)
-    require_primary(parts.connection)
-    missing = parts.full_check.scan.missing_collections()
-    _say_missing({role: one for role, one in missing.items() if one.is_suspect})
-    absent = {one.name for one in missing.values()}
-    for index in indexes.missing(parts.connection, parts.settings.mapping):
-        if index.collection in absent:
-            continue
-        log.warning(
-            "an index is missing, so queries are slow: run `python run.py migrate`",
-            action="index_missing",
-            index=str(index),
-        )
-
-
-def _say_missing(missing: Mapping[str, MissingCollection]) -> None:
-    for role, one in missing.items():
-        log.warning(
-            "a mapped collection does not exist, and is not made: correct mongodb.database or mapping.collections, "
-            "then run `python run.py migrate` for its indexes",
-            action="collection_missing",
-            collection=one.name,
-            wanted_for=role,
-            why=one.detail,
-        )
 
 
 def print_json(document: dict[str, Any]) -> None:

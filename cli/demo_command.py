@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from app.parts import Parts, parts_of
+from app.preparing import prepare
+from app.process import run_daemon
 from cli import render, report_view
-from cli.commands import prepare
-from cli.composition import Parts, parts_of
-from cli.daemon import run_daemon
 from cli.session import Session
-from jobs.full_check import CheckOptions
-from jobs.sweep import SweepResult
+from jobs.check.full_check import CheckOptions
+from jobs.payment.sweep import SweepResult
 from reconciler.clock import utc_now
 from reconciler.config import Settings
 from reconciler.devstack.planting import EXPECTED

@@ -9,13 +9,14 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from app.parts import Parts, parts_of, posting_rules_of
+from app.preparing import prepare
 from cli import payout_view, render
-from cli.commands import prepare, print_json
-from cli.composition import Parts, parts_of, posting_rules_of
+from cli.commands import print_json
 from cli.identities import identities_of
 from cli.session import Session
 from cli.tables import local_time, one_line
-from jobs.pools import PoolFreezer
+from jobs.payment.pools import PoolFreezer
 from reconciler.clock import utc_text
 from reconciler.deciding import Deciding
 from reconciler.domain.batch import PlannedBatch
@@ -29,8 +30,8 @@ from reconciler.domain.participation import MalformedParticipation, Participatio
 from reconciler.domain.settlement import PoolDecision
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
-from reconciler.ledger.history import ParticipationHistory, foresee, participation_history
-from reconciler.ports import FactsPage
+from reconciler.ledger.reads.history import ParticipationHistory, foresee, participation_history
+from reconciler.ports.payment import FactsPage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

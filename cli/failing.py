@@ -11,14 +11,11 @@ from dataclasses import dataclass
 import click
 
 from reconciler.errors import Defect, Halted, InvariantBroken, Outage, ReconcilerError
-from reconciler.exit_codes import ExitCode
+from reconciler.exit_codes import UNEXPECTED, ExitCode
 from reconciler.redaction import redact
 
 INTERRUPTED = 130
 """What shells report for a program ended by Ctrl-C."""
-
-UNEXPECTED = 70
-"""A defect of this program (sysexits' EX_SOFTWARE): none of the codes with a promise behind them."""
 
 
 @dataclass(slots=True)

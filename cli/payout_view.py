@@ -11,8 +11,8 @@ from cli.tables import local_time, one_line, texts_of
 from reconciler.clock import utc_text
 from reconciler.domain.money import format_minor
 from reconciler.domain.recomputation import FrozenPool, StoredPayout
-from reconciler.ledger.history import DecisionMade, EffectState, EntryPosted, HoldStep, ParticipationHistory
-from reconciler.ledger.payout_list import PayoutLine
+from reconciler.ledger.reads.history import DecisionMade, EffectState, EntryPosted, HoldStep, ParticipationHistory
+from reconciler.ledger.reads.payout_list import PayoutLine
 from reconciler.reports.payout_rows import PAYOUT_COLUMNS
 from reconciler.reports.tables import Column, Columns, Kind, record
 

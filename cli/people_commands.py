@@ -9,15 +9,16 @@ from typing import Any, TypeVar
 
 import click
 
+from app.parts import Parts, parts_of
+from app.preparing import halting, prepare
 from cli import render
-from cli.commands import halting, prepare, print_json
-from cli.composition import Parts, parts_of
+from cli.commands import print_json
 from cli.identities import identities_of
 from cli.periods import moment
 from cli.session import Session
-from jobs.adopting import Adopting
-from jobs.recovering import Recovering
-from jobs.repaying import Repaying
+from jobs.payment.adopting import Adopting
+from jobs.payment.recovering import Recovering
+from jobs.payment.repaying import Repaying
 from reconciler.clock import utc_text
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_view import OpenHold
@@ -26,10 +27,10 @@ from reconciler.domain.parsing import Unreadable
 from reconciler.domain.plan import NewAdoption
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
-from reconciler.ledger.desk import REQUESTED, Adjustment, Signature
-from reconciler.ledger.outbox import raise_versions
+from reconciler.ledger.journal.decisions import REQUESTED, Adjustment, Signature
+from reconciler.ledger.operations.outbox import raise_versions
 from reconciler.mongo.history import History
-from reconciler.ports import BatchStamp
+from reconciler.ports.payment import BatchStamp
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from reconciler.config import Settings
 from reconciler.errors import UsageError
-from reconciler.ledger.reading import Period
+from reconciler.ledger.reads.general_ledger import Period
 
 DATE_HELP = "A date is its midnight in reports.timezone; a time needs an offset."
 

@@ -10,10 +10,10 @@ from typing import TypeVar
 
 import click
 
+from app.parts import Parts
 from cli import payout_view, render, statement_view
 from cli.books import chosen_format, open_books, zone_of
 from cli.commands import print_json
-from cli.composition import Parts
 from cli.identities import identities_of, streamer_forms, tagged_forms
 from cli.people_commands import as_json_option
 from cli.periods import DATE_HELP, moment, period_of
@@ -24,11 +24,18 @@ from reconciler.domain import accounts
 from reconciler.domain.money import format_minor, minor_digits
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
-from reconciler.ledger.brand_statement import brand_statement
-from reconciler.ledger.history import participation_history
-from reconciler.ledger.payout_list import PayoutFilter, PayoutLine, Status, known_accounts, payout_lines, payouts_of
-from reconciler.ledger.reading import account_balances, journal_rows, trial_balance
-from reconciler.ledger.streamer_statement import streamer_statement
+from reconciler.ledger.reads.brand_statement import brand_statement
+from reconciler.ledger.reads.general_ledger import account_balances, journal_rows, trial_balance
+from reconciler.ledger.reads.history import participation_history
+from reconciler.ledger.reads.payout_list import (
+    PayoutFilter,
+    PayoutLine,
+    Status,
+    known_accounts,
+    payout_lines,
+    payouts_of,
+)
+from reconciler.ledger.reads.streamer_statement import streamer_statement
 from reconciler.reports.payout_rows import PAYOUT_COLUMNS
 from reconciler.reports.tables import (
     Column,

@@ -17,10 +17,10 @@ from rich.text import Text
 
 from cli.starting import is_unread
 from cli.tables import one_line
-from jobs.sweep import SweepResult
+from jobs.payment.sweep import SweepResult
 from reconciler.domain.money import format_minor
 from reconciler.escaping import escaped
-from reconciler.ports import AccountChange
+from reconciler.ports.payment import AccountChange
 
 _BREAKS_SHOWN_MAX = 20
 _LINES = "\n\t"

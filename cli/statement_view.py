@@ -13,9 +13,9 @@ from cli.commands import print_json
 from cli.tables import local_time, show_table
 from reconciler.clock import utc_text
 from reconciler.domain.money import format_minor
-from reconciler.ledger.brand_statement import CampaignStatement
-from reconciler.ledger.reading import Period
-from reconciler.ledger.streamer_statement import CurrencyStatement, Standing, StreamerStatement
+from reconciler.ledger.reads.brand_statement import CampaignStatement
+from reconciler.ledger.reads.general_ledger import Period
+from reconciler.ledger.reads.streamer_statement import CurrencyStatement, Standing, StreamerStatement
 from reconciler.reports.tables import Column, Columns, Kind, plain, record, write_csv
 
 EARNINGS_ONLY = (

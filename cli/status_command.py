@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
+from app.parts import Parts, parts_of
 from cli import render
 from cli.books import zone_of
 from cli.commands import print_json
-from cli.composition import Parts, parts_of
 from cli.people_commands import as_json_option
 from cli.session import Session
 from cli.stream_commands import stream_standing
@@ -21,9 +21,9 @@ from reconciler.clock import utc_text
 from reconciler.errors import ClockOff, Outage, UsageError
 from reconciler.exit_codes import ExitCode
 from reconciler.ledger.migrate import require_current
-from reconciler.ledger.overview import LedgerOverview, overview
+from reconciler.ledger.operations.overview import LedgerOverview, overview
 from reconciler.mongo.connection import is_standalone
-from reconciler.ports import RunRecord
+from reconciler.ports.payment import RunRecord
 from reconciler.reports.shelf import LATEST, ReportShelf
 from reconciler.reports.stored import read_report
 

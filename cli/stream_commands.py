@@ -7,19 +7,19 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from app.parts import Parts, parts_of
+from app.preparing import wait_for_ledger
+from app.watch import source_of
 from cli import render
 from cli.commands import print_json
-from cli.composition import Parts, parts_of
 from cli.people_commands import as_json_option
 from cli.session import Session
 from cli.tables import local_time, one_line
-from cli.waiting import wait_for_ledger
-from cli.watching import source_of
-from jobs.watch import REMEDIES, RESET
+from jobs.watch.watch import REMEDIES, RESET
 from reconciler.clock import utc_text
 from reconciler.exit_codes import ExitCode
-from reconciler.feed import FailureKind, KeptPosition, StreamFailure
 from reconciler.ledger.migrate import require_current
+from reconciler.ports.watch import FailureKind, KeptPosition, StreamFailure
 
 
 @click.command(name="show")

@@ -11,18 +11,18 @@ from typing import Any
 
 import click
 
+from app.parts import parts_of
+from app.preparing import wait_for_ledger
 from cli import render
 from cli.commands import print_json
-from cli.composition import parts_of
 from cli.session import Session
-from cli.waiting import wait_for_ledger
 from reconciler.errors import Defect, Refused
 from reconciler.exit_codes import ExitCode
-from reconciler.ledger.anchor import Anchor, anchor_of
-from reconciler.ledger.damage import require_file
 from reconciler.ledger.migrate import require_current
-from reconciler.ledger.verify import Verifier, file_faults
-from reconciler.ports import Integrity, IntegrityFault
+from reconciler.ledger.proof.anchor import Anchor, anchor_of
+from reconciler.ledger.proof.damage import require_file
+from reconciler.ledger.proof.verify import Verifier, file_faults
+from reconciler.ports.payment import Integrity, IntegrityFault
 
 _FAULTS_SHOWN_MAX = 20
 

@@ -12,13 +12,13 @@ from typing import Any
 import click
 import structlog
 
+from app.parts import Parts, parts_of
+from app.preparing import wait_for_ledger
+from app.webhooks import require_sending, send_once
 from cli import render
 from cli.commands import print_json
-from cli.composition import Parts, parts_of
 from cli.people_commands import as_json_option
 from cli.session import Session
-from cli.waiting import wait_for_ledger
-from cli.webhooks import require_sending, send_once
 from reconciler.clock import utc_now
 from reconciler.config import Settings
 from reconciler.config.webhooks import WebhookEndpoint
@@ -26,9 +26,9 @@ from reconciler.domain.deliveries import Answer, Message
 from reconciler.domain.events import PAYLOAD_VERSION, time_text
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
-from reconciler.ledger.deliveries import DeliveryFilter, ListedDelivery, list_deliveries
-from reconciler.ledger.events import read_event
 from reconciler.ledger.migrate import require_current
+from reconciler.ledger.operations.deliveries import DeliveryFilter, ListedDelivery, list_deliveries
+from reconciler.ledger.operations.events import read_event
 
 log = structlog.get_logger(__name__)
 

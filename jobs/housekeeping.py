@@ -9,10 +9,10 @@ from typing import Protocol
 
 import structlog
 
-from jobs.projecting import Projector
-from jobs.refunds import Refunds
+from jobs.payment.projecting import Projector
+from jobs.payment.refunding import Refunds
 from reconciler.clock import Clock
-from reconciler.ports import BatchStamp
+from reconciler.ports.payment import BatchStamp
 
 log = structlog.get_logger(__name__)
 

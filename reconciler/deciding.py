@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from reconciler.domain.decision import Decision, Due, Policy, Settled, decide
 from reconciler.domain.decision import Facts as DecisionFacts
 from reconciler.domain.participation import Participation
-from reconciler.ports import Facts, FactsPage, LedgerReads, SettledFacts
+from reconciler.ports.payment import Facts, FactsPage, LedgerReads, SettledFacts
 
 Change = Callable[[DecisionFacts, SettledFacts], DecisionFacts]
 """What a person's command goes beyond: facts as if that were not so."""

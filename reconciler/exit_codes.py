@@ -18,3 +18,7 @@ class ExitCode(IntEnum):
     """A database could not be reached within its bounded wait."""
     HALTED = 4
     """A broken invariant stopped paying, and a person has to look."""
+
+
+UNEXPECTED = 70
+"""A defect of this program (sysexits' EX_SOFTWARE): none of the codes with a promise behind them."""

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 from pymongo import MongoClient
 
-from cli.composition import Parts, parts_of
+from app.parts import Parts, parts_of
 from reconciler.config import Settings, load
 from reconciler.devstack.mongod import ReplicaSet
 from reconciler.devstack.postgres import Postgres

@@ -15,21 +15,21 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from benchmarks.support.platform import CAMPAIGNS_COUNT, RATE, TARGET, brand_id
-from reconciler.check_ports import PayoutRow
 from reconciler.clock import utc_now
+from reconciler.comparison.partition import compare
 from reconciler.config.mapping import MappingSettings
 from reconciler.devstack.documents import Document, Forge
 from reconciler.domain.campaign import CampaignDefaults
 from reconciler.domain.decision import Policy, Rule
 from reconciler.domain.earnings import Overdelivery
 from reconciler.domain.ids import DocumentId
-from reconciler.ledger.check_reads import CheckReads
 from reconciler.ledger.engine import open_engine
+from reconciler.ledger.reads.population import CheckReads
 from reconciler.ledger.schema import payouts
 from reconciler.mongo.connection import connect
 from reconciler.mongo.facts import FactsReader
 from reconciler.mongo.scanning import FactScan
-from reconciler.reports.comparison import compare
+from reconciler.ports.check import PayoutRow
 
 PAID_EVERY = 5
 PARTITION_SIZE = 100_000

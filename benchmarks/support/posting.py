@@ -20,9 +20,9 @@ from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.domain.participation import Participation
 from reconciler.ledger.database_clock import LedgerClock
 from reconciler.ledger.engine import open_engine
-from reconciler.ledger.journal import Journal
+from reconciler.ledger.journal.posting import Journal
 from reconciler.ledger.migrate import upgrade
-from reconciler.ports import BatchStamp, PostingBatch
+from reconciler.ports.payment import BatchStamp, PostingBatch
 
 STAMP = BatchStamp(run_id="benchmark", trigger="benchmark")
 

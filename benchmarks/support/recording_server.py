@@ -17,7 +17,7 @@ from pymongo import AsyncMongoClient, UpdateOne
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.write_concern import WriteConcern
 
-from cli.recording import recording_of
+from app.recording import recording_of
 from reconciler.api.group_commit import GroupCommit
 from reconciler.api.recording_routes import recording_router
 from reconciler.config import load

@@ -18,7 +18,7 @@ import structlog
 
 from reconciler.domain.recording import Outcome, Recorded, Refusal, Refused, Report
 from reconciler.metrics import Metrics
-from reconciler.ports import Recorder, Triggers
+from reconciler.ports.payment import Recorder, Triggers
 
 log = structlog.get_logger(__name__)
 

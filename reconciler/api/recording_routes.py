@@ -27,7 +27,7 @@ from reconciler.api.recording_schema import CLICK_OPENAPI, IMPRESSION_OPENAPI, P
 from reconciler.config.recording import RecordingSettings
 from reconciler.domain.recording import Outcome, Recorded, RecordingKind, Refusal, Refused, Report
 from reconciler.metrics import Metrics
-from reconciler.ports import Recorder, Triggers
+from reconciler.ports.payment import Recorder, Triggers
 
 BODY_BYTES_MAX = 1_024
 """A body is ``{"count": 1000}``; whoever sends more means something else."""

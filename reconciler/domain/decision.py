@@ -1,7 +1,8 @@
 """Whether a participation is paid, and if not, which rule stands in the way.
 
 ``decide`` is the only place that answers this. The sweep, the watch, the full check and ``explain`` all ask it;
-the ledger then asks once more, under its lock, about what only the ledger can know (:mod:`reconciler.ledger.journal`).
+the ledger then asks once more, under its lock, about what only the ledger can know
+(:mod:`reconciler.ledger.journal.posting`).
 """
 
 from __future__ import annotations

@@ -23,7 +23,12 @@ from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure, P
 
 from reconciler.clock import whole_milliseconds
 from reconciler.config.mapping import MappingSettings
-from reconciler.feed import (
+from reconciler.mongo.connection import CODEC, SURE, Document
+from reconciler.mongo.driver_errors import FORBIDDEN
+from reconciler.mongo.stream_errors import classify
+from reconciler.mongo.stream_pipeline import GONE, pipeline_of
+from reconciler.mongo.values import identity_of
+from reconciler.ports.watch import (
     Change,
     FailureKind,
     Key,
@@ -35,11 +40,6 @@ from reconciler.feed import (
     StreamFailure,
     Unnamed,
 )
-from reconciler.mongo.connection import CODEC, SURE, Document
-from reconciler.mongo.driver_errors import FORBIDDEN
-from reconciler.mongo.stream_errors import classify
-from reconciler.mongo.stream_pipeline import GONE, pipeline_of
-from reconciler.mongo.values import identity_of
 
 FORMAT = 1
 """Of what is kept with a position; a later program that reads tokens in another way counts on."""

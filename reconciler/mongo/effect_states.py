@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from bson.objectid import ObjectId
 
-from reconciler.check_ports import WalletAccount, WalletFault
 from reconciler.config.mapping import MappingSettings
 from reconciler.domain.breaks import BreakKind
 from reconciler.domain.campaign import STATUSES_THAT_PAY
@@ -22,6 +21,7 @@ from reconciler.mongo.connection import Connection, Document
 from reconciler.mongo.driver_errors import translated
 from reconciler.mongo.values import to_bson_id, to_plain, whole_number
 from reconciler.mongo.wallets import EARNED
+from reconciler.ports.check import WalletAccount, WalletFault
 
 _VALUES_A_QUERY = 20_000
 """Values of one ``$in``: below a megabyte of statement, and few enough round trips."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bson.objectid import ObjectId
 
-from reconciler.check_ports import RecordedBudget
 from reconciler.config.mapping import MappingSettings
 from reconciler.domain.campaign import CampaignDefaults, CampaignTerms, PaymentType, parse_campaign
 from reconciler.domain.ids import DocumentId
@@ -18,6 +17,7 @@ from reconciler.mongo.connection import Connection, is_standalone
 from reconciler.mongo.driver_errors import translated
 from reconciler.mongo.names import CAMPAIGN_FACTS
 from reconciler.mongo.values import amount_of, to_bson_id, to_plain, to_record
+from reconciler.ports.check import RecordedBudget
 
 _IMPRESSIONS_A_READ = 10_000
 

@@ -22,7 +22,6 @@ from bson.max_key import MaxKey
 from bson.objectid import ObjectId
 from pymongo import ASCENDING
 
-from reconciler.check_ports import CampaignCounters, FactColumns, MissingCollection, Reached, ScannedPartition
 from reconciler.clock import Clock
 from reconciler.config.mapping import MappingSettings
 from reconciler.domain.campaign import CampaignTerms
@@ -33,6 +32,7 @@ from reconciler.mongo.connection import Connection, Document
 from reconciler.mongo.driver_errors import translated
 from reconciler.mongo.names import FactNames
 from reconciler.mongo.values import amount_of, date_of, identity_of, text_of, to_bson_id, to_plain, to_record
+from reconciler.ports.check import CampaignCounters, FactColumns, MissingCollection, Reached, ScannedPartition
 
 _DOCUMENTS_A_CHUNK = 5_000
 """Documents that are held as such before they become columns: a document takes five times the memory."""

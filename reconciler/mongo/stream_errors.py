@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
-from reconciler.feed import FailureKind, StreamFailure
 from reconciler.mongo.driver_errors import FORBIDDEN, first_line
+from reconciler.ports.watch import FailureKind, StreamFailure
 
 NO_CHANGE_STREAMS = frozenset(
     {

@@ -12,7 +12,7 @@ import structlog
 from pymongo.database import Database
 from structlog.testing import LogCapture
 
-from cli.composition import Parts, parts_of
+from app.parts import Parts, parts_of
 from reconciler.config import load
 from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.indexes import create_missing

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 from pymongo.database import Database
 
-from cli.composition import Parts
+from app.parts import Parts
 from tests.support.platform import Platform
 from tests.support.product import Product
 from tests.support.served import ADMIN_KEY, VIEWER_KEY, Served, bearer, served

@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from cli.composition import Parts
-from cli.serving import check_requests_of
-from jobs.full_check import CheckOptions, Progress
-from jobs.requested_checks import RequestedChecks
+from app.parts import Parts
+from app.serving import check_requests_of
+from jobs.check.full_check import CheckOptions, Progress
+from jobs.check.requested import RequestedChecks
 from reconciler.api.problems import Problem, ProblemKind
 from reconciler.api.streams import OpenStreams
 from reconciler.devstack.process import wait_until

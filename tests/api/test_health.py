@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.api_ports import CampaignFacts, LedgerBooks
-from cli.composition import Parts
+from app.api_ports import CampaignFacts, LedgerBooks
+from app.parts import Parts
 from reconciler import VERSION
 from reconciler.api import database_health
 from reconciler.config.api import ApiAuthSettings

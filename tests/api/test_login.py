@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi import APIRouter
 
-from cli.composition import Parts
+from app.parts import Parts
 from reconciler.api.auth import PageAction, PageViewer
 from reconciler.api.callers import Caller, Proof, Role
 from reconciler.api.login import FAILURES_MAX, WINDOW_S, FailureLimit

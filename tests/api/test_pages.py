@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
-from cli.composition import Parts
+from app.parts import Parts
 from reconciler.api.context import Document, PayoutQuery
 from reconciler.errors import Outage
 from tests.support.page_routes import ADMINS_ONLY, KEY, PRESSED, READ_BY_POST, SHOWN

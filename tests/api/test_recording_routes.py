@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 from pymongo.database import Database
 
-from cli.recording import recording_of
+from app.recording import recording_of
 from reconciler.api.recording_routes import recording_router
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.mongo.connection import Connection

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from cli.composition import Parts
+from app.parts import Parts
 from tests.support.platform import Platform
 from tests.support.served import Served, bearer, served, token
 

@@ -12,7 +12,7 @@ import pytest
 from fastapi import APIRouter
 from structlog.testing import LogCapture
 
-from cli.composition import Parts
+from app.parts import Parts
 from reconciler.api.edge import prefixes_of
 from reconciler.api.services import ServicesOf
 from reconciler.config.api import ApiAuthSettings

@@ -17,7 +17,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response, StreamingResponse
 from structlog.testing import LogCapture
 
-from cli.composition import Parts
+from app.parts import Parts
 from reconciler.api import server, wire
 from reconciler.api.services import ServicesOf
 from reconciler.devstack.process import wait_until

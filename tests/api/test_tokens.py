@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from cli.composition import Parts
+from app.parts import Parts
 from reconciler.api.callers import Caller, Role
 from reconciler.api.provider_keys import (
     FETCH_WITHIN_S,

@@ -11,7 +11,7 @@ import jwt
 import pytest
 from fastapi.routing import iter_route_contexts
 
-from cli.composition import Parts
+from app.parts import Parts
 from reconciler.api.api_keys import new_key
 from reconciler.api.app import create_app
 from tests.support.page_routes import PAGES

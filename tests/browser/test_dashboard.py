@@ -19,9 +19,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from pymongo import MongoClient
 
-from cli.composition import Parts, parts_of
-from cli.daemon import lease_of, run_until_stopped
-from jobs.daemon import DaemonEnd
+from app.parts import Parts, parts_of
+from app.process import lease_of, run_until_stopped
+from jobs.process.daemon import DaemonEnd
 from reconciler.api.api_keys import digest_of, new_key
 from reconciler.config import load
 from reconciler.devstack.mongod import ReplicaSet

@@ -17,8 +17,8 @@ from sqlalchemy.engine import Engine
 from reconciler.devstack.postgres import Postgres
 from reconciler.devstack.process import wait_until
 from reconciler.ledger.engine import open_engine, reading
-from reconciler.ledger.halts import current_halt
 from reconciler.ledger.migrate import upgrade
+from reconciler.ledger.reads.halts import current_halt
 from tests.support.command_line import CommandLine, Running
 from tests.support.ledger_rows import paid_minor
 from tests.support.platform import Platform

@@ -17,9 +17,9 @@ from uuid import uuid4
 import pytest
 from pymongo import MongoClient
 
-from cli.composition import parts_of
+from app.parts import parts_of
 from reconciler.config import load
-from reconciler.ledger.desk import Desk, Signature
+from reconciler.ledger.journal.decisions import Desk, Signature
 from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.indexes import create_missing
 from tests.support.platform import Platform

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.composition import Parts
+from app.parts import Parts
 from reconciler.config import Settings
 from reconciler.ledger import schema
 from tests.support.ledger import rows_of

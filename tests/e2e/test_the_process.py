@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from cli.composition import parts_of
+from app.parts import parts_of
 from reconciler.config import load
 from reconciler.devstack.process import wait_until
 from reconciler.ledger.migrate import upgrade

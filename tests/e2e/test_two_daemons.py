@@ -20,11 +20,11 @@ import pytest
 import sqlalchemy as sa
 from bson.objectid import ObjectId
 
-from cli.composition import Parts
+from app.parts import Parts
 from reconciler.config import Settings
 from reconciler.ledger.engine import reading
+from reconciler.ledger.proof.verify import Verifier
 from reconciler.ledger.schema import leases, payouts
-from reconciler.ledger.verify import Verifier
 from tests.support.platform import Platform
 
 ROOT = Path(__file__).parents[2]

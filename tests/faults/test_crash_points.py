@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.composition import Parts
+from app.parts import Parts
 from reconciler.config import Settings
 from reconciler.domain.effects import Obstacle
 from tests.support.crowd import crowd

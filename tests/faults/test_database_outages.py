@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from cli.composition import Parts, parts_of
-from jobs.sweep import Sweep, SweepLimits
+from app.parts import Parts, parts_of
+from jobs.payment.sweep import Sweep, SweepLimits
 from reconciler.config import load
 from reconciler.devstack.mongod import MongodOptions, ReplicaSet
 from reconciler.devstack.postgres import Postgres
@@ -20,7 +20,7 @@ from reconciler.domain.settlement import PoolDue
 from reconciler.errors import Outage
 from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.indexes import create_missing
-from reconciler.ports import BatchStamp, Journal, Posted, PostingBatch, Rehearsal
+from reconciler.ports.payment import BatchStamp, Journal, Posted, PostingBatch, Rehearsal
 from tests.support.crowd import crowd
 from tests.support.invariants import ledger_violations, opening, violations
 from tests.support.ledger_rows import paid_minor

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.composition import Parts
+from app.parts import Parts
 from reconciler.config import Settings
 from reconciler.devstack.process import wait_until
 from tests.support.command_line import CommandLine, Finished

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from bson.objectid import ObjectId
 
-from cli.composition import Parts
+from app.parts import Parts
 from reconciler.domain.effects import ProjectionResult, ProjectionTask, WalletPosition
 from reconciler.domain.ids import DocumentId
 from reconciler.errors import Outage

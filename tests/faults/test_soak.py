@@ -18,7 +18,7 @@ from bson.objectid import ObjectId
 from pymongo import MongoClient
 from pymongo.write_concern import WriteConcern
 
-from cli.composition import parts_of
+from app.parts import parts_of
 from reconciler.config import load
 from reconciler.devstack.mongod import MongodOptions, ReplicaSet
 from reconciler.devstack.process import wait_until

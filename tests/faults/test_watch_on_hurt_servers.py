@@ -18,7 +18,7 @@ from reconciler.clock import utc_now
 from reconciler.devstack.mongod import MongodOptions, ReplicaSet
 from reconciler.devstack.process import wait_until
 from reconciler.ledger.engine import open_engine
-from reconciler.ledger.stream_positions import StreamPositions
+from reconciler.ledger.operations.stream_positions import StreamPositions
 from tests.support.platform import Platform
 from tests.support.watched import WITHIN_S, Watched, watched
 

@@ -12,19 +12,19 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from jobs.watch import Watch, WatchPace, WatchParts
-from jobs.watch_position import PositionKeeping
-from jobs.watch_state import WatchReport
+from jobs.watch.position import PositionKeeping
+from jobs.watch.state import WatchReport
+from jobs.watch.watch import Watch, WatchPace, WatchParts
 from reconciler.backoff import Backoff
 from reconciler.clock import utc_now
 from reconciler.config.mapping import MappingSettings
 from reconciler.domain.ids import DocumentId, IdKind
-from reconciler.feed import Key, KeyKind, Position
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
-from reconciler.ledger.stream_positions import StreamPositions
+from reconciler.ledger.operations.stream_positions import StreamPositions
 from reconciler.metrics import Metrics
 from reconciler.mongo.change_stream import ChangeStreams, StreamLimits
+from reconciler.ports.watch import Key, KeyKind, Position
 from reconciler.workqueue import WorkQueue
 from tests.support.wire_server import Batch, Hurt, Refusal, WireServer, event, token
 

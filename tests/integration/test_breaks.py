@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from reconciler.ledger import schema
-from reconciler.ledger.lease import PAYING, Lease
+from reconciler.ledger.operations.lease import PAYING, Lease
 from tests.support.ledger import chain_is_sound, everything, rows_of
 from tests.support.platform import Platform
 from tests.support.product import Answer, Product

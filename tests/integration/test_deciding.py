@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from bson.objectid import ObjectId
 
-from cli.api_ports import CampaignFacts
+from app.api_ports import CampaignFacts
 from cli.explain_command import tell
 from tests.support.platform import Platform
 from tests.support.product import Product

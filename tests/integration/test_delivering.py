@@ -13,16 +13,16 @@ import pytest
 from sqlalchemy.engine import Engine
 from structlog.testing import capture_logs
 
-from jobs.delivering import Bell, Delivering, DeliveryLimits, Gauges
-from jobs.worker import Worker, WorkerSpec
+from jobs.process.worker import Worker, WorkerSpec
+from jobs.webhooks.delivering import Bell, Delivering, DeliveryLimits, Gauges
 from reconciler.clock import utc_now
 from reconciler.devstack.process import wait_until
 from reconciler.domain.deliveries import Answer, Answered, Message, RetryPolicy, Target
 from reconciler.domain.events import Event, EventType
-from reconciler.ledger.deliveries import Deliveries, DeliveryFilter, list_deliveries
 from reconciler.ledger.engine import open_engine
-from reconciler.ledger.events import EventLog
 from reconciler.ledger.migrate import upgrade
+from reconciler.ledger.operations.deliveries import Deliveries, DeliveryFilter, list_deliveries
+from reconciler.ledger.operations.events import EventLog
 from reconciler.metrics import Metrics
 from reconciler.status import StatusBoard
 from reconciler.webhooks.sending import ANSWER_BYTES_MAX, Sender

@@ -14,8 +14,8 @@ import pytest
 from bson.objectid import ObjectId
 from pymongo.database import Database
 
-from cli.composition import Parts, parts_of
-from jobs.full_check import CheckOptions
+from app.parts import Parts, parts_of
+from jobs.check.full_check import CheckOptions
 from reconciler.config import load
 from reconciler.devstack.sample import SampleSpec, generate
 from reconciler.devstack.sample import load as load_sample

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from cli.composition import Parts, parts_of
-from jobs.full_check import CheckOptions, FullCheck
+from app.parts import Parts, parts_of
+from jobs.check.full_check import CheckOptions, FullCheck
 from reconciler.config import load
 from reconciler.errors import Outage, UsageError
 from reconciler.ledger import schema

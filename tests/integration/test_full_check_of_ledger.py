@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from cli.composition import Parts, parts_of
-from jobs.full_check import CheckOptions
+from app.parts import Parts, parts_of
+from jobs.check.full_check import CheckOptions
 from reconciler.config import load
 from reconciler.ledger import schema
-from reconciler.ledger.check_integrity import CheckVerifier
 from reconciler.ledger.migrate import upgrade
+from reconciler.ledger.proof.integrity import CheckVerifier
 from reconciler.mongo.indexes import create_missing
 from reconciler.reports.model import Report
 from tests.support.ledger import rows_of

@@ -15,16 +15,16 @@ import pytest
 from pymongo import UpdateOne
 from pymongo.database import Database
 
-from cli.composition import Parts, parts_of
-from jobs.check_lock import CheckRunning
-from jobs.full_check import CheckOptions, FullCheck, Stopped
+from app.parts import Parts, parts_of
+from jobs.check.full_check import CheckOptions, FullCheck, Stopped
+from jobs.check.lock import CheckRunning
 from reconciler.config import load
 from reconciler.errors import Outage
-from reconciler.feed import Position
 from reconciler.ledger import schema
-from reconciler.ledger.lease import CHECKING, PAYING, Lease
 from reconciler.ledger.migrate import upgrade
+from reconciler.ledger.operations.lease import CHECKING, PAYING, Lease
 from reconciler.mongo.indexes import create_missing
+from reconciler.ports.watch import Position
 from reconciler.reports.model import Report
 from tests.support.ledger import rows_of
 from tests.support.platform import Platform

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from jobs.full_check import CheckOptions
+from jobs.check.full_check import CheckOptions
 from reconciler.ledger import schema
 from reconciler.reports.model import Report
 from tests.support.platform import Platform

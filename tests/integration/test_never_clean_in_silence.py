@@ -11,20 +11,20 @@ import pytest
 from bson.objectid import ObjectId
 from pymongo.database import Database
 
-from cli.composition import Parts, parts_of
-from jobs.checking import PageChecker
-from jobs.full_check import CheckOptions
-from jobs.tally import Tally
+from app.parts import Parts, parts_of
+from jobs.check.exact import PageChecker
+from jobs.check.full_check import CheckOptions
+from jobs.check.tally import Tally
 from reconciler.clock import utc_now
+from reconciler.comparison.partition import Compared, compare
 from reconciler.config import load
 from reconciler.domain.breaks import Break
 from reconciler.errors import UsageError
-from reconciler.ledger.desk import Signature
-from reconciler.ledger.lease import PAYING, Lease
+from reconciler.ledger.journal.decisions import Signature
 from reconciler.ledger.migrate import upgrade
+from reconciler.ledger.operations.lease import PAYING, Lease
 from reconciler.mongo.indexes import create_missing
-from reconciler.ports import FactsPage
-from reconciler.reports.comparison import Compared, compare
+from reconciler.ports.payment import FactsPage
 from reconciler.reports.model import Report
 from tests.support.platform import ABSENT, Platform
 
@@ -330,7 +330,7 @@ def test_a_row_that_the_comparison_drops_is_found_by_the_proof(
     parts: Parts, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A defect of ours that calls everybody remarkable 'not due': the facts alone say otherwise."""
-    monkeypatch.setattr("jobs.partition_check.compare", lambda *args, **named: _drops_rows(compare(*args, **named)))
+    monkeypatch.setattr("jobs.check.partition.compare", lambda *args, **named: _drops_rows(compare(*args, **named)))
 
     report, _ = parts.full_check.step(CheckOptions(trigger="test", dry_run=True))
 

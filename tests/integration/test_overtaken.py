@@ -12,11 +12,11 @@ import pytest
 from bson.objectid import ObjectId
 from sqlalchemy.engine import Engine
 
-from jobs.pools import PoolFreezer
+from jobs.payment.pools import PoolFreezer
 from reconciler.domain.campaign import CampaignTerms
 from reconciler.ledger import schema
-from reconciler.ledger.desk import Adjustment, Signature
-from reconciler.ports import BatchStamp
+from reconciler.ledger.journal.decisions import Adjustment, Signature
+from reconciler.ports.payment import BatchStamp
 from tests.support.ledger import balances, ledger_is_sound, rows_of
 from tests.support.ledger_rows import paid_minor
 from tests.support.platform import Platform

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from cli.composition import Parts
+from app.parts import Parts
 from reconciler.ledger.schema import payouts
 from tests.support.platform import Platform
 

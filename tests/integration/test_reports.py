@@ -15,7 +15,7 @@ from sqlalchemy.engine import Engine
 from reconciler.errors import Outage
 from reconciler.ledger import schema
 from reconciler.ledger.database_clock import before
-from reconciler.ledger.runs import SILENT_FOR
+from reconciler.ledger.operations.runs import SILENT_FOR
 from tests.support.platform import Platform
 from tests.support.product import Answer, Product
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from pymongo.database import Database
 
-from cli.composition import parts_of
-from cli.daemon import jobs_of
-from cli.serving import check_requests_of
-from jobs.halting import Halt
+from app.parts import parts_of
+from app.process import jobs_of
+from app.serving import check_requests_of
+from jobs.process.halting import Halt
 from reconciler.config import load
 from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.indexes import create_missing

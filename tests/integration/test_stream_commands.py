@@ -10,9 +10,9 @@ import pytest
 from reconciler.clock import utc_now
 from reconciler.devstack.mongod import MongodOptions, ReplicaSet
 from reconciler.devstack.process import free_port
-from reconciler.feed import Position
 from reconciler.ledger.engine import open_engine
-from reconciler.ledger.stream_positions import StreamPositions
+from reconciler.ledger.operations.stream_positions import StreamPositions
+from reconciler.ports.watch import Position
 from tests.support.product import Product
 from tests.support.watched import watched
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from bson.objectid import ObjectId
 
-from cli.composition import Parts, parts_of
-from jobs.full_check import CheckOptions
-from jobs.releasing import KeyReleases
+from app.parts import Parts, parts_of
+from jobs.check.full_check import CheckOptions
+from jobs.payment.releasing import KeyReleases
 from reconciler.config import Settings, load
 from reconciler.domain.events import EventType
 from reconciler.ledger import schema
-from reconciler.ledger.events import EventLog
+from reconciler.ledger.operations.events import EventLog
 from tests.support.crowd import crowd
 from tests.support.dying import DyingSweeps
 from tests.support.ledger import rows_of

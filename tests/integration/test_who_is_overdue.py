@@ -10,14 +10,14 @@ import pytest
 from pymongo.database import Database
 from sqlalchemy.engine import Connection
 
-from cli.composition import parts_of
+from app.parts import parts_of
 from reconciler.clock import utc_now
 from reconciler.config import load
 from reconciler.domain.ids import DocumentId
 from reconciler.errors import Outage
-from reconciler.feed import Key, KeyKind
 from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.indexes import create_missing
+from reconciler.ports.watch import Key, KeyKind
 from tests.support.ledger import ToldClock
 from tests.support.platform import Platform
 

@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from reconciler.ledger.desk import Adjustment
+from reconciler.ledger.journal.decisions import Adjustment
 from tests.support.bookkeeper import Bookkeeper, House, Pool, escrow_of
 from tests.support.fresh_ledgers import FreshLedgers, postgres_ledgers, sqlite_ledgers
 from tests.support.journal_copy import JournalCopy

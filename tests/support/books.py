@@ -17,10 +17,10 @@ from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.domain.money import minor_per_major
 from reconciler.domain.participation import Participation
 from reconciler.domain.settlement import PoolDue, PoolFacts, decide_pool
-from reconciler.ledger.desk import Adjustment, Desk, Signature
-from reconciler.ledger.escrows import Treasury
-from reconciler.ledger.journal import Journal
-from reconciler.ports import BatchStamp, Escrow, Posted, PostingBatch, Refund
+from reconciler.ledger.journal.decisions import Adjustment, Desk, Signature
+from reconciler.ledger.journal.escrows import Treasury
+from reconciler.ledger.journal.posting import Journal
+from reconciler.ports.payment import BatchStamp, Escrow, Posted, PostingBatch, Refund
 from tests.support.ledger import ToldClock
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)

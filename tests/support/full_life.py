@@ -15,16 +15,16 @@ import sqlalchemy as sa
 from bson.objectid import ObjectId
 from sqlalchemy.engine import Engine
 
-from cli.composition import Parts, parts_of
-from jobs.full_check import CheckOptions
-from jobs.repaying import Repaying
+from app.parts import Parts, parts_of
+from jobs.check.full_check import CheckOptions
+from jobs.payment.repaying import Repaying
 from reconciler.clock import utc_now
 from reconciler.config import load
 from reconciler.domain.ids import DocumentId
 from reconciler.errors import UsageError
 from reconciler.ledger import schema
-from reconciler.ledger.desk import Signature
-from reconciler.ports import BatchStamp
+from reconciler.ledger.journal.decisions import Signature
+from reconciler.ports.payment import BatchStamp
 from tests.support.ledger import ToldClock
 from tests.support.platform import Platform
 

@@ -14,7 +14,7 @@ from bson.objectid import ObjectId
 
 from reconciler.domain.money import minor_per_major
 from reconciler.ledger import schema
-from reconciler.ledger.verify import Verifier
+from reconciler.ledger.proof.verify import Verifier
 
 if TYPE_CHECKING:
     from pymongo.database import Database

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection, Engine
 
-from reconciler.ledger.verify import Verifier
+from reconciler.ledger.proof.verify import Verifier
 
 Row = dict[str, Any]
 

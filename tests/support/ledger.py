@@ -24,13 +24,13 @@ from reconciler.domain.money import minor_per_major
 from reconciler.domain.participation import Participation
 from reconciler.domain.settlement import PoolDue, PoolFacts, decide_pool
 from reconciler.ledger import schema
-from reconciler.ledger.chain import batch_hash
 from reconciler.ledger.database_clock import DatabaseTimes, LedgerClock
-from reconciler.ledger.desk import Desk, Signature
 from reconciler.ledger.engine import open_engine
-from reconciler.ledger.escrows import Treasury
-from reconciler.ledger.journal import Journal
-from reconciler.ports import BatchStamp, PostingBatch
+from reconciler.ledger.journal.chain import batch_hash
+from reconciler.ledger.journal.decisions import Desk, Signature
+from reconciler.ledger.journal.escrows import Treasury
+from reconciler.ledger.journal.posting import Journal
+from reconciler.ports.payment import BatchStamp, PostingBatch
 
 Row = dict[str, Any]
 

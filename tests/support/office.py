@@ -15,10 +15,10 @@ from reconciler.domain.ledger_view import HoldWithdrawal
 from reconciler.domain.plan import NewAdoption, NewDecision
 from reconciler.domain.settlement import PoolDue
 from reconciler.errors import Halted, UsageError
-from reconciler.ledger.desk import Adjustment, Desk, Signature
-from reconciler.ledger.escrows import Treasury
-from reconciler.ledger.journal import Journal, Poster
-from reconciler.ports import BatchStamp, Escrow, Posted, PostingBatch, Refund
+from reconciler.ledger.journal.decisions import Adjustment, Desk, Signature
+from reconciler.ledger.journal.escrows import Treasury
+from reconciler.ledger.journal.posting import Journal, Poster
+from reconciler.ports.payment import BatchStamp, Escrow, Posted, PostingBatch, Refund
 from tests.support.bookkeeper import FACTS_AGE_MAX, HALTED, REFUSED, House
 from tests.support.ledger import ToldClock
 from tests.support.simulated_world import BEGUN, BRAND, Ask, Campaign, Member, request_of

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from app.parts import Parts, parts_of
 from cli.app import main
-from cli.composition import Parts, parts_of
 from reconciler.config import load
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade

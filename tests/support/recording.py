@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from cli.recording import recorder_of, recording_of
+from app.recording import recorder_of, recording_of
 from reconciler.api.recording_routes import recording_router
 from reconciler.config import Settings, load
 from reconciler.domain.ids import DocumentId

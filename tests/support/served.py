@@ -13,11 +13,11 @@ import httpx
 import jwt
 from fastapi import APIRouter
 
-from cli.api_ports import CampaignFacts, CheckDesk, LedgerBooks, PeopleDesk, ReportFiles
-from cli.composition import Parts
-from cli.page_ports import RememberedBreaks, TrialFacts, WebhookBooks
-from cli.recording import recording_of
-from cli.serving import check_requests_of
+from app.api_ports import CampaignFacts, CheckDesk, LedgerBooks, PeopleDesk, ReportFiles
+from app.page_ports import RememberedBreaks, TrialFacts, WebhookBooks
+from app.parts import Parts
+from app.recording import recording_of
+from app.serving import check_requests_of
 from reconciler.api.api_keys import digest_of, new_key
 from reconciler.api.app import create_app
 from reconciler.api.context import ApiContext

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from reconciler.ledger import schema
-from reconciler.ledger.chain import COVERED, batch_hash
+from reconciler.ledger.journal.chain import COVERED, batch_hash
 
 Row = dict[str, Any]
 

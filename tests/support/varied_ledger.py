@@ -31,8 +31,8 @@ from reconciler.domain.plan import (
 from reconciler.domain.posted import PostedPayout
 from reconciler.domain.settlement import Line, PoolDue, largest_remainder, pool
 from reconciler.ledger.engine import writing
-from reconciler.ledger.rows import lock_head, write_batch
-from reconciler.ports import BatchStamp
+from reconciler.ledger.journal.writing import lock_head, write_batch
+from reconciler.ports.payment import BatchStamp
 
 BEGUN = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
 

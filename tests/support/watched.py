@@ -13,8 +13,8 @@ from typing import Any
 from bson.objectid import ObjectId
 from structlog.testing import capture_logs
 
-from cli.composition import Parts, parts_of
-from cli.daemon import lease_of, run_until_stopped
+from app.parts import Parts, parts_of
+from app.process import lease_of, run_until_stopped
 from reconciler.clock import utc_now
 from reconciler.config import load
 from reconciler.devstack.process import wait_until

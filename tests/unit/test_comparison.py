@@ -11,14 +11,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.check_ports import FactColumns, LedgerPartition
+from reconciler.comparison.partition import compare
 from reconciler.domain.campaign import Campaign, CampaignTerms, MalformedCampaign, PaymentType
 from reconciler.domain.decision import Facts, NotDue, Policy, Reason, Rule, Scope, Settled, decide
 from reconciler.domain.earnings import Overdelivery, earnings
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.parsing import parse_count
 from reconciler.domain.participation import Participation
-from reconciler.reports.comparison import compare
+from reconciler.ports.check import FactColumns, LedgerPartition
 from tests.support.ledger import NOW
 
 STREAMER = "5" * 24

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reconciler.comparison.amounts import Ratios, fees, half_up, paid_impressions, ratio_of
 from reconciler.domain.campaign import CampaignTerms, PaymentType
 from reconciler.domain.earnings import Overdelivery, earnings, platform_fee
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.money import AMOUNT_MINOR_MAX, minor_per_major
 from reconciler.domain.parsing import IMPRESSIONS_MAX
-from reconciler.reports.comparison_amounts import Ratios, fees, half_up, paid_impressions, ratio_of
 
 CURRENCIES = ("INR", "JPY", "KWD", "USD")
 OID = DocumentId(IdKind.OBJECT_ID, "0" * 24)

@@ -10,7 +10,7 @@ from cli.identities import streamer_forms, tagged_forms
 from cli.periods import moment, period_of
 from reconciler.config import Settings, load
 from reconciler.errors import UsageError
-from reconciler.ledger.reading import Period
+from reconciler.ledger.reads.general_ledger import Period
 
 
 def settings(timezone: str = "Asia/Kolkata") -> Settings:

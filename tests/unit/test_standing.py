@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.watch_state import WatchState
+from jobs.watch.state import WatchState
 from reconciler.api.pages.standing import Seen, standing_of
 from reconciler.api.pages.words import BREAK_KINDS, HOLD_REASONS, STREAM_STATES
 from reconciler.domain.batch import HELD

@@ -12,8 +12,8 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 
-from reconciler.feed import FailureKind
 from reconciler.mongo.stream_errors import classify
+from reconciler.ports.watch import FailureKind
 
 NOT_RESUMABLE: dict[str, object] = {"errorLabels": ["NonResumableChangeStreamError"]}
 

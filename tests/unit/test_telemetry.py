@@ -182,7 +182,9 @@ def test_json_lines_hold_the_sentence_the_action_and_the_ids() -> None:
     stream = io.StringIO()
     configure_logging(LogSettings(format="json"), stream)
 
-    structlog.get_logger("jobs.sweep").info("paid a participation", action="payout_posted", payout_key="payout:str:a:1")
+    structlog.get_logger("jobs.payment.sweep").info(
+        "paid a participation", action="payout_posted", payout_key="payout:str:a:1"
+    )
 
     (line,) = lines_of(stream)
     event = json.loads(line)
@@ -192,7 +194,7 @@ def test_json_lines_hold_the_sentence_the_action_and_the_ids() -> None:
         "action": "payout_posted",
         "payout_key": "payout:str:a:1",
         "level": "info",
-        "logger": "jobs.sweep",
+        "logger": "jobs.payment.sweep",
     }
 
 

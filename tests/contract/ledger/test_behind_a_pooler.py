@@ -16,10 +16,10 @@ from reconciler.devstack.postgres import USER
 from reconciler.domain.batch import Outcome
 from reconciler.errors import Outage
 from reconciler.ledger.engine import asking, open_engine, reading, rehearsing, writing
-from reconciler.ledger.lease import Lease
 from reconciler.ledger.migrate import require_current, upgrade
+from reconciler.ledger.operations.lease import Lease
 from reconciler.ledger.postgres import Limits
-from reconciler.ledger.verify import Verifier
+from reconciler.ledger.proof.verify import Verifier
 from tests.support.ledger import STAMP, journal_of, ledger_is_sound, request, requests
 from tests.support.ledger import asking as batch_of
 from tests.support.pgbouncer import PgBouncer

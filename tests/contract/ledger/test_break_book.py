@@ -16,11 +16,11 @@ from reconciler.domain.break_memory import BreakStatus, CheckMark, Remembered
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.errors import UsageError
 from reconciler.ledger import schema
-from reconciler.ledger.break_book import BreakBook, BreakFilter, BreakLine
-from reconciler.ledger.break_desk import BreakDesk
-from reconciler.ledger.desk import Signature
 from reconciler.ledger.engine import open_engine
-from reconciler.ledger.verify import Verifier
+from reconciler.ledger.journal.decisions import Signature
+from reconciler.ledger.operations.break_decisions import BreakDesk
+from reconciler.ledger.operations.break_records import BreakBook, BreakFilter, BreakLine
+from reconciler.ledger.proof.verify import Verifier
 from tests.support.ledger import NOW, SetClock, chain_is_sound, everything, journal_of, rows_of
 
 ASHA = Signature(by="asha", reason="the brand pays tomorrow")

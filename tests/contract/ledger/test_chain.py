@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.engine import Engine
 
 from reconciler.ledger import schema
-from reconciler.ledger.chain import COVERED, FORMAT, batch_hash
+from reconciler.ledger.journal.chain import COVERED, FORMAT, batch_hash
 from tests.support.ledger import NOW, STAMP, SetClock, asking, chain_is_sound, journal_of, request, rows_of
 
 TIME = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)

@@ -9,11 +9,11 @@ from itertools import count
 import pytest
 from sqlalchemy.engine import Engine
 
-from jobs.check_lock import CheckRunning
-from jobs.full_check import Stopped
-from jobs.requested_checks import BY_CALENDAR, RequestedChecks
+from jobs.check.full_check import Stopped
+from jobs.check.lock import CheckRunning
+from jobs.check.requested import BY_CALENDAR, RequestedChecks
 from reconciler.errors import Outage, UsageError
-from reconciler.ledger.check_requests import ATTEMPTS_MAX, CheckRequests
+from reconciler.ledger.operations.check_requests import ATTEMPTS_MAX, CheckRequests
 
 
 class Clock:

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import Engine
 
-from jobs.leading import LeaseKeeper
+from jobs.process.leading import LeaseKeeper
 from reconciler.errors import LeaseLost, NotMigrated, UsageError
 from reconciler.ledger import migrate
 from reconciler.ledger.engine import open_engine, writing
-from reconciler.ledger.lease import Lease
 from reconciler.ledger.migrate import head_revision, require_current, upgrade
+from reconciler.ledger.operations.lease import Lease
 
 Newer = Callable[[str, bool], None]
 

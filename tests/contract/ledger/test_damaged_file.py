@@ -17,7 +17,7 @@ from reconciler.exit_codes import ExitCode
 from reconciler.ledger import schema
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
-from reconciler.ledger.verify import Verifier
+from reconciler.ledger.proof.verify import Verifier
 from tests.support.ledger import SIGNED, desk_of, rows_of
 from tests.support.varied_ledger import write_varied
 

@@ -15,8 +15,8 @@ from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.domain.plan import NewAdoption, NewDecision
 from reconciler.errors import Halted, UsageError
 from reconciler.ledger import schema
-from reconciler.ledger.desk import REQUESTED, Adjustment, Desk, Signature
-from reconciler.ledger.journal import Journal
+from reconciler.ledger.journal.decisions import REQUESTED, Adjustment, Desk, Signature
+from reconciler.ledger.journal.posting import Journal
 from tests.support.ledger import (
     FULL,
     NOW,

@@ -16,10 +16,10 @@ from reconciler.domain.events import Event, EventType, gkey_released
 from reconciler.domain.ids import DocumentId
 from reconciler.errors import InvariantBroken
 from reconciler.ledger import schema
-from reconciler.ledger.events import EventFilter, EventLog, list_events, read_event
-from reconciler.ledger.outbox import Outbox
-from reconciler.ledger.runs import RunLog
-from reconciler.ports import RunRecord
+from reconciler.ledger.operations.events import EventFilter, EventLog, list_events, read_event
+from reconciler.ledger.operations.outbox import Outbox
+from reconciler.ledger.operations.runs import RunLog
+from reconciler.ports.payment import RunRecord
 from tests.support.ledger import FULL, NOW, STAMP, SetClock, asking, journal_of, request, reverse, rows_of
 
 ALL = frozenset(EventType)

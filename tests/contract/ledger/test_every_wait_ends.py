@@ -153,7 +153,7 @@ def test_who_waits_for_a_lock_says_who_holds_it_and_since_when(ledger: Engine, p
 FROZEN = """
 import sys, time
 from reconciler.ledger.engine import open_engine, writing
-from reconciler.ledger.rows import lock_head
+from reconciler.ledger.journal.writing import lock_head
 import sqlalchemy as sa
 with writing(open_engine(sys.argv[1])) as connection:
     lock_head(connection)

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Engine
 from reconciler.domain.batch import Outcome
 from reconciler.domain.ledger_view import HoldWithdrawal, PayoutRequest
 from reconciler.ledger import schema
-from reconciler.ledger.lookups import LedgerReader
+from reconciler.ledger.reads.lookups import LedgerReader
 from tests.support.ledger import (
     FULL,
     STAMP,

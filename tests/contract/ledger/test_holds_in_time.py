@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy.engine import Engine
 
 from reconciler.errors import Halted
-from reconciler.ledger import escrows, schema
-from reconciler.ledger.outbox import Outbox
+from reconciler.ledger import schema
+from reconciler.ledger.journal import escrows
+from reconciler.ledger.operations.outbox import Outbox
 from tests.support.ledger import (
     NOW,
     STAMP,

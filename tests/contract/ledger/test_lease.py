@@ -17,11 +17,11 @@ from reconciler.domain.plan import BatchPlan
 from reconciler.errors import LeaseLost
 from reconciler.ledger.database_clock import LedgerClock
 from reconciler.ledger.engine import open_engine, reading, writing
-from reconciler.ledger.journal import Journal
-from reconciler.ledger.lease import Lease, is_held
+from reconciler.ledger.journal.posting import Journal
 from reconciler.ledger.migrate import upgrade
+from reconciler.ledger.operations.lease import Lease, is_held
 from reconciler.ledger.schema import chain_head, leases
-from reconciler.ports import BatchStamp
+from reconciler.ports.payment import BatchStamp
 from tests.support.varied_ledger import decision_of
 
 LONG = timedelta(minutes=10)

@@ -17,9 +17,9 @@ from reconciler.domain.plan import halting_plan
 from reconciler.errors import ClockOff
 from reconciler.ledger import schema
 from reconciler.ledger.database_clock import LedgerClock, database_now
-from reconciler.ledger.desk import Desk
 from reconciler.ledger.engine import open_engine, reading
-from reconciler.ledger.journal import Journal
+from reconciler.ledger.journal.decisions import Desk
+from reconciler.ledger.journal.posting import Journal
 from reconciler.ledger.migrate import upgrade
 from tests.support.ledger import SIGNED, STAMP, ToldClock, asking, chain_is_sound, ledger_is_sound, request, rows_of
 

@@ -18,8 +18,8 @@ from reconciler.errors import Defect, Outage, ReconcilerError, Refused
 from reconciler.ledger import engine as engine_module
 from reconciler.ledger import schema
 from reconciler.ledger.engine import masked_url, open_engine, reading, writing
-from reconciler.ledger.lookups import LedgerReader
 from reconciler.ledger.migrate import require_current, upgrade
+from reconciler.ledger.reads.lookups import LedgerReader
 from tests.support.ledger import STAMP, asking, everything, journal_of, ledger_is_sound, request, rows_of
 
 
@@ -83,7 +83,7 @@ def test_a_postgresql_that_dies_in_the_middle_of_a_batch_posts_nothing(
 
     try:
         with monkeypatch.context() as patch, pytest.raises(Outage) as outage:
-            patch.setattr("reconciler.ledger.rows.batch_hash", kill)
+            patch.setattr("reconciler.ledger.journal.writing.batch_hash", kill)
             journal_of(own_ledger).post(asking([request("p1")]), STAMP)
     finally:
         own_postgres.restart()

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy.engine import Engine
 
 from reconciler.domain.decision import Settled
-from reconciler.ledger.lookups import LedgerReader
-from reconciler.ports import PaidTotals, SettledFacts
+from reconciler.ledger.reads.lookups import LedgerReader
+from reconciler.ports.payment import PaidTotals, SettledFacts
 from tests.support.ledger import FULL, NOW, STAMP, SetClock, asking, identity, journal_of, request, reverse
 
 

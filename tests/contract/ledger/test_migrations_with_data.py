@@ -22,7 +22,7 @@ from reconciler.errors import NotMigrated, UsageError
 from reconciler.ledger import schema
 from reconciler.ledger.engine import open_engine, reading, writing
 from reconciler.ledger.migrate import current_revision, head_revision, require_current, upgrade
-from reconciler.ledger.verify import Verifier
+from reconciler.ledger.proof.verify import Verifier
 from tests.support.tampering import Tamperer, another
 from tests.support.varied_ledger import (
     Writer,

@@ -14,10 +14,10 @@ from sqlalchemy.engine import Engine
 from reconciler.domain.effects import BlockedEffect, Effect, Obstacle, ProjectionResult, WalletPosition
 from reconciler.domain.ids import DocumentId
 from reconciler.errors import InvariantBroken
-from reconciler.ledger import outbox as outbox_module
 from reconciler.ledger import schema
-from reconciler.ledger.outbox import Outbox, raise_versions
-from reconciler.ports import BlockedPayout, OutboxCounts
+from reconciler.ledger.operations import outbox as outbox_module
+from reconciler.ledger.operations.outbox import Outbox, raise_versions
+from reconciler.ports.payment import BlockedPayout, OutboxCounts
 from tests.support.ledger import FULL, NOW, STAMP, SetClock, asking, everything, journal_of, request, rows_of
 
 MISSING = BlockedEffect(effect=Effect.WALLET, obstacle=Obstacle.WALLET_MISSING)

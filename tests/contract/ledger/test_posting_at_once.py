@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from reconciler.domain.effects import ProjectionResult
 from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.ledger import schema
-from reconciler.ledger.outbox import Outbox
+from reconciler.ledger.operations.outbox import Outbox
 from tests.support.ledger import (
     FULL,
     STAMP,

@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from reconciler.ledger.brand_statement import brand_statement
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
-from reconciler.ledger.reading import ALL_TIME, AccountBalance, Period, account_balances, journal_rows, trial_balance
+from reconciler.ledger.reads.brand_statement import brand_statement
+from reconciler.ledger.reads.general_ledger import (
+    ALL_TIME,
+    AccountBalance,
+    Period,
+    account_balances,
+    journal_rows,
+    trial_balance,
+)
+from reconciler.ledger.reads.streamer_statement import CurrencyStatement, Standing, streamer_statement
 from reconciler.ledger.schema import accounts
-from reconciler.ledger.streamer_statement import CurrencyStatement, Standing, streamer_statement
 from tests.support.books import FULL, START, Books, terms_of
 
 if TYPE_CHECKING:
@@ -326,7 +333,7 @@ def test_the_general_ledger_has_every_leg_once_in_the_order_of_booking(books: Bo
 
 
 def test_rows_stream_past_the_size_of_one_fetch(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reconciler.ledger.reading.ROWS_A_FETCH", 3)
+    monkeypatch.setattr("reconciler.ledger.reads.general_ledger.ROWS_A_FETCH", 3)
     books.post([books.request(f"p{number}", f"s{number}") for number in range(8)])
 
     assert len(list(journal_rows(books.engine, ALL_TIME))) == 2 + 2 * 8

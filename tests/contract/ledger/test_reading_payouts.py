@@ -10,12 +10,19 @@ import sqlalchemy as sa
 
 from reconciler.domain.batch import Outcome
 from reconciler.domain.plan import NewAdoption
-from reconciler.ledger.desk import Desk
 from reconciler.ledger.engine import open_engine
-from reconciler.ledger.history import foresee, participation_history
+from reconciler.ledger.journal.decisions import Desk
 from reconciler.ledger.migrate import upgrade
-from reconciler.ledger.payout_list import PayoutFilter, PayoutLine, Status, known_accounts, payout_lines, payouts_of
-from reconciler.ledger.reading import Period
+from reconciler.ledger.reads.general_ledger import Period
+from reconciler.ledger.reads.history import foresee, participation_history
+from reconciler.ledger.reads.payout_list import (
+    PayoutFilter,
+    PayoutLine,
+    Status,
+    known_accounts,
+    payout_lines,
+    payouts_of,
+)
 from reconciler.ledger.schema import chain_head, outbox
 from tests.support.books import FULL, SIGNED, START, Books, terms_of, text_id
 

@@ -12,8 +12,8 @@ from sqlalchemy.engine import Engine
 from reconciler.domain.batch import Outcome
 from reconciler.errors import Halted
 from reconciler.ledger import schema
-from reconciler.ledger.lookups import LedgerReader
-from reconciler.ports import Escrow, PostingBatch, Refund, RefundOutcome
+from reconciler.ledger.reads.lookups import LedgerReader
+from reconciler.ports.payment import Escrow, PostingBatch, Refund, RefundOutcome
 from tests.support.ledger import (
     FULL,
     NOW,

@@ -12,8 +12,8 @@ from sqlalchemy.engine import Engine
 from reconciler.errors import Defect
 from reconciler.ledger import schema
 from reconciler.ledger.database_clock import before
-from reconciler.ledger.runs import SILENT_FOR, RunLog, ledger_position
-from reconciler.ports import RunRecord
+from reconciler.ledger.operations.runs import SILENT_FOR, RunLog, ledger_position
+from reconciler.ports.payment import RunRecord
 from tests.support.ledger import NOW, rows_of
 
 HOUR = timedelta(hours=1)

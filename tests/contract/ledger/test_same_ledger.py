@@ -15,8 +15,8 @@ from reconciler.domain.ledger_view import HoldWithdrawal
 from reconciler.ledger import schema
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
-from reconciler.ledger.outbox import Outbox
-from reconciler.ports import BatchStamp
+from reconciler.ledger.operations.outbox import Outbox
+from reconciler.ports.payment import BatchStamp
 from tests.support.ledger import (
     NOW,
     Row,

@@ -14,9 +14,10 @@ from reconciler.domain.batch import Outcome
 from reconciler.domain.decision import PoolStanding, Rule
 from reconciler.domain.ids import DocumentId
 from reconciler.errors import Halted
-from reconciler.ledger import rows, schema
-from reconciler.ledger.lookups import LedgerReader
-from reconciler.ports import PostingBatch
+from reconciler.ledger import schema
+from reconciler.ledger.journal import writing as rows
+from reconciler.ledger.reads.lookups import LedgerReader
+from reconciler.ports.payment import PostingBatch
 from tests.support.ledger import (
     FULL,
     NOW,

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy.engine import Engine
 
 from reconciler.errors import LeaseLost
-from reconciler.feed import Position
-from reconciler.ledger.lease import Lease
-from reconciler.ledger.stream_positions import StreamPositions
+from reconciler.ledger.operations.lease import Lease
+from reconciler.ledger.operations.stream_positions import StreamPositions
+from reconciler.ports.watch import Position
 from tests.support.ledger import SetClock
 
 REACHED = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy.engine import Engine
 
 from reconciler.clock import utc_now
-from reconciler.ledger.lease import PAYING, Lease
-from reconciler.ledger.runs import RunLog
-from reconciler.ledger.sweep_watch import SweepWatch
-from reconciler.ports import RunRecord
+from reconciler.ledger.operations.lease import PAYING, Lease
+from reconciler.ledger.operations.runs import RunLog
+from reconciler.ledger.operations.sweep_watch import SweepWatch
+from reconciler.ports.payment import RunRecord
 from tests.support.ledger import desk_of
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)

@@ -16,12 +16,12 @@ from sqlalchemy.engine import Engine
 
 from reconciler.domain.plan import BatchPlan
 from reconciler.ledger import schema
-from reconciler.ledger.anchor import Anchor, anchor_of
-from reconciler.ledger.check_integrity import CheckVerifier
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
-from reconciler.ledger.verify import Verifier
-from reconciler.ports import Integrity
+from reconciler.ledger.proof.anchor import Anchor, anchor_of
+from reconciler.ledger.proof.integrity import CheckVerifier
+from reconciler.ledger.proof.verify import Verifier
+from reconciler.ports.payment import Integrity
 from tests.support.ledger import NOW
 from tests.support.tampering import Row, Tamperer, another, same
 from tests.support.varied_ledger import Writer, decision_of, write_varied

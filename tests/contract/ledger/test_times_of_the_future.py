@@ -10,23 +10,23 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from reconciler.check_ports import CheckKey, DonePartition
 from reconciler.clock import utc_now
 from reconciler.domain.batch import Outcome
 from reconciler.domain.effects import BlockedEffect, Effect, Obstacle, ProjectionResult
 from reconciler.domain.events import Event, EventType
 from reconciler.errors import Halted
 from reconciler.ledger import schema
-from reconciler.ledger.check_integrity import CheckVerifier
-from reconciler.ledger.check_runs import CheckRuns
-from reconciler.ledger.deliveries import Deliveries
 from reconciler.ledger.engine import writing
-from reconciler.ledger.events import EventLog
-from reconciler.ledger.lease import PAYING, Lease
-from reconciler.ledger.outbox import Outbox
-from reconciler.ledger.runs import RunLog
-from reconciler.ledger.sweep_watch import SweepWatch
-from reconciler.ports import Attempt, RunRecord
+from reconciler.ledger.operations.check_runs import CheckRuns
+from reconciler.ledger.operations.deliveries import Deliveries
+from reconciler.ledger.operations.events import EventLog
+from reconciler.ledger.operations.lease import PAYING, Lease
+from reconciler.ledger.operations.outbox import Outbox
+from reconciler.ledger.operations.runs import RunLog
+from reconciler.ledger.operations.sweep_watch import SweepWatch
+from reconciler.ledger.proof.integrity import CheckVerifier
+from reconciler.ports.check import CheckKey, DonePartition
+from reconciler.ports.payment import Attempt, RunRecord
 from tests.support.ledger import (
     FULL,
     NOW,

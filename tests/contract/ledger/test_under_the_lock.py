@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import Engine
 
-from reconciler.check_ports import CheckKey, DonePartition
 from reconciler.domain.batch import Outcome
 from reconciler.domain.decision import Rule
 from reconciler.domain.ledger_view import HoldWithdrawal, Lost, PayoutRequest
 from reconciler.domain.plan import NewAdoption, NewDecision
 from reconciler.ledger import schema
-from reconciler.ledger.check_integrity import CheckVerifier
-from reconciler.ledger.check_runs import CheckRuns
-from reconciler.ledger.desk import Adjustment
-from reconciler.ledger.lookups import LedgerReader
-from reconciler.ports import Escrow, PostingBatch, Refund, RefundOutcome
+from reconciler.ledger.journal.decisions import Adjustment
+from reconciler.ledger.operations.check_runs import CheckRuns
+from reconciler.ledger.proof.integrity import CheckVerifier
+from reconciler.ledger.reads.lookups import LedgerReader
+from reconciler.ports.check import CheckKey, DonePartition
+from reconciler.ports.payment import Escrow, PostingBatch, Refund, RefundOutcome
 from tests.support.ledger import (
     FULL,
     NOW,

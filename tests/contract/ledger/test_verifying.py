@@ -15,7 +15,7 @@ from reconciler.domain.plan import BatchPlan, NewTransfer
 from reconciler.ledger import schema
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
-from reconciler.ledger.verify import Verifier
+from reconciler.ledger.proof.verify import Verifier
 from tests.support.tampering import Tamperer
 from tests.support.varied_ledger import Writer, terms_of, write_varied
 

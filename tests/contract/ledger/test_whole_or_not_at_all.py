@@ -13,8 +13,10 @@ from reconciler.domain.accounts import Posting
 from reconciler.domain.batch import Outcome, plan_batch
 from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.errors import Defect, InvariantBroken
-from reconciler.ledger import bulk, journal, rows, schema
+from reconciler.ledger import bulk, schema
 from reconciler.ledger.engine import writing
+from reconciler.ledger.journal import posting as journal
+from reconciler.ledger.journal import writing as rows
 from tests.support.ledger import (
     FULL,
     NOW,

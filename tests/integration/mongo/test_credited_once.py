@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from bson.objectid import ObjectId
 
-from cli.composition import Parts
+from app.parts import Parts
 from reconciler.config.mapping import MappingSettings
 from reconciler.devstack.mongod import MongodOptions, ReplicaSet
 from reconciler.domain.effects import Obstacle, WalletPosition

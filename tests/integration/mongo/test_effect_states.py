@@ -10,13 +10,13 @@ from bson.decimal128 import Decimal128
 from bson.objectid import ObjectId
 from pymongo.database import Database
 
-from reconciler.check_ports import WalletAccount
 from reconciler.config.mapping import MappingSettings
 from reconciler.domain.effects import ProjectionTask
 from reconciler.domain.ids import statement_line_id
 from reconciler.mongo.connection import Connection
 from reconciler.mongo.effect_states import EffectStates
 from reconciler.mongo.projection import Projection
+from reconciler.ports.check import WalletAccount
 from tests.support.platform import Platform
 from tests.support.projecting import PAID_AT, payout_task
 

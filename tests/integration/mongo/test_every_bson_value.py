@@ -15,9 +15,9 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
-from cli.composition import Parts, parts_of
+from app.parts import Parts, parts_of
 from cli.explain_command import document, tell
-from jobs.full_check import CheckOptions
+from jobs.check.full_check import CheckOptions
 from reconciler.clock import utc_now
 from reconciler.config import load
 from reconciler.config.mapping import MappingSettings

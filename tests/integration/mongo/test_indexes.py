@@ -9,7 +9,7 @@ from bson.objectid import ObjectId
 from pymongo.collation import Collation
 from pymongo.database import Database
 
-from cli.composition import Parts, parts_of
+from app.parts import Parts, parts_of
 from reconciler.config import load
 from reconciler.config.mapping import MappingSettings
 from reconciler.domain.campaign import CampaignTerms

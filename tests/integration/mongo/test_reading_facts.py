@@ -17,7 +17,7 @@ from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 
-from cli.composition import parts_of
+from app.parts import parts_of
 from reconciler.clock import utc_now
 from reconciler.config import load
 from reconciler.config.mapping import MappingSettings

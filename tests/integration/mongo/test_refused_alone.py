@@ -11,7 +11,7 @@ from bson.objectid import ObjectId
 from bson.raw_bson import RawBSONDocument
 from sqlalchemy.engine import Engine
 
-from cli.composition import Parts
+from app.parts import Parts
 from reconciler.errors import Defect, Refused
 from reconciler.ledger import schema
 from tests.support.ledger_rows import paid_minor

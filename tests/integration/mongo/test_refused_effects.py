@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from cli.composition import Parts, parts_of
-from jobs.full_check import CheckOptions
+from app.parts import Parts, parts_of
+from jobs.check.full_check import CheckOptions
 from reconciler.config import load
 from reconciler.config.mapping import MappingSettings
 from reconciler.devstack.mongod import MongodOptions, ReplicaSet

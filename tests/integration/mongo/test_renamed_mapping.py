@@ -7,7 +7,7 @@ from typing import Any
 from bson.objectid import ObjectId
 from pymongo.database import Database
 
-from cli.composition import parts_of
+from app.parts import parts_of
 from reconciler.config import load
 from reconciler.config.mapping import MappingSettings
 from reconciler.ledger.migrate import upgrade

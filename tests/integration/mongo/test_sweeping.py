@@ -16,8 +16,8 @@ from bson.objectid import ObjectId
 from pymongo.database import Database
 from pymongo.errors import WriteError
 
-from cli.composition import Parts, parts_of
-from jobs.sweep import SweepResult
+from app.parts import Parts, parts_of
+from jobs.payment.sweep import SweepResult
 from reconciler.config import load
 from reconciler.errors import InvariantBroken
 from reconciler.ledger.migrate import upgrade

@@ -14,9 +14,9 @@ from pymongo.database import Database
 from reconciler.clock import utc_now
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.errors import Outage
-from reconciler.feed import Key, KeyKind, Position
 from reconciler.ledger.engine import open_engine, writing
-from reconciler.ledger.stream_positions import StreamPositions
+from reconciler.ledger.operations.stream_positions import StreamPositions
+from reconciler.ports.watch import Key, KeyKind, Position
 from tests.support.platform import Platform
 from tests.support.watched import Watched, tagged, triggers, watched
 

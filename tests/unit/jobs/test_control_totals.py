@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from jobs.control_totals import control_totals, unexplained
-from jobs.tally import Tally
-from reconciler.check_ports import LedgerSums
+from jobs.check.tally import Tally
+from jobs.check.totals import control_totals, unexplained
 from reconciler.domain.breaks import Break, BreakKind
+from reconciler.ports.check import LedgerSums
 
 
 def sums(*, cut: int = 1_000, paid: int = 1_000) -> list[LedgerSums]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from structlog.testing import capture_logs
 
-from jobs.leading import LeaseKeeper
+from jobs.process.leading import LeaseKeeper
 from reconciler.errors import ClockOff, DatabaseFailure, Defect, LeaseLost, Outage, Refused
 
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jobs import overdue
-from jobs.overdue import Overdue
+from jobs.payment import overdue
+from jobs.payment.overdue import Overdue
 from reconciler.domain.ids import DocumentId
 
 ONE, TWO, THREE = (DocumentId.from_tagged(f"str:{name}") for name in ("one", "two", "three"))

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from jobs import running
-from jobs.full_check import Stopped
-from jobs.running import RunRecorder
+from jobs.check.full_check import Stopped
+from jobs.process import running
+from jobs.process.running import RunRecorder
 from reconciler.errors import InvariantBroken, Outage
-from reconciler.ports import RunRecord
+from reconciler.ports.payment import RunRecord
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

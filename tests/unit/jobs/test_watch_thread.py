@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 import pytest
 from structlog.testing import capture_logs
 
-from jobs.watch import Term, Watch, WatchPace, WatchParts
-from jobs.watch_position import PositionKeeping
-from jobs.watch_state import WatchReport
-from jobs.watch_thread import WatchThread
+from jobs.watch.position import PositionKeeping
+from jobs.watch.state import WatchReport
+from jobs.watch.thread import WatchThread
+from jobs.watch.watch import Term, Watch, WatchPace, WatchParts
 from reconciler.backoff import Backoff
 from reconciler.clock import utc_now
 from reconciler.devstack.process import wait_until
 from reconciler.domain.ids import DocumentId, IdKind
-from reconciler.feed import Change, KeptPosition, Key, KeyKind, Position, Quiet, Read
 from reconciler.metrics import Metrics
+from reconciler.ports.watch import Change, KeptPosition, Key, KeyKind, Position, Quiet, Read
 from reconciler.workqueue import WorkQueue
 
 WITHIN_S = 30.0

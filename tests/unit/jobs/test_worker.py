@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
-from jobs.worker import OVERDUE_INTERVALS, OVERDUE_SLACK_S, Worker, WorkerSpec
+from jobs.process.worker import OVERDUE_INTERVALS, OVERDUE_SLACK_S, Worker, WorkerSpec
 from reconciler.errors import Defect, Outage, Refused, UsageError
 from reconciler.status import Pulse
 
@@ -107,7 +107,7 @@ class TestARunThatGetsNowhere:
 
     @pytest.mark.parametrize("gets_somewhere", [True, False])
     def test_is_a_fault_though_its_deadline_is_far(self, gets_somewhere: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("jobs.worker.STALL_S", 0.5)
+        monkeypatch.setattr("jobs.process.worker.STALL_S", 0.5)
         pulse, over = Pulse(), threading.Event()
 
         def step() -> None:

@@ -1,0 +1,305 @@
+"""The exact path: participations one by one, what each should be, what it is, and which part of the whole it is.
+
+What the vectors of :mod:`reconciler.comparison.partition` do not clear comes here, read anew and authoritatively:
+nothing is reported on what a long scan saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from jobs.check.payout_rows import breaks_beside_document, breaks_of_rows
+from jobs.check.tally import Tally
+from jobs.check.unpaid import count_malformed, count_not_due, count_unreadable
+from jobs.payment.projecting import Projector
+from jobs.payment.settling import Settlement, Settler
+from reconciler.domain.batch import HELD, Outcome
+from reconciler.domain.breaks import Break, BreakKind
+from reconciler.domain.decision import Decision, Due, Facts, NotDue, Reason
+from reconciler.domain.effects import ProjectionTask
+from reconciler.domain.ids import DocumentId
+from reconciler.domain.participation import MalformedParticipation, Participation
+from reconciler.ports.check import CheckReads, PayoutRow, SweepWatch
+from reconciler.ports.payment import BatchStamp, FactsPage, LedgerReads, Outbox, Projection, SettledFacts
+
+_PART_OF_OUTCOME = {
+    Outcome.REJECTED_BY_PERSON: "not_due",
+    Outcome.SETTLED_BEFORE_US: "settled_before_us",
+}
+"""Decided by a person between the check's reading and the ledger's lock: no disagreement."""
+
+_BREAK_OF_OUTCOME = {
+    Outcome.EXISTS_DIFFERENT: BreakKind.EXISTS_DIFFERENT,
+    Outcome.DUPLICATE_PARTICIPATION: BreakKind.DUPLICATE_PARTICIPATION,
+    Outcome.CURRENCY_CHANGED: BreakKind.DUE_BUT_INELIGIBLE,
+    Outcome.POOL_MEMBER_CHANGED: BreakKind.DUE_BUT_INELIGIBLE,
+    **dict.fromkeys(HELD, BreakKind.HELD),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageChecker:
+    """Checks pages. What looks due is settled, which reads it again before anything is said or paid.
+
+    ``sweeps`` says whether somebody should have paid by now; until then who is due is only on the way.
+    """
+
+    reads: CheckReads
+    ledger: LedgerReads
+    outbox: Outbox
+    projection: Projection
+    projector: Projector
+    settler: Settler
+    sweeps: SweepWatch
+    dry_run: bool
+    overdue: Set[str] = frozenset()
+    """Tagged participations of which something stays untold for too long."""
+
+    def check(self, page: FactsPage, stamp: BatchStamp, read_at: datetime, earlier: Mapping[str, datetime]) -> Tally:
+        """Check one page and repair what is safe. Raises Outage or InvariantBroken.
+
+        ``read_at``: when this check first read them; ``earlier``: tagged participations that were due at an earlier
+        reading already → when that was.
+        """
+        checked = Tally()
+        readable = [one for one in page.participations if isinstance(one, Participation)]
+        for malformed in page.participations:
+            if isinstance(malformed, MalformedParticipation):
+                count_unreadable(checked, malformed)
+        decided = self.settler.deciding.decide(page)
+        decisions, known = decided.decisions, decided.known
+        facts_of = {one.participation.participation_id: one for one in decided.facts}
+        due_since = {one.participation_id.tagged: earlier.get(one.participation_id.tagged, read_at) for one in readable}
+        due = self._due_by_now(checked, decisions, known, due_since)
+        settlement = self.settler.settle(list(due), stamp) if due else Settlement()
+        settled_now = self._count_settled(checked, settlement, due, facts_of)
+        with_payouts: dict[DocumentId, Participation] = {}
+        reversed_: dict[str, Facts] = {}
+        policy = self.settler.policy
+        for decision in decisions:
+            participation = decision.participation
+            if isinstance(decision, Due):
+                continue
+            facts = facts_of[participation.participation_id]
+            if decision.reason in (Reason.ALREADY_PAID, Reason.REVERSED):
+                with_payouts[participation.participation_id] = participation
+                if decision.reason is Reason.REVERSED:
+                    reversed_[participation.participation_id.tagged] = facts
+            else:
+                count_not_due(checked, decision, facts, policy)
+        with_payouts |= {one.participation_id: one for one in settled_now}
+        self._check_payouts(checked, list(with_payouts.values()), reversed_, page)
+        return checked
+
+    def _due_by_now(
+        self,
+        checked: Tally,
+        decisions: Sequence[Decision],
+        known: SettledFacts,
+        due_since: Mapping[str, datetime],
+    ) -> dict[DocumentId, Due]:
+        """Those due whom nobody will pay if this check does not; the others wait, or are held already."""
+        now: dict[DocumentId, Due] = {}
+        due = [one for one in decisions if isinstance(one, Due)]
+        # Asked once a time: those of one partition were all read at the same.
+        times = {due_since[one.participation.participation_id.tagged] for one in due}
+        is_overdue = {since: self.sweeps.must_be_paid(since) for since in times}
+        for decision in due:
+            participation_id = decision.participation.participation_id
+            since = due_since[participation_id.tagged]
+            hold = known.held.get(participation_id.tagged)
+            if is_overdue[since]:
+                now[participation_id] = decision
+            elif hold is not None:
+                self._count_held(checked, decision, hold.reason)
+            else:
+                checked.waiting[participation_id.tagged] = since
+        return now
+
+    def leave_in_flight(self, page: FactsPage, checked: Tally) -> None:
+        """Count those who are still due as on their way to a payment; everybody else was counted by :meth:`check`."""
+        waiting = [
+            one
+            for one in page.participations
+            if isinstance(one, Participation) and one.participation_id.tagged in checked.waiting
+        ]
+        for decision in self.settler.deciding.decide(replace(page, participations=waiting)).decisions:
+            checked.parts["in_flight"] += 1
+            if isinstance(decision, Due):
+                checked.due_minor[decision.terms.currency] += decision.earned.gross_minor
+                checked.in_flight_minor[decision.terms.currency] += decision.earned.gross_minor
+
+    def _count_settled(
+        self,
+        checked: Tally,
+        settlement: Settlement,
+        due: Mapping[DocumentId, Due],
+        facts_of: Mapping[DocumentId, Facts],
+    ) -> list[Participation]:
+        """Count what the settlement made of those that looked due; answers those that are paid now."""
+        paid: list[Participation] = []
+        again = {one.participation.participation_id: one for one in settlement.not_paid}
+        for participation_id, decision in due.items():
+            outcome = settlement.outcomes.get(decision.participation.participation_id.tagged)
+            if outcome in (Outcome.NEW, Outcome.EXISTS):
+                self._count_paid(checked, decision, outcome)
+                paid += [] if self.dry_run and outcome is Outcome.NEW else [decision.participation]
+            elif outcome in _PART_OF_OUTCOME:
+                checked.parts[_PART_OF_OUTCOME[outcome]] += 1
+            elif outcome is not None:
+                self._count_refused(checked, decision, outcome)
+            elif participation_id in again:
+                changed = again[participation_id]
+                facts = replace(facts_of[participation_id], participation=changed.participation)
+                count_not_due(checked, changed, facts, self.settler.policy)
+            else:
+                # It changed, or went away, between the two reads: the next check sees what it is now.
+                checked.parts["in_flight"] += 1
+        return paid
+
+    def _count_refused(self, checked: Tally, decision: Due, outcome: Outcome) -> None:
+        kind = _BREAK_OF_OUTCOME[outcome]
+        if kind is BreakKind.HELD:
+            self._count_held(checked, decision, outcome.value)
+        else:
+            checked.parts["broken"] += 1
+            checked.breaks.append(_break_of_due(kind, decision, reason=outcome.value))
+            checked.due_minor[decision.terms.currency] += decision.earned.gross_minor
+
+    def _count_held(self, checked: Tally, decision: Due, reason: str) -> None:
+        checked.parts["held"] += 1
+        checked.breaks.append(_break_of_due(BreakKind.HELD, decision, reason=reason))
+        checked.due_minor[decision.terms.currency] += decision.earned.gross_minor
+
+    def _count_paid(self, checked: Tally, decision: Due, outcome: Outcome) -> None:
+        if outcome is Outcome.EXISTS:
+            return
+        found = _break_of_due(BreakKind.DUE_BUT_UNPAID, decision, repaired=not self.dry_run)
+        checked.breaks.append(found)
+        if self.dry_run:
+            checked.parts["broken"] += 1
+            checked.due_minor[decision.terms.currency] += decision.earned.gross_minor
+        else:
+            checked.paid += 1
+
+    def _check_payouts(
+        self, checked: Tally, paid: Sequence[Participation], reversed_: Mapping[str, Facts], page: FactsPage
+    ) -> None:
+        """Compare payouts with their own facts and with documents, and what documents show with what they were told."""
+        if not paid:
+            return
+        ids = [one.participation_id.tagged for one in paid]
+        rows: dict[str, list[PayoutRow]] = {one: [] for one in ids}
+        for row in self.reads.rows_of(ids):
+            rows[row.participation_id].append(row)
+        found = [one for tagged in ids for one in breaks_of_rows(rows[tagged])]
+        found += self._beside_documents(paid, rows, page)
+        checked.breaks += found
+        shown = {one.participation_id for one in found if one.is_open}
+        broken = {one.participation_id.tagged for one in paid if str(one.participation_id) in shown}
+        broken |= self._check_effects(checked, ids) | self.overdue
+        told = {task.participation_id.tagged for task in self.outbox.told(ids)}
+        for one in paid:
+            tagged = one.participation_id.tagged
+            if tagged in broken:
+                checked.parts["broken"] += 1
+            elif one.problems:
+                count_malformed(checked, one)
+            elif tagged in reversed_:
+                taken_back = NotDue(participation=one, reason=Reason.REVERSED)
+                count_not_due(checked, taken_back, reversed_[tagged], self.settler.policy)
+            else:
+                checked.parts["matched" if tagged in told else "in_flight"] += 1
+
+    def _beside_documents(
+        self, paid: Sequence[Participation], rows: Mapping[str, Sequence[PayoutRow]], page: FactsPage
+    ) -> list[Break]:
+        """What documents say otherwise than payouts. Those of the page may be older than the payout: read again."""
+        suspected = [one.participation_id for one in paid if any(_beside(one, rows[one.participation_id.tagged], page))]
+        if not suspected:
+            return []
+        fresh = self.settler.facts.read(suspected)
+        return [
+            found
+            for one in fresh.participations
+            if isinstance(one, Participation)
+            for found in _beside(one, rows[one.participation_id.tagged], fresh)
+        ]
+
+    def _check_effects(self, checked: Tally, ids: Sequence[str]) -> set[str]:
+        """Compare documents with what they were told, and tell stale ones again; answers who stays broken."""
+        tasks = self.outbox.told(ids)
+        stale = dict(self.projection.find_stale(tasks))
+        if stale:
+            # A reversal or a repayment may have come between the two reads: only what is stale twice is stale.
+            tasks = self.outbox.told(ids)
+            again = self.projection.find_stale([task for task in tasks if task.sequence in stale])
+            stale = {sequence: what for sequence, what in again.items() if sequence in stale}
+        still_stale: dict[int, str] = dict(stale)
+        in_order: set[int] = set()
+        if stale and not self.dry_run:
+            self.outbox.again(list(stale))
+            self.projector.project(list(stale))
+            told_again = self.outbox.told(ids)
+            still_stale = dict(self.projection.find_stale(told_again))
+            in_order = {task.sequence for task in told_again} - still_stale.keys()
+            checked.projected += len(stale.keys() & in_order)
+        by_sequence = {task.sequence: task for task in tasks}
+        for sequence, what in stale.items():
+            checked.breaks.append(
+                break_of_task(
+                    BreakKind.PROJECTION_STALE,
+                    by_sequence[sequence],
+                    what,
+                    reason=what.partition(":")[0],
+                    repaired=sequence in in_order,
+                )
+            )
+        blocked = self.outbox.blocked(ids)
+        for one in blocked:
+            found = break_of_task(
+                BreakKind.EFFECT_BLOCKED, one.task, str(one.blocked), reason=one.blocked.obstacle.value
+            )
+            checked.breaks.append(found)
+        broken = {by_sequence[sequence].participation_id.tagged for sequence in still_stale if sequence in by_sequence}
+        return broken | {one.task.participation_id.tagged for one in blocked}
+
+
+def _beside(participation: Participation, rows: Sequence[PayoutRow], page: FactsPage) -> Iterator[Break]:
+    return breaks_beside_document(rows, participation, page.campaigns.get(participation.campaign_id.tagged))
+
+
+def _break_of_due(kind: BreakKind, decision: Due, *, reason: str = "", repaired: bool = False) -> Break:
+    participation = decision.participation
+    return Break(
+        kind=kind,
+        reason=reason or decision.rule.value,
+        participation_id=str(participation.participation_id),
+        campaign_id=str(participation.campaign_id),
+        streamer_id=participation.streamer_id,
+        currency=decision.terms.currency,
+        expected_minor=decision.earned.gross_minor,
+        actual_minor=decision.earned.gross_minor if repaired else 0,
+        detail=f"{decision.impressions} of {decision.terms.target_impressions} impressions",
+        repaired=repaired,
+    )
+
+
+def break_of_task(
+    kind: BreakKind, task: ProjectionTask, detail: str, *, reason: str = "", repaired: bool = False
+) -> Break:
+    return Break(
+        kind=kind,
+        reason=reason,
+        participation_id=str(task.participation_id),
+        campaign_id=str(task.campaign_id),
+        streamer_id=task.streamer_id,
+        payout_key=task.payout_key,
+        currency=task.currency,
+        expected_minor=task.amount_minor,
+        actual_minor=task.amount_minor,
+        detail=detail,
+        repaired=repaired,
+    )

@@ -1,0 +1,222 @@
+"""Money in waiting and money by day: what finance plans with, as rows of the report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from jobs.check.tally import Tally, words_of
+from jobs.check.unpaid import count_not_due
+from reconciler.clock import utc_text
+from reconciler.deciding import Deciding
+from reconciler.domain.breaks import Break
+from reconciler.domain.campaign import STATUSES_THAT_PAY, CampaignTerms
+from reconciler.domain.decision import NotDue, Policy
+from reconciler.domain.ids import DocumentId, payout_key
+from reconciler.domain.ledger_view import OpenHold
+from reconciler.domain.stranding import Accrued, stranded
+from reconciler.ports.check import CheckReads, FactScan
+from reconciler.ports.payment import Facts, LedgerReads
+from reconciler.reports.model import Waiting
+
+DAYS = 31
+CAMPAIGNS_BY_DAY_MAX = 20
+_CAMPAIGNS_A_PAGE = 500
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoneyInWaiting:
+    """``timezone`` cuts days off; ``rows_max`` limits each list, never its totals."""
+
+    facts: Facts
+    scan: FactScan
+    reads: CheckReads
+    ledger: LedgerReads
+    policy: Policy
+    timezone: str
+    rows_max: int
+
+    def waiting(self, tally: Tally, now: datetime, campaign_id: str | None) -> tuple[Waiting, list[Break]]:
+        """What accrued, what is held and what is stranded; the breaks name the last."""
+        terms, titles, paid, streamed = self._campaigns(tally)
+        accrued, breaks = [], list[Break]()
+        totals: dict[str, Counter[str]] = {}
+        for tagged, minor in tally.accrued_minor.most_common():
+            campaign = terms.get(tagged)
+            if campaign is None or not minor:
+                continue
+            if campaign.status in STATUSES_THAT_PAY:
+                accrued.append(
+                    {
+                        "campaign_id": campaign.campaign_id.value,
+                        "title": titles.get(tagged, ""),
+                        "currency": campaign.currency,
+                        "participations": tally.accrued_count[tagged],
+                        "accrued_minor": minor,
+                    }
+                )
+                totals.setdefault(campaign.currency, Counter())["accrued_minor"] += minor
+            money = Accrued(
+                minor=minor,
+                impressions=tally.accrued_impressions[tagged],
+                paid_minor=paid.get(tagged, 0),
+                reached_count=tally.reached_count[tagged],
+                streamed_at=streamed.get(tagged),
+            )
+            found = stranded(campaign, money, self.policy, now)
+            if found is not None:
+                found = self._still_stranded(campaign, money, now)
+            if found is not None:
+                breaks.append(found)
+                totals.setdefault(campaign.currency, Counter())["stranded_minor"] += found.expected_minor or 0
+        holds = [
+            one
+            for one in self.ledger.open_holds()
+            if campaign_id in (None, DocumentId.from_tagged(one.campaign_id).value)
+        ]
+        for hold in holds:
+            totals.setdefault(hold.currency, Counter())["held_minor"] += hold.amount_minor
+        return (
+            Waiting(
+                accrued=accrued[: self.rows_max],
+                held=[_hold_row(one, now) for one in holds[: self.rows_max]],
+                stranded=[_stranded_row(one) for one in breaks[: self.rows_max]],
+                totals=[
+                    {
+                        "currency": currency,
+                        **{name: sums[name] for name in ("accrued_minor", "held_minor", "stranded_minor")},
+                    }
+                    for currency, sums in sorted(totals.items())
+                ],
+            ),
+            breaks,
+        )
+
+    def _campaigns(
+        self, tally: Tally
+    ) -> tuple[dict[str, CampaignTerms], dict[str, str], dict[str, int], dict[str, datetime]]:
+        """Terms, titles, gross payments and last streams of the campaigns in which something accrued, by identity."""
+        terms: dict[str, CampaignTerms] = {}
+        titles: dict[str, str] = {}
+        paid: dict[str, int] = {}
+        streamed: dict[str, datetime] = {}
+        wanted = sorted(tally.accrued_minor)
+        for start in range(0, len(wanted), _CAMPAIGNS_A_PAGE):
+            ids = [DocumentId.from_tagged(one) for one in wanted[start : start + _CAMPAIGNS_A_PAGE]]
+            found = self.facts.campaigns(ids)
+            terms |= {key: one for key, one in found.items() if isinstance(one, CampaignTerms)}
+            titles |= {key: one.title for key, one in self.scan.counters(ids, {}).items()}
+            paid |= self.reads.gross_paid(ids)
+            streamed |= self.scan.last_streams(ids)
+        return terms, titles, paid, streamed
+
+    def _still_stranded(self, campaign: CampaignTerms, money: Accrued, now: datetime) -> Break | None:
+        """By a reading of now: whoever was below target when the check came by may be paid, and the campaign over."""
+        page, again = self.facts.read_campaign(campaign.campaign_id), Tally()
+        decided = Deciding(facts=self.facts, ledger=self.ledger, policy=self.policy).decide(page)
+        for facts, decision in zip(decided.facts, decided.decisions, strict=True):
+            if isinstance(decision, NotDue):
+                count_not_due(again, decision, facts, self.policy)
+        tagged = campaign.campaign_id.tagged
+        terms = page.campaigns.get(tagged)
+        if not isinstance(terms, CampaignTerms):
+            return None
+        fresh = replace(
+            money,
+            minor=again.accrued_minor[tagged],
+            impressions=again.accrued_impressions[tagged],
+            reached_count=again.reached_count[tagged],
+            paid_minor=self.ledger.gross_paid_minor(campaign.campaign_id),
+        )
+        return stranded(terms, fresh, self.policy, now)
+
+    def paid_by_day(self, now: datetime, campaign_id: str | None) -> list[Row]:
+        """The last days in the reports' time zone; campaigns beyond the largest summed up under no identity."""
+        found = self.reads.paid_by_day(days_until(now, self.timezone), campaign_id)
+        by_campaign: Counter[str] = Counter()
+        for one in found:
+            by_campaign[one.campaign_id] += one.gross_minor
+        largest = {campaign for campaign, _ in by_campaign.most_common(CAMPAIGNS_BY_DAY_MAX)}
+        sums: dict[tuple[str, str, str], Counter[str]] = {}
+        for one in found:
+            shown = DocumentId.from_tagged(one.campaign_id).value if one.campaign_id in largest else ""
+            row = sums.setdefault((one.day, shown, one.currency), Counter())
+            for name in ("payouts", "gross_minor", "fee_minor", "amount_minor", "reversed_minor"):
+                row[name] += getattr(one, name)
+        return [
+            {
+                "day": day,
+                "campaign_id": campaign,
+                "currency": currency,
+                **{
+                    name: row[name]
+                    for name in ("payouts", "gross_minor", "fee_minor", "amount_minor", "reversed_minor")
+                },
+            }
+            for (day, campaign, currency), row in sorted(sums.items())
+        ]
+
+    def settled_before(self, campaign_id: str | None) -> list[Row]:
+        """What was settled before this ledger began."""
+        return [
+            {"currency": one.currency, "participations": one.participations, "amount_minor": one.amount_minor}
+            for one in self.reads.settled_before(campaign_id)
+        ]
+
+
+def withheld_rows(tally: Tally) -> list[Row]:
+    """Who reached their target and is not paid because somebody decided so: the most money first."""
+    rows = []
+    for key, count in tally.withheld_count.items():
+        reason, status, currency = words_of(key)
+        rows.append(
+            {
+                "reason": reason,
+                "status": status,
+                "currency": currency,
+                "participations": count,
+                "gross_minor": tally.withheld_minor[key],
+            }
+        )
+    return sorted(rows, key=lambda row: (-row["gross_minor"], row["reason"], row["status"], row["currency"]))
+
+
+def days_until(now: datetime, timezone: str) -> list[tuple[str, datetime, datetime]]:
+    """The last days to that of ``now``, each with its beginning and end in UTC: a day has 23 to 25 hours."""
+    zone = ZoneInfo(timezone)
+    today = now.astimezone(zone).date()
+
+    def begins(back: int) -> datetime:
+        return datetime.combine(today - timedelta(days=back), time(), tzinfo=zone).astimezone(now.tzinfo)
+
+    return [
+        ((today - timedelta(days=back)).isoformat(), begins(back), begins(back - 1)) for back in reversed(range(DAYS))
+    ]
+
+
+def _hold_row(hold: OpenHold, now: datetime) -> Row:
+    return {
+        "participation_id": DocumentId.from_tagged(hold.participation_id).value,
+        "campaign_id": DocumentId.from_tagged(hold.campaign_id).value,
+        "streamer_id": hold.streamer_id,
+        "payout_key": payout_key(DocumentId.from_tagged(hold.participation_id), 1),
+        "currency": hold.currency,
+        "amount_minor": hold.amount_minor,
+        "reason": hold.reason,
+        "since": utc_text(hold.opened_at),
+        "age_s": max(0, round((now - hold.opened_at).total_seconds())),
+    }
+
+
+def _stranded_row(found: Break) -> Row:
+    return {
+        "campaign_id": found.campaign_id,
+        "currency": found.currency,
+        "accrued_minor": found.expected_minor,
+        "reason": found.reason,
+    }

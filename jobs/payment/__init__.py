@@ -1,0 +1,1 @@
+"""Everything that moves money: the sweep, the live settler, pools, refunds, releases, people's repayments, effects."""

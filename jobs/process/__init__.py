@@ -1,0 +1,1 @@
+"""What keeps jobs running: workers, scheduler, lease, halt, run records. It knows nothing of payments."""

@@ -1,0 +1,37 @@
+"""Hints that something may be due, from whoever notices first: they go into the work queue, deduplicated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reconciler.domain.ids import DocumentId
+from reconciler.ports.watch import Key, KeyKind
+from reconciler.workqueue import WorkQueue
+
+
+class Hints:
+    """Implements :class:`reconciler.ports.payment.Triggers`.
+
+    Dropped while this process does not lead, as every process does not unless told otherwise: the leader's own stream
+    tells it of the same change, and a queue that nobody empties would only grow.
+    """
+
+    def __init__(self, queue: WorkQueue[Key]) -> None:
+        self._queue = queue
+        self._is_wanted: Callable[[], bool] = lambda: False
+
+    def deliver_while(self, is_wanted: Callable[[], bool]) -> None:
+        """Take hints from now on, whenever ``is_wanted`` says so."""
+        self._is_wanted = is_wanted
+
+    def participation(self, participation_id: DocumentId) -> None:
+        """A participation changed."""
+        self._add(Key(KeyKind.PARTICIPATION, participation_id))
+
+    def campaign(self, campaign_id: DocumentId) -> None:
+        """A campaign changed."""
+        self._add(Key(KeyKind.CAMPAIGN, campaign_id))
+
+    def _add(self, key: Key) -> None:
+        if self._is_wanted():
+            self._queue.add(key)

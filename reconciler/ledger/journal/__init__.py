@@ -1,0 +1,1 @@
+"""What writes the journal: one transaction a batch under one lock, people's decisions, escrows."""

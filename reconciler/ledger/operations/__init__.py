@@ -1,0 +1,1 @@
+"""Tables beside the journal, which may be updated: outbox, events, deliveries, runs, lease, check requests, breaks."""

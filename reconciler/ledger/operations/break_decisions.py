@@ -1,0 +1,121 @@
+"""What people say about breaks: acknowledged or resolved, append-only rows in the hash chain like every decision.
+
+Whatever is refused raises UsageError with a sentence, and then nothing is written, of none of the breaks named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from reconciler.domain.break_identity import ID_LENGTH
+from reconciler.domain.break_memory import ACKNOWLEDGE, RESOLVE, BreakStatus
+from reconciler.domain.breaks import Severity
+from reconciler.domain.plan import BatchPlan, NewDecision
+from reconciler.errors import UsageError
+from reconciler.ledger.journal.decisions import Signature
+from reconciler.ledger.journal.posting import Journal, Locked
+from reconciler.ledger.operations.break_records import BreakLine, find_lines, mark_resolved, subject_of
+from reconciler.ports.payment import BatchStamp
+
+_IDENTITY = re.compile(rf"[0-9a-f]{{{ID_LENGTH}}}")
+_CRITICAL = Severity.CRITICAL.label
+
+
+class BreakDesk:
+    """Takes people's decisions about breaks. ``run_id`` stands for the command."""
+
+    def __init__(self, poster: Journal, *, run_id: str) -> None:
+        self._poster = poster
+        self._stamp = BatchStamp(run_id=run_id, trigger="person")
+
+    def acknowledge(self, break_ids: Sequence[str], signed: Signature) -> list[str]:
+        """Say that open breaks are known: as they are now, no exit code counts them. Answers those concerned."""
+        with self._poster.locked() as locked:
+            lines = self._lines(locked, break_ids, _refuse_acknowledging)
+            self._write(locked, ACKNOWLEDGE, lines, signed)
+        return list(lines)
+
+    def resolve(self, break_ids: Sequence[str], signed: Signature) -> list[str]:
+        """Say that breaks are dealt with: they are closed until a check finds them again. Answers those concerned."""
+        with self._poster.locked() as locked:
+            lines = self._lines(locked, break_ids, _refuse_resolving)
+            self._write(locked, RESOLVE, lines, signed)
+            mark_resolved(locked.connection, list(lines), locked.now)
+        return list(lines)
+
+    def _lines(
+        self, locked: Locked, break_ids: Sequence[str], refuse: Callable[[BreakLine], None]
+    ) -> Mapping[str, BreakLine]:
+        wanted = list(dict.fromkeys(break_ids))
+        for one in wanted:
+            if not _IDENTITY.fullmatch(one):
+                raise UsageError(f"{one!r} is not a break's id: that is {ID_LENGTH} hex digits, see `breaks list`")
+        found = find_lines(locked.connection, wanted)
+        missing = [one for one in wanted if one not in found]
+        if missing:
+            raise UsageError(f"no check ever found a break {', '.join(missing)}: see `breaks list --status all`")
+        for one in wanted:
+            refuse(found[one])
+        return {one: found[one] for one in wanted}
+
+    def _write(self, locked: Locked, kind: str, lines: Mapping[str, BreakLine], signed: Signature) -> None:
+        decided = [_decision(kind, line, signed, locked.now) for line in lines.values()]
+        locked.write(BatchPlan(decisions=decided), self._stamp)
+
+
+def _decision(kind: str, line: BreakLine, signed: Signature, now: datetime) -> NewDecision:
+    record, subject = line.record, subject_of(line.record.break_id)
+    return NewDecision(
+        decision_key=f"{kind}:{subject}:{now:%Y-%m-%dT%H:%M:%S.%f}",
+        kind=kind,
+        subject=subject,
+        decided_by=signed.by,
+        reason=signed.reason,
+        # What the person saw, for ever: the book's row goes on changing.
+        state_before={
+            "state": line.status.value,
+            "kind": record.kind,
+            "reason": record.reason,
+            "severity": record.severity,
+            "participation_id": record.participation_id,
+            "campaign_id": record.campaign_id,
+            "payout_key": record.payout_key,
+            "expected_minor": record.expected_minor,
+            "actual_minor": record.actual_minor,
+            "appearance": record.appearances_count,
+            "fingerprint": record.fingerprint,
+            "report": record.last_report,
+        },
+        amount_minor=_difference(record.expected_minor, record.actual_minor),
+        currency=record.currency if _difference(record.expected_minor, record.actual_minor) is not None else None,
+    )
+
+
+def _difference(expected_minor: int | None, actual_minor: int | None) -> int | None:
+    return None if expected_minor is None or actual_minor is None else actual_minor - expected_minor
+
+
+def _refuse_acknowledging(line: BreakLine) -> None:
+    record = line.record
+    if line.status is BreakStatus.CLEARED:
+        raise UsageError(f"{record.break_id} is cleared: there is nothing to acknowledge")
+    if line.status is BreakStatus.ACKNOWLEDGED and line.decision is not None:
+        raise UsageError(f"{record.break_id} was acknowledged by {line.decision.by} on {line.decision.at:%Y-%m-%d}")
+    if record.severity == _CRITICAL:
+        raise UsageError(
+            f"{record.break_id} is critical ({record.kind}) and cannot be acknowledged: the ledger contradicts itself, "
+            "and nothing may be paid before it is mended"
+        )
+
+
+def _refuse_resolving(line: BreakLine) -> None:
+    record = line.record
+    if line.status is BreakStatus.CLEARED:
+        raise UsageError(f"{record.break_id} is cleared already")
+    if record.severity == _CRITICAL:
+        raise UsageError(
+            f"{record.break_id} is critical ({record.kind}) and cannot be resolved by a person's word: a full check "
+            "clears it when the ledger verifies"
+        )

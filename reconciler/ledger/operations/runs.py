@@ -1,0 +1,158 @@
+"""The record of every sweep and check: begun, ended, and with what."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from reconciler.clock import CLOCKS_DIFFER_MAX, utc_now
+from reconciler.ledger.database_clock import before, now_sql
+from reconciler.ledger.engine import asking, reading, writing
+from reconciler.ledger.operations.events import EventLog
+from reconciler.ledger.schema import chain_head, ledger_identity, runs
+from reconciler.ledger.together import Together
+from reconciler.ports.payment import LedgerPosition, RunRecord
+
+_POSITION = Together(
+    lambda _: {
+        "position": sa.select(ledger_identity.c.ledger_id, chain_head.c.sequence).join_from(
+            ledger_identity, chain_head, sa.true()
+        )
+    }
+)
+
+SILENT_FOR = timedelta(minutes=2)
+"""After so long without a sign of life, on the database's clock, a run without an end was interrupted: eight signs of
+life, and longer than the longest wait for a lock."""
+
+INTERRUPTED = "interrupted"
+
+_INTERRUPTED_BECAUSE = "its process ended, or its machine, before the run did; nothing it had committed is lost"
+
+
+class RunLog:
+    """Writes runs beside the ledger. One without an end goes on, or was interrupted."""
+
+    def __init__(self, engine: Engine, *, events: EventLog | None = None) -> None:
+        self._engine = engine
+        self._events = events or EventLog(engine, clock=utc_now, subscriptions={})
+
+    def start(self, run: RunRecord) -> None:
+        """Record that a run began."""
+        with writing(self._engine) as connection:
+            connection.execute(
+                sa.insert(runs).values(
+                    run_id=run.run_id,
+                    kind=run.kind,
+                    trigger=run.trigger,
+                    started_at=run.started_at,
+                    alive_at=now_sql(connection),
+                )
+            )
+
+    def beat(self, run_id: str) -> None:
+        """Give a sign of life of a run that goes on, by the database's clock."""
+        with writing(self._engine) as connection:
+            connection.execute(sa.update(runs).where(runs.c.run_id == run_id).values(alive_at=now_sql(connection)))
+
+    def end_silent(self) -> list[RunRecord]:
+        """Mark those as interrupted that have no end and were silent for long; answers them.
+
+        A run elsewhere that goes on gives signs of life, whatever host it is on. Should it have been silent and alive
+        all the same (a machine that slept), it says itself how it ended: what it records stands over this mark.
+        """
+        with reading(self._engine) as connection:
+            silent = [_record(row) for row in connection.execute(sa.select(runs).where(_is_silent(connection)))]
+        if not silent:
+            return []
+        with writing(self._engine) as connection:
+            ended = connection.execute(
+                sa.update(runs)
+                .where(_is_silent(connection))
+                .values(
+                    # When it was last known to live, by whichever clock said so.
+                    finished_at=sa.func.coalesce(runs.c.alive_at, runs.c.started_at),
+                    outcome=INTERRUPTED,
+                    counts="{}",
+                    error=_INTERRUPTED_BECAUSE,
+                )
+                .returning(*runs.columns)
+            )
+            return [_record(row) for row in ended]
+
+    def finish(self, run: RunRecord) -> None:
+        """Record how it ended."""
+        with writing(self._engine) as connection:
+            connection.execute(
+                sa.update(runs)
+                .where(runs.c.run_id == run.run_id)
+                .values(
+                    finished_at=run.finished_at,
+                    outcome=run.outcome,
+                    counts=json.dumps(dict(run.counts), sort_keys=True),
+                    error=run.error,
+                )
+            )
+            self._events.run_ended(connection, run)
+
+    def prune(self, before: datetime) -> int:
+        """Forget sweeps that ended before a time; checks are kept. Answers how many went."""
+        is_old = (runs.c.kind == "sweep") & (runs.c.finished_at < before)
+        with writing(self._engine) as connection:
+            return connection.execute(sa.delete(runs).where(is_old)).rowcount
+
+    def latest(self, kind: str) -> RunRecord | None:
+        """The newest run of a kind that ended."""
+        query = sa.select(runs).where(runs.c.kind == kind, runs.c.finished_at.is_not(None)).limit(1)
+        with reading(self._engine) as connection:
+            row = connection.execute(query.order_by(*_newest_first(connection))).one_or_none()
+        return None if row is None else _record(row)
+
+    def newest(self, kinds: tuple[str, ...], limit: int) -> list[RunRecord]:
+        """The newest runs of some kinds, newest first. Those that fell silent show as interrupted, marked or not."""
+        with reading(self._engine) as connection:
+            query = sa.select(runs).where(runs.c.kind.in_(kinds)).order_by(*_newest_first(connection), runs.c.run_id)
+            silent = set(connection.execute(sa.select(runs.c.run_id).where(_is_silent(connection))).scalars())
+            found = [_record(row) for row in connection.execute(query.limit(limit))]
+        return [
+            replace(one, outcome=INTERRUPTED, error=_INTERRUPTED_BECAUSE) if one.run_id in silent else one
+            for one in found
+        ]
+
+
+def _newest_first(connection: Connection) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
+    """Those that a wrong clock dated in the future come last, lest they stand for the last ones until then."""
+    return runs.c.started_at > before(connection, -CLOCKS_DIFFER_MAX), runs.c.started_at.desc()
+
+
+def _is_silent(connection: Connection) -> sa.ColumnElement[bool]:
+    # A row of a program that gave no signs of life yet: its beginning has to do.
+    last_sign = sa.func.coalesce(runs.c.alive_at, runs.c.started_at)
+    # One of the future was given by a clock that was wrong.
+    is_off = (last_sign < before(connection, SILENT_FOR)) | (last_sign > before(connection, -SILENT_FOR))
+    return runs.c.finished_at.is_(None) & is_off
+
+
+def _record(row: sa.Row[Any]) -> RunRecord:
+    return RunRecord(
+        run_id=row.run_id,
+        kind=row.kind,
+        trigger=row.trigger,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        outcome=row.outcome,
+        counts=json.loads(row.counts or "{}"),
+        error=row.error,
+    )
+
+
+def ledger_position(engine: Engine) -> LedgerPosition:
+    """Which ledger this is, and how far it is."""
+    with asking(engine) as connection:
+        [row] = _POSITION.ask(connection, {})["position"]
+    return LedgerPosition(ledger_id=row.ledger_id, sequence=row.sequence)

@@ -1,0 +1,1 @@
+"""Proving the ledger from its own rows: hash chain, sums, balances, amounts. Writes nothing."""
