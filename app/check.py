@@ -17,24 +17,24 @@ from reconciler.config import Settings
 from reconciler.domain.campaign import CampaignDefaults
 from reconciler.domain.decision import Policy
 from reconciler.ledger.engine import Engine
-from reconciler.ledger.journal.posting import Journal
-from reconciler.ledger.operations.break_records import BreakBook
-from reconciler.ledger.operations.check_runs import CheckRuns
+from reconciler.ledger.journal.posting import SqlJournal
+from reconciler.ledger.operations.break_records import SqlBreakRecords
+from reconciler.ledger.operations.check_runs import SqlCheckRuns
 from reconciler.ledger.operations.lease import CHECKING, Lease
-from reconciler.ledger.operations.outbox import Outbox
+from reconciler.ledger.operations.outbox import SqlOutbox
 from reconciler.ledger.operations.stream_positions import StreamPositions
-from reconciler.ledger.operations.sweep_watch import SweepWatch
+from reconciler.ledger.operations.sweep_watch import SqlSweepWatch
 from reconciler.ledger.proof.integrity import CheckVerifier
 from reconciler.ledger.reads.lookups import LedgerReader
 from reconciler.ledger.reads.payout_list import PayoutFilter, payout_lines
-from reconciler.ledger.reads.population import CheckReads
+from reconciler.ledger.reads.population import SqlPopulationReads
 from reconciler.mongo.connection import Connection
-from reconciler.mongo.effect_states import EffectStates
+from reconciler.mongo.effect_states import MongoEffectStates
 from reconciler.mongo.facts import FactsReader
 from reconciler.mongo.ledger_state import LedgerState
-from reconciler.mongo.projection import Projection
-from reconciler.mongo.recorded_budgets import RecordedBudgets
-from reconciler.mongo.scanning import FactScan
+from reconciler.mongo.projection import MongoProjection
+from reconciler.mongo.recorded_budgets import MongoRecordedBudgets
+from reconciler.mongo.scanning import MongoFactScan
 from reconciler.reports.writer import ReportDirectory
 from reconciler.status import StatusBoard
 
@@ -48,14 +48,14 @@ class Shared:
 
     facts: FactsReader
     ledger: LedgerReader
-    journal: Journal
-    outbox: Outbox
-    projection: Projection
+    journal: SqlJournal
+    outbox: SqlOutbox
+    projection: MongoProjection
     projector: Projector
     policy: Policy
     guard: LedgerState
     recorder: RunRecorder
-    book: BreakBook
+    book: SqlBreakRecords
     defaults: CampaignDefaults
     status: StatusBoard
     stopping: threading.Event
@@ -64,12 +64,12 @@ class Shared:
 def full_check_of(settings: Settings, *, connection: Connection, engine: Engine, shared: Shared) -> FullCheck:
     """The check for some settings. Nothing connects until it is used."""
     mapping, clock = settings.mapping, shared.recorder.clock
-    reads, scan = CheckReads(engine), FactScan(connection, mapping, clock=clock)
+    reads, scan = SqlPopulationReads(engine), MongoFactScan(connection, mapping, clock=clock)
     holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
     return FullCheck(
         facts=shared.facts,
         scan=scan,
-        states=EffectStates(connection, mapping, default_currency=settings.payout.default_currency),
+        states=MongoEffectStates(connection, mapping, default_currency=settings.payout.default_currency),
         reads=reads,
         ledger=shared.ledger,
         journal=shared.journal,
@@ -77,10 +77,10 @@ def full_check_of(settings: Settings, *, connection: Connection, engine: Engine,
         projection=shared.projection,
         projector=shared.projector,
         verifier=CheckVerifier(engine, clock=clock, whole_after=timedelta(days=settings.full_check.whole_chain_days)),
-        sweeps=SweepWatch(engine, pays=settings.payout.enabled, within=timedelta(seconds=settings.sweep.deadline_s)),
+        sweeps=SqlSweepWatch(engine, pays=settings.payout.enabled, within=timedelta(seconds=settings.sweep.deadline_s)),
         watched=StreamPositions(engine, clock=clock),
-        budgets=RecordedBudgets(connection, mapping, shared.defaults),
-        check_runs=CheckRuns(engine, clock=clock),
+        budgets=MongoRecordedBudgets(connection, mapping, shared.defaults),
+        check_runs=SqlCheckRuns(engine, clock=clock),
         lease=Lease(engine, name=CHECKING, holder=holder, ttl=timedelta(seconds=LEASE_TTL_S)),
         book=shared.book,
         policy=shared.policy,

@@ -39,11 +39,11 @@ from reconciler.ledger.database_clock import LedgerClock
 from reconciler.ledger.engine import Engine, open_engine
 from reconciler.ledger.journal.decisions import Desk
 from reconciler.ledger.journal.escrows import Treasury
-from reconciler.ledger.journal.posting import Fence, Journal, no_fence
-from reconciler.ledger.operations.break_records import BreakBook
+from reconciler.ledger.journal.posting import Fence, SqlJournal, no_fence
+from reconciler.ledger.operations.break_records import SqlBreakRecords
 from reconciler.ledger.operations.deliveries import Deliveries
 from reconciler.ledger.operations.events import EventLog
-from reconciler.ledger.operations.outbox import Outbox
+from reconciler.ledger.operations.outbox import SqlOutbox
 from reconciler.ledger.operations.runs import RunLog, ledger_position
 from reconciler.ledger.operations.stream_positions import StreamPositions
 from reconciler.ledger.postgres import Limits
@@ -52,7 +52,7 @@ from reconciler.metrics import Metrics
 from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.facts import FactsReader
 from reconciler.mongo.ledger_state import LedgerState
-from reconciler.mongo.projection import Projection
+from reconciler.mongo.projection import MongoProjection
 from reconciler.status import Pulse, StatusBoard
 
 log = structlog.get_logger(__name__)
@@ -69,9 +69,9 @@ class Parts:
     engine: Engine
     facts: FactsReader
     ledger: LedgerReader
-    journal: Journal
-    outbox: Outbox
-    projection: Projection
+    journal: SqlJournal
+    outbox: SqlOutbox
+    projection: MongoProjection
     projector: Projector
     runs: RunLog
     recorder: RunRecorder
@@ -80,7 +80,7 @@ class Parts:
     desk: Desk
     sweep: Sweep
     full_check: FullCheck
-    breaks: BreakBook
+    breaks: SqlBreakRecords
     housekeeping: Housekeeping
     status: StatusBoard
     metrics: Metrics
@@ -132,15 +132,15 @@ def _wired(
     policy = policy_of(settings)
     facts = FactsReader(connection, mapping, defaults, clock=clock)
     ledger = LedgerReader(engine)
-    journal = Journal(engine, clock=ledger_clock, rules=posting_rules_of(settings), fence=fence)
+    journal = SqlJournal(engine, clock=ledger_clock, rules=posting_rules_of(settings), fence=fence)
     guard = LedgerState(connection, mapping, position=lambda: ledger_position(engine))
     treasury = Treasury(engine, journal, clock=journal.now)
     events = EventLog(engine, clock=clock, subscriptions=subscriptions_of(settings))
     bell = Bell()
-    outbox = Outbox(
+    outbox = SqlOutbox(
         engine, clock=clock, blocked_retry=timedelta(seconds=settings.projection.blocked_retry_s), events=events
     )
-    projection = Projection(connection, mapping, default_currency=payout.default_currency)
+    projection = MongoProjection(connection, mapping, default_currency=payout.default_currency)
     projector = Projector(
         outbox=outbox,
         projection=projection,
@@ -150,7 +150,7 @@ def _wired(
         recorded=bell.ring,
     )
     runs = RunLog(engine, events=events)
-    book = BreakBook(engine)
+    book = SqlBreakRecords(engine)
     recorder = RunRecorder(runs=runs, clock=clock)
     stopping = threading.Event()
     status, metrics = StatusBoard(), Metrics()

@@ -33,7 +33,7 @@ from reconciler.domain.plan import BatchPlan
 from reconciler.ledger.engine import open_engine, writing
 from reconciler.ledger.journal.writing import lock_head, write_batch
 from reconciler.ledger.migrate import upgrade
-from reconciler.ledger.proof.verify import Verifier
+from reconciler.ledger.proof.verify import SqlVerifier
 from reconciler.ports.payment import BatchStamp
 from tests.support.varied_ledger import funding_of, participation_of, payout_of, request_of, terms_of
 
@@ -84,7 +84,7 @@ def _verify(url: str) -> int:
     engine = open_engine(url)
     before_mb = _peak_mb()
     began = time.monotonic()
-    found = Verifier(engine).verify()
+    found = SqlVerifier(engine).verify()
     seconds = time.monotonic() - began
     document = {
         "payouts": found.payouts,

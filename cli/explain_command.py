@@ -20,7 +20,7 @@ from jobs.payment.pools import PoolFreezer
 from reconciler.clock import utc_text
 from reconciler.deciding import Deciding
 from reconciler.domain.batch import PlannedBatch
-from reconciler.domain.decision import Decision, Due, Facts
+from reconciler.domain.decision import Decision, Due, ParticipationFacts
 from reconciler.domain.explanation import Explanation, PaidExplained, Step, explain
 from reconciler.domain.findings import Case
 from reconciler.domain.ids import DocumentId
@@ -110,7 +110,7 @@ def _foreseen(parts: Parts, decision: Decision, page: FactsPage) -> PlannedBatch
     return foresee(parts.engine, request, posting_rules_of(parts.settings), page.facts_at)
 
 
-def _pool(parts: Parts, facts: Facts) -> PoolDecision | None:
+def _pool(parts: Parts, facts: ParticipationFacts) -> PoolDecision | None:
     """What would become of the whole campaign, where whole campaigns are settled and this one is not yet."""
     if not parts.policy.has_pools or facts.campaign is None:
         return None

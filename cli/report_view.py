@@ -19,7 +19,7 @@ from cli import render
 from cli.tables import one_line
 from reconciler.domain.money import format_minor, minor_digits
 from reconciler.look.text import money, share, words
-from reconciler.reports.break_rows import Standing, age_text, next_command, standing_of
+from reconciler.reports.break_rows import RowStatus, age_text, next_command, standing_of
 from reconciler.reports.verdict import verdict_of
 
 _SHOWN_MAX = 10
@@ -44,11 +44,11 @@ def show_report(document: Mapping[str, Any], path: Path) -> None:
     standings = Counter(standing_of(row) for row in rows)
     # Amounts of a currency that nobody knows, in a file that was edited, are shown as they are and in no sentence.
     known = {**document, "totals": [one for one in document["totals"] if minor_digits(one["currency"]) is not None]}
-    verdict = verdict_of(known, Counter(row["severity"] for row in rows if standing_of(row) is Standing.OPEN))
+    verdict = verdict_of(known, Counter(row["severity"] for row in rows if standing_of(row) is RowStatus.OPEN))
     repairs, or_more = document["repairs"], " or more" if _rest_of(document) else ""
     render.line(
         f"{verdict.word.upper()}: {document['completeness']['participations']} participations checked, "
-        f"{standings[Standing.OPEN]}{or_more} open breaks, {repairs['paid']} paid and {repairs['projected']} effects "
+        f"{standings[RowStatus.OPEN]}{or_more} open breaks, {repairs['paid']} paid and {repairs['projected']} effects "
         "repaired by this check",
         style=_STYLES[verdict.tone],
     )
@@ -128,7 +128,7 @@ def _would_be(row: Mapping[str, Any], *, is_plain: bool = False) -> str:
 
 def _draw_kinds(rows: Sequence[Mapping[str, Any]], by_kind: Mapping[str, int]) -> None:
     found = Counter((row["kind"], standing_of(row)) for row in rows)
-    standings = [standing for standing in Standing if any(one is standing for _, one in found)]
+    standings = [standing for standing in RowStatus if any(one is standing for _, one in found)]
     table = _table("Breaks by kind")
     table.add_column("")
     for standing in standings:
@@ -150,7 +150,7 @@ def _draw_kinds(rows: Sequence[Mapping[str, Any]], by_kind: Mapping[str, int]) -
 
 def _draw_breaks(rows: Sequence[Mapping[str, Any]], rest_count: int) -> None:
     """Those that are open, a paragraph each: identities and commands are to be copied, and no column is that wide."""
-    waiting = [row for row in rows if standing_of(row) is Standing.OPEN]
+    waiting = [row for row in rows if standing_of(row) is RowStatus.OPEN]
     if not waiting:
         _say_rest(rest_count)
         return
@@ -200,7 +200,7 @@ def _print(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> No
     for row in rows[:_PIPED_MAX]:
         identity = one_line(row["participation_id"] or row["campaign_id"] or "-")
         standing, command = standing_of(row), next_command(row)
-        next_step = f" | {command}" if command and standing is Standing.OPEN else ""
+        next_step = f" | {command}" if command and standing is RowStatus.OPEN else ""
         by = f" by {row['acknowledged_by']} ({row['acknowledged_reason']})" if row.get("acknowledged_by") else ""
         named = f" [{row['break_id']}]" if row.get("break_id") else ""
         sys.stdout.write(

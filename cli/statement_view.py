@@ -15,7 +15,7 @@ from reconciler.clock import utc_text
 from reconciler.domain.money import format_minor
 from reconciler.ledger.reads.brand_statement import CampaignStatement
 from reconciler.ledger.reads.general_ledger import Period
-from reconciler.ledger.reads.streamer_statement import CurrencyStatement, Standing, StreamerStatement
+from reconciler.ledger.reads.streamer_statement import CurrencyStatement, StreamerBalance, StreamerStatement
 from reconciler.reports.tables import Column, Columns, Kind, plain, record, write_csv
 
 EARNINGS_ONLY = (
@@ -133,7 +133,7 @@ def _document(found: StreamerStatement, period: Period) -> dict[str, Any]:
     }
 
 
-def _standing(standing: Standing, currency: str) -> dict[str, Any]:
+def _standing(standing: StreamerBalance, currency: str) -> dict[str, Any]:
     row = {"currency": currency, "held_minor": standing.held_minor, "wallet_minor": standing.wallet_minor}
     return record(row | {"total_minor": standing.total_minor}, STANDING_COLUMNS)
 
@@ -151,7 +151,7 @@ def _framed_rows(one: CurrencyStatement) -> Iterator[dict[str, Any]]:
     yield nothing | {"kind": "closing"} | _balances(one.closing)
 
 
-def _balances(standing: Standing) -> dict[str, int]:
+def _balances(standing: StreamerBalance) -> dict[str, int]:
     return {
         "held_after_minor": standing.held_minor,
         "wallet_after_minor": standing.wallet_minor,
@@ -170,7 +170,7 @@ def _show_table(found: StreamerStatement, period: Period, zone: ZoneInfo) -> Non
         render.facts(f"Closing {one.currency}", _standing_facts(one.closing, one.currency))
 
 
-def _standing_facts(standing: Standing, currency: str) -> list[tuple[str, str]]:
+def _standing_facts(standing: StreamerBalance, currency: str) -> list[tuple[str, str]]:
     return [
         ("held", f"{format_minor(standing.held_minor, currency)} {currency}"),
         ("wallet", f"{format_minor(standing.wallet_minor, currency)} {currency}"),

@@ -21,7 +21,7 @@ from reconciler.exit_codes import ExitCode
 from reconciler.ledger.migrate import require_current
 from reconciler.ledger.proof.anchor import Anchor, anchor_of
 from reconciler.ledger.proof.damage import require_file
-from reconciler.ledger.proof.verify import Verifier, file_faults
+from reconciler.ledger.proof.verify import SqlVerifier, file_faults
 from reconciler.ports.payment import Integrity, IntegrityFault
 
 _FAULTS_SHOWN_MAX = 20
@@ -44,7 +44,7 @@ def verify(session: Session, *, anchor: str | None, as_json: bool) -> ExitCode:
             with suppress(Refused, Defect):
                 wait_for_ledger(parts)
                 require_current(parts.engine, makes=False)
-            found = Verifier(parts.engine).verify(kept)
+            found = SqlVerifier(parts.engine).verify(kept)
     if as_json or session.as_json:
         print_json(_as_json(found, kept))
     else:

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from reconciler.domain.decision import Decision, Due, Policy, Settled, decide
-from reconciler.domain.decision import Facts as DecisionFacts
+from reconciler.domain.decision import Decision, Due, ParticipationFacts, Policy, Settled, decide
 from reconciler.domain.participation import Participation
 from reconciler.ports.payment import Facts, FactsPage, LedgerReads, SettledFacts
 
-Change = Callable[[DecisionFacts, SettledFacts], DecisionFacts]
+Change = Callable[[ParticipationFacts, SettledFacts], ParticipationFacts]
 """What a person's command goes beyond: facts as if that were not so."""
 
 
@@ -24,7 +23,7 @@ class Decided:
 
     page: FactsPage
     known: SettledFacts
-    facts: Sequence[DecisionFacts]
+    facts: Sequence[ParticipationFacts]
     decisions: Sequence[Decision]
 
 
@@ -61,7 +60,7 @@ class Deciding:
         asked = self._with_statement_lines(facts, [one.participation for one in facts])
         return Decided(page=page, known=known, facts=asked, decisions=())
 
-    def _gathered(self, page: FactsPage) -> tuple[SettledFacts, list[DecisionFacts]]:
+    def _gathered(self, page: FactsPage) -> tuple[SettledFacts, list[ParticipationFacts]]:
         readable = [one for one in page.participations if isinstance(one, Participation)]
         # Of those that cannot be read and of those that are gone, too: they may be held.
         named = [one.participation_id for one in page.participations if one.participation_id is not None]
@@ -72,8 +71,8 @@ class Deciding:
         return known, [_facts_of(one, page, known) for one in readable]
 
     def _with_statement_lines(
-        self, facts: Sequence[DecisionFacts], asked: Sequence[Participation]
-    ) -> list[DecisionFacts]:
+        self, facts: Sequence[ParticipationFacts], asked: Sequence[Participation]
+    ) -> list[ParticipationFacts]:
         credited = self.facts.credited_elsewhere((one.campaign_id, one.streamer_id) for one in asked)
         return [
             replace(one, credited_elsewhere=True)
@@ -83,16 +82,16 @@ class Deciding:
         ]
 
 
-def unsettled(facts: DecisionFacts, _known: SettledFacts) -> DecisionFacts:
+def unsettled(facts: ParticipationFacts, _known: SettledFacts) -> ParticipationFacts:
     """As if nothing had been settled or marked before."""
     return replace(facts, participation=replace(facts.participation, marked_paid=False), settled=Settled.NOTHING)
 
 
-def _facts_of(participation: Participation, page: FactsPage, known: SettledFacts) -> DecisionFacts:
+def _facts_of(participation: Participation, page: FactsPage, known: SettledFacts) -> ParticipationFacts:
     """Everything a decision looks at, put together from one page of documents and what the ledger knows of it."""
     campaign_id, participation_id = participation.campaign_id.tagged, participation.participation_id.tagged
     paid_for = known.paid_participations.get((campaign_id, participation.streamer_id))
-    return DecisionFacts(
+    return ParticipationFacts(
         participation=participation,
         campaign=page.campaigns.get(campaign_id),
         settled=known.settled.get(participation_id, Settled.NOTHING),

@@ -24,11 +24,11 @@ from reconciler.domain.decision import Policy, Rule
 from reconciler.domain.earnings import Overdelivery
 from reconciler.domain.ids import DocumentId
 from reconciler.ledger.engine import open_engine
-from reconciler.ledger.reads.population import CheckReads
+from reconciler.ledger.reads.population import SqlPopulationReads
 from reconciler.ledger.schema import payouts
 from reconciler.mongo.connection import connect
 from reconciler.mongo.facts import FactsReader
-from reconciler.mongo.scanning import FactScan
+from reconciler.mongo.scanning import MongoFactScan
 from reconciler.ports.check import PayoutRow
 
 PAID_EVERY = 5
@@ -90,9 +90,9 @@ def facts_against_payouts(uri: str, database: str, ledger_url: str) -> float:
     facts = FactsReader(
         connection, mapping, CampaignDefaults(currency="INR", fixed_impressions_per_unit=1000), clock=utc_now
     )
-    reads = CheckReads(engine)
+    reads = SqlPopulationReads(engine)
     began = time.perf_counter()
-    scan = FactScan(connection, mapping, clock=utc_now)
+    scan = MongoFactScan(connection, mapping, clock=utc_now)
     with scan.partitions(PARTITION_SIZE, campaign_id=None, after=None) as partitions:
         for scanned in partitions:
             ledger = reads.partition(scanned, None)

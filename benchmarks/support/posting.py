@@ -20,7 +20,7 @@ from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.domain.participation import Participation
 from reconciler.ledger.database_clock import LedgerClock
 from reconciler.ledger.engine import open_engine
-from reconciler.ledger.journal.posting import Journal
+from reconciler.ledger.journal.posting import SqlJournal
 from reconciler.ledger.migrate import upgrade
 from reconciler.ports.payment import BatchStamp, PostingBatch
 
@@ -31,7 +31,7 @@ def post_only(ledger_url: str, part: Slice, page_size: int) -> float:
     """Post every payout of a slice into an empty ledger, a page a transaction; seconds spent in posting."""
     engine = open_engine(ledger_url)
     upgrade(engine)
-    journal = Journal(engine, clock=LedgerClock(), rules=PostingRules(facts_age_max=timedelta(seconds=30)))
+    journal = SqlJournal(engine, clock=LedgerClock(), rules=PostingRules(facts_age_max=timedelta(seconds=30)))
     places = part.places()
     posting_s = 0.0
     try:

@@ -22,7 +22,7 @@ from reconciler.api.group_commit import GroupCommit
 from reconciler.api.recording_routes import recording_router
 from reconciler.config import load
 from reconciler.domain.ids import DocumentId, IdKind
-from reconciler.domain.recording import Outcome, Recorded, RecordingKind, Refusal, Refused, Report
+from reconciler.domain.recording import Outcome, Recorded, RecordingKind, RecordingRefusal, RefusedReport, ViewerReport
 from reconciler.mongo.connection import Connection, connect
 
 COST = 1.65
@@ -49,7 +49,7 @@ class TwoBulkWrites:
         self._participations = connection.database["campaignparticipations"]
         self._campaigns = connection.database["campaigns"]
 
-    def record(self, reports: Sequence[Report]) -> Sequence[Outcome]:
+    def record(self, reports: Sequence[ViewerReport]) -> Sequence[Outcome]:
         """Count some reports."""
         tokens = sorted({report.token for report in reports})
         found = {
@@ -142,8 +142,8 @@ def _add_others(app: FastAPI, documents: AsyncDatabase[dict[str, Any]], bare_gro
 
     @app.post("/two/{token}")
     async def two(token: str) -> JSONResponse:
-        outcome = await bare_groups.record(Report(token=token, kind=RecordingKind.IMPRESSION))
-        refused = isinstance(outcome, Refused) and outcome.refusal is not Refusal.BUSY
+        outcome = await bare_groups.record(ViewerReport(token=token, kind=RecordingKind.IMPRESSION))
+        refused = isinstance(outcome, RefusedReport) and outcome.refusal is not RecordingRefusal.BUSY
         return JSONResponse({}, status_code=409 if refused else 200)
 
 

@@ -15,9 +15,9 @@ from reconciler.errors import DatabaseFailure
 from reconciler.ports.check import (
     CampaignCounters,
     CampaignMoney,
-    CheckReads,
     EffectStates,
     FactScan,
+    PopulationReads,
     WalletAccount,
     WalletFault,
 )
@@ -33,7 +33,7 @@ class AccountChecker:
 
     facts: Facts
     scan: FactScan
-    reads: CheckReads
+    reads: PopulationReads
     states: EffectStates
     projection: Projection
     projector: Projector

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.money import format_minor
-from reconciler.ports.check import CheckReads, RecordedBudget, RecordedBudgets
+from reconciler.ports.check import PopulationReads, RecordedBudget, RecordedBudgets
 from reconciler.ports.payment import Facts
 
 CAMPAIGNS_A_PAGE = 500
@@ -23,7 +23,7 @@ class BudgetChecker:
     """``is_on``: ``full_check.recorded_budgets``. Raises Outage."""
 
     facts: Facts
-    reads: CheckReads
+    reads: PopulationReads
     budgets: RecordedBudgets
     is_on: bool
 

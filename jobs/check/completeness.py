@@ -17,7 +17,7 @@ from reconciler.domain.campaign import Campaign, CampaignTerms
 from reconciler.domain.decision import shown_word
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.parsing import parse_count
-from reconciler.ports.check import CheckReads, FactScan, Reached
+from reconciler.ports.check import FactScan, PopulationReads, Reached
 from reconciler.ports.payment import Facts
 
 CAMPAIGNS_A_QUERY = 500
@@ -59,7 +59,7 @@ class CompletenessProof:
 
     facts: Facts
     scan: FactScan
-    reads: CheckReads
+    reads: PopulationReads
 
     def prove(self, tally: Tally, waiting: Mapping[str, datetime], campaign_id: str | None, judge: Judge) -> Tally:
         """What judging those again found whom nobody accounted for, with a break for each who still is nowhere.

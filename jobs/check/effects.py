@@ -11,7 +11,7 @@ from jobs.payment.projecting import Projector
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.effects import ProjectionTask, TaskKind
 from reconciler.domain.ids import DocumentId
-from reconciler.ports.check import CheckReads
+from reconciler.ports.check import PopulationReads
 from reconciler.ports.payment import Outbox
 
 PAGE = 1_000
@@ -31,7 +31,7 @@ class EffectsChecker:
     """Raises DatabaseFailure. ``within``: how soon after its entry an effect has to be there."""
 
     outbox: Outbox
-    reads: CheckReads
+    reads: PopulationReads
     projector: Projector
     within: timedelta
     dry_run: bool

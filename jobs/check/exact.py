@@ -17,11 +17,11 @@ from jobs.payment.projecting import Projector
 from jobs.payment.settling import Settlement, Settler
 from reconciler.domain.batch import HELD, Outcome
 from reconciler.domain.breaks import Break, BreakKind
-from reconciler.domain.decision import Decision, Due, Facts, NotDue, Reason
+from reconciler.domain.decision import Decision, Due, NotDue, ParticipationFacts, Reason
 from reconciler.domain.effects import ProjectionTask
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.participation import MalformedParticipation, Participation
-from reconciler.ports.check import CheckReads, PayoutRow, SweepWatch
+from reconciler.ports.check import PayoutRow, PopulationReads, SweepWatch
 from reconciler.ports.payment import BatchStamp, FactsPage, LedgerReads, Outbox, Projection, SettledFacts
 
 _PART_OF_OUTCOME = {
@@ -46,7 +46,7 @@ class PageChecker:
     ``sweeps`` says whether somebody should have paid by now; until then who is due is only on the way.
     """
 
-    reads: CheckReads
+    reads: PopulationReads
     ledger: LedgerReads
     outbox: Outbox
     projection: Projection
@@ -76,7 +76,7 @@ class PageChecker:
         settlement = self.settler.settle(list(due), stamp) if due else Settlement()
         settled_now = self._count_settled(checked, settlement, due, facts_of)
         with_payouts: dict[DocumentId, Participation] = {}
-        reversed_: dict[str, Facts] = {}
+        reversed_: dict[str, ParticipationFacts] = {}
         policy = self.settler.policy
         for decision in decisions:
             participation = decision.participation
@@ -136,7 +136,7 @@ class PageChecker:
         checked: Tally,
         settlement: Settlement,
         due: Mapping[DocumentId, Due],
-        facts_of: Mapping[DocumentId, Facts],
+        facts_of: Mapping[DocumentId, ParticipationFacts],
     ) -> list[Participation]:
         """Count what the settlement made of those that looked due; answers those that are paid now."""
         paid: list[Participation] = []
@@ -185,7 +185,11 @@ class PageChecker:
             checked.paid += 1
 
     def _check_payouts(
-        self, checked: Tally, paid: Sequence[Participation], reversed_: Mapping[str, Facts], page: FactsPage
+        self,
+        checked: Tally,
+        paid: Sequence[Participation],
+        reversed_: Mapping[str, ParticipationFacts],
+        page: FactsPage,
     ) -> None:
         """Compare payouts with their own facts and with documents, and what documents show with what they were told."""
         if not paid:

@@ -20,7 +20,7 @@ from jobs.check.completeness import CompletenessProof
 from jobs.check.effects import EffectsChecker
 from jobs.check.exact import PageChecker
 from jobs.check.lock import only_check
-from jobs.check.partition import PartitionChecker, Scope
+from jobs.check.partition import CheckScope, PartitionChecker
 from jobs.check.tally import Tally
 from jobs.check.totals import control_totals, unexplained
 from jobs.check.unpaid import breaks_of_statuses
@@ -34,25 +34,25 @@ from reconciler.domain.break_memory import BreakStatus, CheckMark
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.campaign import CampaignTerms
 from reconciler.domain.decision import Policy, Rule
-from reconciler.domain.decision import Scope as Whose
+from reconciler.domain.decision import Scope as WholeScope
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.settlement import PoolNotDue
 from reconciler.errors import Defect, InvariantBroken, Outage, UsageError
 from reconciler.ports.check import (
     CheckKey,
     CheckLease,
-    CheckReads,
     CheckRuns,
     DonePartition,
     EffectStates,
     FactScan,
+    PopulationReads,
     RecordedBudgets,
     SweepWatch,
     WatchedPosition,
 )
 from reconciler.ports.payment import (
     BatchStamp,
-    BreakBook,
+    BreakRecords,
     Facts,
     Integrity,
     Journal,
@@ -130,7 +130,7 @@ class FullCheck:
     facts: Facts
     scan: FactScan
     states: EffectStates
-    reads: CheckReads
+    reads: PopulationReads
     ledger: LedgerReads
     journal: Journal
     outbox: Outbox
@@ -142,7 +142,7 @@ class FullCheck:
     budgets: RecordedBudgets
     check_runs: CheckRuns
     lease: CheckLease
-    book: BreakBook
+    book: BreakRecords
     policy: Policy
     guard: LedgerGuard
     recorder: RunRecorder
@@ -330,7 +330,7 @@ class _Work:
         total.paid += retry_holds(partitions.pages.settler, check.limits.page_size, self._stamp)
         done = check.check_runs.done(self._key, check.recorder.clock() - check.limits.resume_within)
         self._cut, after = self._go_on_from(done)
-        scope = Scope(cut=self._cut, campaign_id=options.campaign_id, earlier=check.check_runs.waiting())
+        scope = CheckScope(cut=self._cut, campaign_id=options.campaign_id, earlier=check.check_runs.waiting())
         expected, number = check.facts.count(), len(done)
         with check.scan.partitions(
             check.limits.partition_size, campaign_id=options.campaign_id, after=after
@@ -358,12 +358,12 @@ class _Work:
         """Make sure that nobody was forgotten, and keep who waits."""
         check, total = self._check, self._total
         policy = check.policy
-        if policy.scope is Whose.STREAMER and Rule.IMPRESSIONS_TARGET_REACHED in policy.rules:
+        if policy.scope is WholeScope.STREAMER and Rule.IMPRESSIONS_TARGET_REACHED in policy.rules:
             proof = CompletenessProof(facts=check.facts, scan=check.scan, reads=check.reads)
             found = proof.prove(total, waiting, self._options.campaign_id, partitions.judge_alone(self._stamp))
             waiting |= found.waiting
             total.add(found)
-        elif policy.scope is Whose.CAMPAIGN:
+        elif policy.scope is WholeScope.CAMPAIGN:
             freezer = PoolFreezer.beside(partitions.pages.settler, check.recorder.clock)
             whole = WholeCampaigns(facts=check.facts, freezer=freezer)
             whole.count_kept(total, check.recorder.clock(), self._options.campaign_id)

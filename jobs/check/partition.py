@@ -13,12 +13,12 @@ from jobs.check.unpaid import count_unreadable
 from reconciler.comparison.ledger_side import LedgerFrame
 from reconciler.comparison.partition import Compared, compare
 from reconciler.domain.ids import DocumentId
-from reconciler.ports.check import CheckReads, EffectStates, ScannedPartition
+from reconciler.ports.check import EffectStates, PopulationReads, ScannedPartition
 from reconciler.ports.payment import BatchStamp, Facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+class CheckScope:
     """What is checked: ``cut`` is the sequence the sums go up to, ``earlier`` who was due at an earlier check."""
 
     cut: int
@@ -31,12 +31,12 @@ class PartitionChecker:
     """``page_size``: participations that are read, judged and repaired together."""
 
     facts: Facts
-    reads: CheckReads
+    reads: PopulationReads
     states: EffectStates
     pages: PageChecker
     page_size: int
 
-    def check(self, scanned: ScannedPartition, scope: Scope, stamp: BatchStamp) -> Tally:
+    def check(self, scanned: ScannedPartition, scope: CheckScope, stamp: BatchStamp) -> Tally:
         """Check a partition and repair what is safe. Raises Outage or InvariantBroken."""
         # After the documents were read: whoever was paid meanwhile is looked at again, and nobody is taken for unpaid.
         ledger = self.reads.partition(scanned, scope.campaign_id)
@@ -76,7 +76,7 @@ class PartitionChecker:
 
         return judge
 
-    def check_text_identities(self, scope: Scope) -> Tally:
+    def check_text_identities(self, scope: CheckScope) -> Tally:
         """Payouts of participations whose identity is text: no range of the ledger holds them."""
         tally, after = Tally(), ""
         while tagged := self.reads.text_participations(after, self.page_size, scope.campaign_id):
@@ -102,7 +102,9 @@ class PartitionChecker:
         tally.accrued_count.update(compared.accrued_count)
         tally.accrued_impressions.update(compared.accrued_impressions)
 
-    def _judge(self, tally: Tally, tagged: Sequence[str], read_at: datetime, scope: Scope, stamp: BatchStamp) -> None:
+    def _judge(
+        self, tally: Tally, tagged: Sequence[str], read_at: datetime, scope: CheckScope, stamp: BatchStamp
+    ) -> None:
         for some in _some(tagged, self.page_size):
             page = self.facts.read([DocumentId.from_tagged(one) for one in some])
             checked = self.pages.check(page, stamp, read_at, scope.earlier)

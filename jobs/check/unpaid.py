@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from jobs.check.tally import Tally, key_of, words_of
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.campaign import STATUSES, CampaignTerms, MalformedCampaign, PaymentType
-from reconciler.domain.decision import Facts, NotDue, Policy, Reason, shown_word
+from reconciler.domain.decision import NotDue, ParticipationFacts, Policy, Reason, shown_word
 from reconciler.domain.earnings import earnings
 from reconciler.domain.money import format_minor
 from reconciler.domain.participation import STATUSES_THAT_PAY, MalformedParticipation, Participation
@@ -43,7 +43,7 @@ _BREAK_OF_REASON = {
 _INELIGIBLE = (Reason.PARTICIPATION_NOT_ACTIVE, Reason.CAMPAIGN_NOT_ACTIVE)
 
 
-def count_not_due(checked: Tally, decision: NotDue, facts: Facts, policy: Policy) -> None:
+def count_not_due(checked: Tally, decision: NotDue, facts: ParticipationFacts, policy: Policy) -> None:
     """Count one that is not to be paid, and name what a person has to know of it."""
     pool, kind = facts.pool, _BREAK_OF_REASON.get(decision.reason)
     keeps_a_share = pool is not None and pool.share_minor is not None and not pool.is_void
@@ -65,7 +65,7 @@ def count_not_due(checked: Tally, decision: NotDue, facts: Facts, policy: Policy
         _count_in_order(checked, decision, facts, policy)
 
 
-def _count_in_order(checked: Tally, decision: NotDue, facts: Facts, policy: Policy) -> None:
+def _count_in_order(checked: Tally, decision: NotDue, facts: ParticipationFacts, policy: Policy) -> None:
     kept = withheld(decision, facts, policy)
     if kept is None:
         checked.parts[_PART_OF_REASON.get(decision.reason, "broken")] += 1
@@ -144,7 +144,7 @@ def _break_of_status(tally: Tally, keys: list[str], campaigns: Mapping[str, int]
     )
 
 
-def _count_unknown(checked: Tally, facts: Facts, policy: Policy) -> None:
+def _count_unknown(checked: Tally, facts: ParticipationFacts, policy: Policy) -> None:
     participation, campaign = facts.participation, facts.campaign
     assert campaign is not None
     side, word = "participation", participation.status or ""
@@ -162,7 +162,7 @@ def _count_unknown(checked: Tally, facts: Facts, policy: Policy) -> None:
         checked.unknown_reached[key] += 1
 
 
-def _count_accrued(checked: Tally, decision: NotDue, facts: Facts, policy: Policy) -> None:
+def _count_accrued(checked: Tally, decision: NotDue, facts: ParticipationFacts, policy: Policy) -> None:
     terms, impressions = facts.campaign, facts.participation.impressions
     if not isinstance(terms, CampaignTerms) or not _accrues(decision, facts, terms):
         return
@@ -175,7 +175,7 @@ def _count_accrued(checked: Tally, decision: NotDue, facts: Facts, policy: Polic
         checked.reached_count[campaign_id] += is_reached
 
 
-def _accrues(decision: NotDue, facts: Facts, terms: CampaignTerms) -> bool:
+def _accrues(decision: NotDue, facts: ParticipationFacts, terms: CampaignTerms) -> bool:
     """Whether impressions may still be paid one day, or would have been had the campaign not been called off."""
     if decision.reason is Reason.BELOW_TARGET:
         return True
@@ -183,7 +183,7 @@ def _accrues(decision: NotDue, facts: Facts, terms: CampaignTerms) -> bool:
     return decision.reason is Reason.CAMPAIGN_NOT_ACTIVE and terms.status in STATUSES_OVER and takes_part
 
 
-def _count_unpaid_share(checked: Tally, decision: NotDue, facts: Facts) -> None:
+def _count_unpaid_share(checked: Tally, decision: NotDue, facts: ParticipationFacts) -> None:
     """A frozen share waits behind a status that does not pay: only forfeiture makes it void."""
     pool = facts.pool
     assert pool is not None

@@ -18,7 +18,7 @@ from reconciler.domain.decision import NotDue, Policy
 from reconciler.domain.ids import DocumentId, payout_key
 from reconciler.domain.ledger_view import OpenHold
 from reconciler.domain.stranding import Accrued, stranded
-from reconciler.ports.check import CheckReads, FactScan
+from reconciler.ports.check import FactScan, PopulationReads
 from reconciler.ports.payment import Facts, LedgerReads
 from reconciler.reports.model import Waiting
 
@@ -35,7 +35,7 @@ class MoneyInWaiting:
 
     facts: Facts
     scan: FactScan
-    reads: CheckReads
+    reads: PopulationReads
     ledger: LedgerReads
     policy: Policy
     timezone: str

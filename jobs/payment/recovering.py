@@ -45,7 +45,7 @@ class Versions(Protocol):
         ...
 
 
-class Desk(Protocol):
+class RecoveryDecisions(Protocol):
     """What makes again what was made of payouts before."""
 
     def release_lost(self, payout_key: str) -> bool:
@@ -77,7 +77,7 @@ class Recovering:
     poster: Poster
     traces: Traces
     versions: Versions
-    desk: Desk
+    desk: RecoveryDecisions
     policy: Policy
     hold_days: timedelta
 

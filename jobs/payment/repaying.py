@@ -9,8 +9,7 @@ from typing import Protocol
 from reconciler.clock import Clock
 from reconciler.deciding import Deciding, unsettled
 from reconciler.domain.batch import Outcome
-from reconciler.domain.decision import Due, Policy, Settled
-from reconciler.domain.decision import Facts as DecisionFacts
+from reconciler.domain.decision import Due, ParticipationFacts, Policy, Settled
 from reconciler.domain.ids import DocumentId, payout_key
 from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.domain.participation import Participation
@@ -75,7 +74,7 @@ class Repaying:
         return key, posted.payout_sequences
 
 
-def _beyond_what_was_settled(facts: DecisionFacts, known: SettledFacts) -> DecisionFacts:
+def _beyond_what_was_settled(facts: ParticipationFacts, known: SettledFacts) -> ParticipationFacts:
     """What was settled or marked before is what this command is there to go beyond; all else is asked anew.
 
     A member of a frozen settlement is owed its share and nothing else.

@@ -25,7 +25,7 @@ CampaignId = Annotated[
 ]
 
 
-class CampaignCompletion(BaseModel):
+class CompletionStatus(BaseModel):
     """How far a campaign is, by one snapshot of its participations."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
@@ -61,12 +61,12 @@ class HintTaken(BaseModel):
     summary="How far a campaign is",
     responses=problem_responses(ProblemKind.UNAUTHORIZED, ProblemKind.NOT_FOUND),
 )
-async def completion_status(services: ServicesOf, _caller: Viewer, campaign_id: CampaignId) -> CampaignCompletion:
+async def completion_status(services: ServicesOf, _caller: Viewer, campaign_id: CampaignId) -> CompletionStatus:
     """Decided anew by the rules of the sweep, without paying anything."""
     found: dict[str, Any] | None = await services.offload(lambda: services.context.campaigns.completion(campaign_id))
     if found is None:
         raise _missing(campaign_id)
-    return CampaignCompletion.model_validate(found)
+    return CompletionStatus.model_validate(found)
 
 
 @router.post(

@@ -63,7 +63,7 @@ class Resumption(Why):
     )
 
 
-class Decided(BaseModel):
+class DecisionTaken(BaseModel):
     """What became of a decision."""
 
     subject: str
@@ -84,7 +84,7 @@ Key = Annotated[str, Path(min_length=1, max_length=300, examples=["payout:oid:64
 
 
 @router.post("/payouts/{key:identity}/approve", summary="Approve a payout that waits", responses=_REFUSALS)
-async def approve(services: ServicesOf, caller: Admin, key: Key, why: Approval) -> Decided:
+async def approve(services: ServicesOf, caller: Admin, key: Key, why: Approval) -> DecisionTaken:
     """Or, under four eyes, what another person asked for (the key of its entry). Eligibility is checked again."""
     people = services.context.people
     return await _decide(
@@ -93,21 +93,21 @@ async def approve(services: ServicesOf, caller: Admin, key: Key, why: Approval) 
 
 
 @router.post("/payouts/{key:identity}/reject", summary="Reject a payout that waits", responses=_REFUSALS)
-async def reject(services: ServicesOf, caller: Admin, key: Key, why: Why) -> Decided:
+async def reject(services: ServicesOf, caller: Admin, key: Key, why: Why) -> DecisionTaken:
     """For good, until a person repays it."""
     people = services.context.people
     return await _decide(services, key, caller.name, lambda: people.reject(key, caller.name, why.reason))
 
 
 @router.post("/payouts/{key:identity}/reverse", summary="Take a payout back", responses=_REFUSALS)
-async def reverse(services: ServicesOf, caller: Admin, key: Key, why: Why) -> Decided:
+async def reverse(services: ServicesOf, caller: Admin, key: Key, why: Why) -> DecisionTaken:
     """Every posting mirrored, once. Under four eyes it is only asked for, and another person approves it."""
     people = services.context.people
     return await _decide(services, key, caller.name, lambda: people.reverse(key, caller.name, why.reason))
 
 
 @router.post("/resume", summary="Let paying go on after a halt", responses=_REFUSALS)
-async def resume(services: ServicesOf, caller: Admin, why: Resumption) -> Decided:
+async def resume(services: ServicesOf, caller: Admin, why: Resumption) -> DecisionTaken:
     """When the cause is mended."""
     people = services.context.people
     return await _decide(services, "paying", caller.name, lambda: people.resume(caller.name, why.reason, why.since))
@@ -133,14 +133,14 @@ async def acknowledge(
     caller: Admin,
     break_id: Annotated[str, Path(min_length=1, max_length=300)],
     why: Why,
-) -> Decided:
+) -> DecisionTaken:
     """It stays a break, and no longer counts as one that nobody has seen."""
     book = _book(services)
     return await _decide(services, break_id, caller.name, lambda: book.acknowledge(break_id, caller.name, why.reason))
 
 
-async def _decide(services: Services, subject: str, by: str, decide: Callable[[], str]) -> Decided:
-    return Decided(subject=subject, result=await services.offload(decide), by=by)
+async def _decide(services: Services, subject: str, by: str, decide: Callable[[], str]) -> DecisionTaken:
+    return DecisionTaken(subject=subject, result=await services.offload(decide), by=by)
 
 
 def _book(services: Services) -> BreakBook:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from reconciler.domain.recording import Outcome, Recorded, Refusal, Refused, Report
+from reconciler.domain.recording import Outcome, Recorded, RecordingRefusal, RefusedReport, ViewerReport
 from reconciler.metrics import Metrics
 from reconciler.ports.payment import Recorder, Triggers
 
@@ -27,8 +27,8 @@ STOP_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
-    report: Report
+class _Queued:
+    report: ViewerReport
     loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[Outcome]
 
@@ -52,7 +52,7 @@ class GroupCommit:
         self._group_max = group_max
         self._queue_max = queue_max
         self._changed = threading.Condition()
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_Queued] = deque()
         self._closed = True
         self._thread: threading.Thread | None = None
 
@@ -83,16 +83,16 @@ class GroupCommit:
             self._thread.join(STOP_WITHIN_S)
         self._refuse_waiting()
 
-    async def record(self, report: Report) -> Outcome:
+    async def record(self, report: ViewerReport) -> Outcome:
         """What became of a report. Whoever is cancelled here gives up the answer, not the recording."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Outcome] = loop.create_future()
         with self._changed:
             if self._closed or len(self._waiting) >= self._queue_max:
-                refused = Refused(refusal=Refusal.UNAVAILABLE if self._closed else Refusal.BUSY)
+                refused = RefusedReport(refusal=RecordingRefusal.UNAVAILABLE if self._closed else RecordingRefusal.BUSY)
                 self._count([report], [refused])
                 return refused
-            self._waiting.append(_Waiting(report, loop, answer))
+            self._waiting.append(_Queued(report, loop, answer))
             self._changed.notify()
         return await answer
 
@@ -117,7 +117,7 @@ class GroupCommit:
             group = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._group_max))]
         if not group:
             return False
-        outcomes: Sequence[Outcome] = [Refused(refusal=Refusal.OUTCOME_UNKNOWN)] * len(group)
+        outcomes: Sequence[Outcome] = [RefusedReport(refusal=RecordingRefusal.OUTCOME_UNKNOWN)] * len(group)
         reports, began_s = [one.report for one in group], time.monotonic()
         try:
             outcomes = self._recorder.record(reports)
@@ -134,7 +134,7 @@ class GroupCommit:
             _answer(group, outcomes)
         return True
 
-    def _count(self, reports: Sequence[Report], outcomes: Sequence[Outcome]) -> None:
+    def _count(self, reports: Sequence[ViewerReport], outcomes: Sequence[Outcome]) -> None:
         found = Counter((one.kind, _name_of(outcome)) for one, outcome in zip(reports, outcomes, strict=True))
         for (kind, name), count in found.items():
             self._metrics.recordings.labels(kind.value, name).inc(count)
@@ -145,18 +145,18 @@ class GroupCommit:
             self._waiting.clear()
         if rest:
             log.warning("reports were not recorded", action="recording_refused", count=len(rest))
-            outcomes = [Refused(refusal=Refusal.UNAVAILABLE)] * len(rest)
+            outcomes = [RefusedReport(refusal=RecordingRefusal.UNAVAILABLE)] * len(rest)
             self._count([one.report for one in rest], outcomes)
             _answer(rest, outcomes)
 
 
 def _name_of(outcome: Outcome) -> str:
-    if isinstance(outcome, Refused):
+    if isinstance(outcome, RefusedReport):
         return outcome.refusal.value
     return "replayed" if outcome.replayed else "recorded"
 
 
-def _answer(group: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
+def _answer(group: Sequence[_Queued], outcomes: Sequence[Outcome]) -> None:
     """Wake each event loop once for all that it waits for."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Outcome], Outcome]]] = {}
     for one, outcome in zip(group, outcomes, strict=True):

@@ -24,7 +24,7 @@ IPV6_NETWORK_BITS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class BucketRate:
     """So many a second on the long run (0: no limit), and so many at once."""
 
     per_s_max: float
@@ -35,7 +35,7 @@ class Buckets:
     """A bucket a key. Any thread may ask."""
 
     def __init__(
-        self, pace: Pace, *, now: Callable[[], float] = time.monotonic, buckets_max: int = BUCKETS_MAX
+        self, pace: BucketRate, *, now: Callable[[], float] = time.monotonic, buckets_max: int = BUCKETS_MAX
     ) -> None:
         self._pace = pace
         self._now = now
@@ -77,7 +77,7 @@ class RateLimits:
 
     tokens: Buckets
     addresses: Buckets
-    impressions: Buckets = field(default_factory=lambda: Buckets(Pace(per_s_max=0, burst_max=1)))
+    impressions: Buckets = field(default_factory=lambda: Buckets(BucketRate(per_s_max=0, burst_max=1)))
     proxies: TrustedProxies = field(default_factory=lambda: TrustedProxies(""))
 
     def wait_s(self, token: str, address: str) -> int:

@@ -22,10 +22,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from reconciler.api.group_commit import GroupCommit
-from reconciler.api.rate_limits import Buckets, Pace, RateLimits, TrustedProxies
+from reconciler.api.rate_limits import BucketRate, Buckets, RateLimits, TrustedProxies
 from reconciler.api.recording_schema import CLICK_OPENAPI, IMPRESSION_OPENAPI, PROBLEMS
 from reconciler.config.recording import RecordingSettings
-from reconciler.domain.recording import Outcome, Recorded, RecordingKind, Refusal, Refused, Report
+from reconciler.domain.recording import Outcome, Recorded, RecordingKind, RecordingRefusal, RefusedReport, ViewerReport
 from reconciler.metrics import Metrics
 from reconciler.ports.payment import Recorder, Triggers
 
@@ -39,11 +39,11 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~=+-]{8,200}")
 _KEY = re.compile(rf"[\x21-\x7e]{{1,{KEY_LENGTH_MAX}}}")
 
 _STATUSES = {
-    Refusal.TOKEN_UNKNOWN: 404,
-    Refusal.KEY_REUSED: 422,
-    Refusal.BUSY: 503,
-    Refusal.UNAVAILABLE: 503,
-    Refusal.OUTCOME_UNKNOWN: 503,
+    RecordingRefusal.TOKEN_UNKNOWN: 404,
+    RecordingRefusal.KEY_REUSED: 422,
+    RecordingRefusal.BUSY: 503,
+    RecordingRefusal.UNAVAILABLE: 503,
+    RecordingRefusal.OUTCOME_UNKNOWN: 503,
 }
 _RETRY_AFTER_S = 1
 
@@ -95,10 +95,12 @@ def recording(
     return Recording(
         groups=GroupCommit(recorder, triggers, group_max=limits.group_max, queue_max=limits.queue_max, metrics=metrics),
         limits=RateLimits(
-            tokens=Buckets(Pace(per_s_max=limits.token_per_s_max, burst_max=limits.token_burst_max)),
-            addresses=Buckets(Pace(per_s_max=limits.address_per_s_max, burst_max=limits.address_burst_max)),
+            tokens=Buckets(BucketRate(per_s_max=limits.token_per_s_max, burst_max=limits.token_burst_max)),
+            addresses=Buckets(BucketRate(per_s_max=limits.address_per_s_max, burst_max=limits.address_burst_max)),
             impressions=Buckets(
-                Pace(per_s_max=limits.impressions_per_minute_max / 60, burst_max=limits.impressions_per_minute_max)
+                BucketRate(
+                    per_s_max=limits.impressions_per_minute_max / 60, burst_max=limits.impressions_per_minute_max
+                )
             ),
             proxies=TrustedProxies(trusted_proxies),
         ),
@@ -137,13 +139,13 @@ def _endpoint(recording: Recording, kind: RecordingKind) -> Callable[[Request], 
         except _Malformed as malformed:
             return _problem(request, malformed.status, "malformed_request", malformed.detail)
         if not _TOKEN.fullmatch(token):
-            return _answer(request, Refused(refusal=Refusal.TOKEN_UNKNOWN))
-        return await _recorded(request, recording, Report(token=token, kind=kind, count=count, key=key))
+            return _answer(request, RefusedReport(refusal=RecordingRefusal.TOKEN_UNKNOWN))
+        return await _recorded(request, recording, ViewerReport(token=token, kind=kind, count=count, key=key))
 
     return record
 
 
-async def _recorded(request: Request, recording: Recording, report: Report) -> Response:
+async def _recorded(request: Request, recording: Recording, report: ViewerReport) -> Response:
     """Clicks pay nothing: only impressions have a limit of their own, and only what is counted takes from it."""
     limits, is_limited = recording.limits, report.kind is RecordingKind.IMPRESSION
     if is_limited and (wait_s := limits.count_wait_s(report.token, report.count)):
@@ -151,7 +153,9 @@ async def _recorded(request: Request, recording: Recording, report: Report) -> R
         return _problem(request, 429, "too_many_requests", detail, retry_after_s=wait_s)
     outcome = await recording.groups.record(report)
     # What nobody can know may have been counted.
-    is_counted = not outcome.replayed if isinstance(outcome, Recorded) else outcome.refusal is Refusal.OUTCOME_UNKNOWN
+    is_counted = (
+        not outcome.replayed if isinstance(outcome, Recorded) else outcome.refusal is RecordingRefusal.OUTCOME_UNKNOWN
+    )
     if is_limited and not is_counted:
         limits.uncount(report.token, report.count)
     return _answer(request, outcome)
@@ -208,7 +212,7 @@ def _key(request: Request) -> str | None:
 
 
 def _answer(request: Request, outcome: Outcome) -> Response:
-    if isinstance(outcome, Refused):
+    if isinstance(outcome, RefusedReport):
         return _refused(request, outcome)
     headers = {"cache-control": "no-store"}
     if outcome.replayed:
@@ -226,7 +230,7 @@ def _shown(recorded: Recorded) -> bytes:
     return json.dumps(answer, separators=(",", ":")).encode()
 
 
-def _refused(request: Request, refused: Refused) -> Response:
+def _refused(request: Request, refused: RefusedReport) -> Response:
     refusal = refused.refusal
     status = _STATUSES.get(refusal, 409)
     extra: dict[str, object] = {}

@@ -71,7 +71,7 @@ class Compared:
     """Currency → gross that the stored facts of the payouts give, up to the cut."""
 
 
-class Campaigns:
+class CampaignColumns:
     """The terms of a partition's campaigns as columns, and which of them each row belongs to."""
 
     def __init__(self, facts: FactColumns, terms: Mapping[str, Campaign], pooled: frozenset[str]) -> None:
@@ -116,7 +116,7 @@ class _Comparison:
         self._ids = np.array(facts.participation_ids, dtype=object)
         self._index = pd.Index(self._ids)
         self._facts = facts
-        self._campaigns = Campaigns(facts, terms, ledger.pooled_campaigns)
+        self._campaigns = CampaignColumns(facts, terms, ledger.pooled_campaigns)
         self._ledger = LedgerFrame(ledger.rows, cut=cut)
         self._ledger_sets = ledger
         self._out = Compared()

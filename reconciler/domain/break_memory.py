@@ -101,7 +101,7 @@ class BreakDecision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class TrackedBreak:
     """A break as a report shows it: since when, and whether a person knows of it. ``note``: what lapsed, if anything.
 
     ``decision`` is the acknowledgement in force; None for an open one.
@@ -121,11 +121,11 @@ class Remembered:
     ``standings`` has each identity found; ``changed`` the records to be kept.
     """
 
-    standings: Mapping[str, Standing]
+    standings: Mapping[str, TrackedBreak]
     carried: Mapping[str, int]
     changed: Sequence[BreakRecord]
 
-    def standing_of(self, found: Break) -> Standing:
+    def standing_of(self, found: Break) -> TrackedBreak:
         """Where one of the breaks stands that were handed in."""
         return self.standings[found.break_id]
 
@@ -182,11 +182,11 @@ def _lapse(record: BreakRecord, decision: BreakDecision) -> str:
     return "" if decision.fingerprint == record.fingerprint else "its severity or amounts have changed"
 
 
-def _standing(record: BreakRecord, decision: BreakDecision | None) -> Standing:
+def _standing(record: BreakRecord, decision: BreakDecision | None) -> TrackedBreak:
     # Cleared by a person while the check was running, perhaps; this check did find it.
     shown = replace(record, cleared_at=None, cleared_by=None)
     status = status_of(shown, decision)
-    return Standing(
+    return TrackedBreak(
         break_id=record.break_id,
         first_seen=record.first_seen,
         status=status,

@@ -113,7 +113,7 @@ class PoolStanding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class ParticipationFacts:
     """Everything one decision looks at, read from both databases.
 
     ``campaign`` is None when no document of that very identity exists.
@@ -171,12 +171,12 @@ class NotDue:
 Decision = Due | NotDue
 
 
-def decide(facts: Facts, policy: Policy) -> Decision:
+def decide(facts: ParticipationFacts, policy: Policy) -> Decision:
     """Decide on one participation. Total: every readable identity gets an answer, and nothing raises."""
     return standing_of(facts) or _in_pool(facts, policy) or _amount_due(facts, policy)
 
 
-def standing_of(facts: Facts) -> NotDue | None:
+def standing_of(facts: ParticipationFacts) -> NotDue | None:
     """What stands in the way of a participation whatever its campaign earned; None when nothing does."""
     return _settled_before(facts) or _not_eligible(facts) or _malformed(facts)
 
@@ -189,7 +189,7 @@ _SETTLED: dict[Settled, tuple[Reason, str]] = {
 }
 
 
-def _settled_before(facts: Facts) -> NotDue | None:
+def _settled_before(facts: ParticipationFacts) -> NotDue | None:
     participation = facts.participation
     if facts.settled in _SETTLED:
         reason, detail = _SETTLED[facts.settled]
@@ -203,7 +203,7 @@ def _settled_before(facts: Facts) -> NotDue | None:
     return None
 
 
-def _not_eligible(facts: Facts) -> NotDue | None:
+def _not_eligible(facts: ParticipationFacts) -> NotDue | None:
     participation, campaign = facts.participation, facts.campaign
     if campaign is None:
         return NotDue(
@@ -231,7 +231,7 @@ def _not_eligible(facts: Facts) -> NotDue | None:
     return None
 
 
-def _unknown_status(facts: Facts) -> str:
+def _unknown_status(facts: ParticipationFacts) -> str:
     """The first status that is none of the words known, in words. It pays nobody, and nobody decided that."""
     participation, campaign = facts.participation, facts.campaign
     if campaign is not None and campaign.status is not None and campaign.status not in CAMPAIGN_STATUSES:
@@ -241,7 +241,7 @@ def _unknown_status(facts: Facts) -> str:
     return ""
 
 
-def _malformed(facts: Facts) -> NotDue | None:
+def _malformed(facts: ParticipationFacts) -> NotDue | None:
     participation = facts.participation
     if isinstance(facts.campaign, MalformedCampaign):
         return NotDue(
@@ -255,7 +255,7 @@ def _malformed(facts: Facts) -> NotDue | None:
     return NotDue(participation=participation, reason=Reason.MALFORMED, problems=participation.problems)
 
 
-def _in_pool(facts: Facts, policy: Policy) -> Decision | None:
+def _in_pool(facts: ParticipationFacts, policy: Policy) -> Decision | None:
     """The answer of a frozen settlement; None where there is none."""
     participation, terms, pool = facts.participation, facts.campaign, facts.pool
     assert isinstance(terms, CampaignTerms)
@@ -293,7 +293,7 @@ def shown_word(word: str) -> str:
     return repr(word) if len(word) <= WORD_SHOWN_MAX else f"{word[:WORD_SHOWN_MAX]!r}…"
 
 
-def _rival(facts: Facts, terms: CampaignTerms) -> NotDue | None:
+def _rival(facts: ParticipationFacts, terms: CampaignTerms) -> NotDue | None:
     """Something else that has settled, or would settle, the same claim."""
     participation = facts.participation
     if facts.credited_elsewhere:
@@ -318,7 +318,7 @@ def _rival(facts: Facts, terms: CampaignTerms) -> NotDue | None:
     return None
 
 
-def _amount_due(facts: Facts, policy: Policy) -> Decision:
+def _amount_due(facts: ParticipationFacts, policy: Policy) -> Decision:
     participation, terms = facts.participation, facts.campaign
     impressions = participation.impressions
     assert isinstance(terms, CampaignTerms)

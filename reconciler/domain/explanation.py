@@ -13,7 +13,17 @@ from enum import StrEnum
 from reconciler.domain.batch import Outcome, PlannedBatch
 from reconciler.domain.campaign import STATUSES as CAMPAIGN_STATUSES
 from reconciler.domain.campaign import CampaignTerms
-from reconciler.domain.decision import SETTLE_ALL_RULES, Decision, Due, Facts, NotDue, Policy, Reason, Rule, Scope
+from reconciler.domain.decision import (
+    SETTLE_ALL_RULES,
+    Decision,
+    Due,
+    NotDue,
+    ParticipationFacts,
+    Policy,
+    Reason,
+    Rule,
+    Scope,
+)
 from reconciler.domain.findings import Case, basis_of, findings, problems, shown_time
 from reconciler.domain.ids import payout_key
 from reconciler.domain.money import format_minor
@@ -30,7 +40,7 @@ from reconciler.domain.review import pace_of
 from reconciler.domain.settlement import PoolDue
 
 
-class Verdict(StrEnum):
+class RuleResult(StrEnum):
     """How one rule was answered."""
 
     PASSED = "passed"
@@ -48,7 +58,7 @@ class Step:
     """One rule that was tried: its name, the answer, what was found, and for an amount formula and rounding."""
 
     rule: str
-    verdict: Verdict
+    verdict: RuleResult
     finding: str
     formula: str = ""
     rounding: str = ""
@@ -160,7 +170,7 @@ def _answer(decision: Decision, case: Case) -> str:
     return f"It is not paid: {decision.reason.value}{detail}."
 
 
-def _steps(facts: Facts, decision: Decision, case: Case) -> list[Step]:
+def _steps(facts: ParticipationFacts, decision: Decision, case: Case) -> list[Step]:
     stopped = _stopped_at(facts, decision, case)
     found = findings(facts, decision, case)
     steps: list[Step] = []
@@ -171,20 +181,20 @@ def _steps(facts: Facts, decision: Decision, case: Case) -> list[Step]:
             formula, rounding = finding.formula, finding.rounding
             finding = "the gross amount" if isinstance(decision, Due) else "the gross amount on today's facts"
         if stopped == rule:
-            verdict = Verdict.STOPPED
+            verdict = RuleResult.STOPPED
         elif stopped is not None and _ORDER.index(stopped) < _ORDER.index(rule):
-            verdict = Verdict.NOT_REACHED
+            verdict = RuleResult.NOT_REACHED
         else:
-            verdict = Verdict.PASSED
+            verdict = RuleResult.PASSED
         steps.append(Step(rule=rule, verdict=verdict, finding=finding, formula=formula, rounding=rounding))
         if rule == Rule.IMPRESSIONS_TARGET_REACHED:
             steps += _other_rules(facts, case, verdict)
-    is_reached = steps[-1].verdict is Verdict.PASSED
-    steps += _fee_steps(facts, decision, case.policy, Verdict.PASSED if is_reached else Verdict.NOT_REACHED)
+    is_reached = steps[-1].verdict is RuleResult.PASSED
+    steps += _fee_steps(facts, decision, case.policy, RuleResult.PASSED if is_reached else RuleResult.NOT_REACHED)
     return steps
 
 
-def _stopped_at(facts: Facts, decision: Decision, case: Case) -> str | None:
+def _stopped_at(facts: ParticipationFacts, decision: Decision, case: Case) -> str | None:
     """The rule that a decision was taken by; None when it is due."""
     if isinstance(decision, Due):
         return None
@@ -206,7 +216,7 @@ def _stopped_at(facts: Facts, decision: Decision, case: Case) -> str | None:
             return _WHERE.get(reason, "amount")
 
 
-def _other_rules(facts: Facts, case: Case, verdict: Verdict) -> list[Step]:
+def _other_rules(facts: ParticipationFacts, case: Case, verdict: RuleResult) -> list[Step]:
     """The rules that settle whole campaigns: on or off, and what the campaign's own decision says of them."""
     terms = facts.campaign
     steps = []
@@ -214,7 +224,7 @@ def _other_rules(facts: Facts, case: Case, verdict: Verdict) -> list[Step]:
         if rule not in SETTLE_ALL_RULES:
             continue
         if rule not in case.policy.rules:
-            steps.append(Step(rule=rule.value, verdict=Verdict.OFF, finding=f"completion.{rule.value} is off"))
+            steps.append(Step(rule=rule.value, verdict=RuleResult.OFF, finding=f"completion.{rule.value} is off"))
             continue
         holds = isinstance(case.pool, PoolDue) and case.pool.rule is rule
         finding = "the whole campaign is settled when it holds"
@@ -233,13 +243,13 @@ def _other_rules(facts: Facts, case: Case, verdict: Verdict) -> list[Step]:
             finding += f"; it was settled by {facts.pool.rule.value}"
         elif case.pool is not None:
             finding += "; it holds now" if holds else "; it does not settle the campaign now"
-        reached = Verdict.NOT_REACHED if verdict is Verdict.NOT_REACHED else Verdict.PASSED
+        reached = RuleResult.NOT_REACHED if verdict is RuleResult.NOT_REACHED else RuleResult.PASSED
         settles = holds or (facts.pool is not None and facts.pool.rule is rule)
-        steps.append(Step(rule=rule.value, verdict=reached if settles else Verdict.NOT_REACHED, finding=finding))
+        steps.append(Step(rule=rule.value, verdict=reached if settles else RuleResult.NOT_REACHED, finding=finding))
     return steps
 
 
-def _fee_steps(facts: Facts, decision: Decision, policy: Policy, verdict: Verdict) -> list[Step]:
+def _fee_steps(facts: ParticipationFacts, decision: Decision, policy: Policy, verdict: RuleResult) -> list[Step]:
     """Fee and net of the amount before it."""
     terms = facts.campaign
     if isinstance(decision, Due):
@@ -262,7 +272,7 @@ def _ledger_steps(decision: Decision, case: Case) -> list[Step]:
         return []
     outcome = next(iter(foreseen.outcomes.values()), None)
     if foreseen.halt is not None:
-        return [Step(rule="safety_limits", verdict=Verdict.STOPPED, finding=foreseen.halt)]
+        return [Step(rule="safety_limits", verdict=RuleResult.STOPPED, finding=foreseen.halt)]
     return [*_pace_steps(decision, case, outcome), *_approval_steps(foreseen, outcome)]
 
 
@@ -273,7 +283,7 @@ def _pace_steps(decision: Due, case: Case, outcome: Outcome | None) -> list[Step
     pace = pace_of(decision, case.now)
     limit = f"safety.impressions_per_minute_max is {case.impressions_per_minute_max}"
     finding = "nothing says when it was made: its pace is not judged" if pace is None else f"{pace}; {limit}"
-    verdict = Verdict.STOPPED if outcome is Outcome.OVER_PACE else Verdict.PASSED
+    verdict = RuleResult.STOPPED if outcome is Outcome.OVER_PACE else RuleResult.PASSED
     return [Step(rule="pace", verdict=verdict, finding=finding)]
 
 
@@ -281,9 +291,9 @@ def _approval_steps(foreseen: PlannedBatch, outcome: Outcome | None) -> list[Ste
     detail = "; ".join(event.detail for event in foreseen.plan.hold_events if event.event == "opened")
     if outcome is Outcome.NEW:
         finding = "the ledger would post it now"
-        return [Step(rule="approval_and_budget", verdict=Verdict.PASSED, finding=finding)]
+        return [Step(rule="approval_and_budget", verdict=RuleResult.PASSED, finding=finding)]
     finding = f"the ledger would answer {outcome}" + (f": {detail}" if detail else ", as the open hold says")
-    return [Step(rule="approval_and_budget", verdict=Verdict.STOPPED, finding=finding)]
+    return [Step(rule="approval_and_budget", verdict=RuleResult.STOPPED, finding=finding)]
 
 
 def _paid(stored: StoredPayout, pools: Mapping[str, FrozenPool]) -> PaidExplained:

@@ -11,7 +11,7 @@ from reconciler.domain.batch import PlannedBatch
 from reconciler.domain.campaign import STATUSES as CAMPAIGN_STATUSES
 from reconciler.domain.campaign import STATUSES_THAT_PAY as CAMPAIGN_STATUSES_THAT_PAY
 from reconciler.domain.campaign import CampaignTerms, MalformedCampaign, PaymentType, derived_target
-from reconciler.domain.decision import Decision, Due, Facts, Policy, PoolStanding, Rule, Scope, shown_word
+from reconciler.domain.decision import Decision, Due, ParticipationFacts, Policy, PoolStanding, Rule, Scope, shown_word
 from reconciler.domain.money import format_minor, minor_per_major
 from reconciler.domain.parsing import Unreadable
 from reconciler.domain.participation import STATUSES, STATUSES_THAT_PAY
@@ -32,7 +32,7 @@ class Case:
     policy: Policy
     fixed_impressions_per_unit: int
     now: datetime
-    facts: Facts | None = None
+    facts: ParticipationFacts | None = None
     decision: Decision | None = None
     foreseen: PlannedBatch | None = None
     pool: PoolDecision | None = None
@@ -41,7 +41,7 @@ class Case:
     impressions_per_minute_max: int | None = None
 
 
-def findings(facts: Facts, decision: Decision, case: Case) -> dict[str, str | Computation]:
+def findings(facts: ParticipationFacts, decision: Decision, case: Case) -> dict[str, str | Computation]:
     """What each rule looked at, by its name; for the amount, its computation."""
     participation, campaign = facts.participation, facts.campaign
     status = "missing" if campaign is None else _status(campaign.status, CAMPAIGN_STATUSES)
@@ -69,14 +69,14 @@ def findings(facts: Facts, decision: Decision, case: Case) -> dict[str, str | Co
     }
 
 
-def problems(facts: Facts) -> list[str]:
+def problems(facts: ParticipationFacts) -> list[str]:
     """Every field that cannot be read and that money depends on."""
     campaign = facts.campaign
     found = [f"campaign: {one}" for one in campaign.problems] if isinstance(campaign, MalformedCampaign) else []
     return found + [f"participation: {one}" for one in facts.participation.problems]
 
 
-def _pool_finding(facts: Facts, case: Case) -> str:
+def _pool_finding(facts: ParticipationFacts, case: Case) -> str:
     pool = facts.pool
     if pool is None:
         if case.policy.scope is Scope.STREAMER:
@@ -100,7 +100,7 @@ def _pool_outlook(decision: PoolDecision | None) -> str:
     return f"; now: {decision.reason.value} ({decision.detail})"
 
 
-def _target_finding(facts: Facts, case: Case) -> str:
+def _target_finding(facts: ParticipationFacts, case: Case) -> str:
     terms, impressions = facts.campaign, facts.participation.impressions
     if not isinstance(terms, CampaignTerms):
         return "no target is known"
@@ -124,7 +124,7 @@ def _origin(terms: CampaignTerms, case: Case) -> str:
     return f"the campaign's own (its budget would buy {formula})"
 
 
-def _currency_finding(facts: Facts) -> str:
+def _currency_finding(facts: ParticipationFacts) -> str:
     terms = facts.campaign
     now = terms.currency if isinstance(terms, CampaignTerms) else "unknown"
     if facts.pinned_currency is None:
@@ -132,7 +132,7 @@ def _currency_finding(facts: Facts) -> str:
     return f"the campaign was funded in {facts.pinned_currency}, and is now kept in {now}"
 
 
-def _amount_finding(facts: Facts, case: Case) -> str | Computation:
+def _amount_finding(facts: ParticipationFacts, case: Case) -> str | Computation:
     """The gross amount of today's facts; for a member of a frozen settlement its share."""
     terms, impressions, pool = facts.campaign, facts.participation.impressions, facts.pool
     if not isinstance(terms, CampaignTerms):
@@ -144,7 +144,7 @@ def _amount_finding(facts: Facts, case: Case) -> str | Computation:
     return compute_gross(basis_of(terms, case.policy), impressions)
 
 
-def _share(facts: Facts, pool: PoolStanding, case: Case) -> str | Computation:
+def _share(facts: ParticipationFacts, pool: PoolStanding, case: Case) -> str | Computation:
     frozen = case.pools.get(pool.settlement_key)
     tagged = facts.participation.participation_id.tagged
     if frozen is None or tagged not in frozen.weights:

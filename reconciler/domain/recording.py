@@ -32,7 +32,7 @@ class RecordingKind(StrEnum):
     CLICK = "click"
 
 
-class Refusal(StrEnum):
+class RecordingRefusal(StrEnum):
     """Why a report changed nothing, in order of precedence: the first that holds is told."""
 
     TOKEN_UNKNOWN = "token_unknown"  # noqa: S105 - a reason
@@ -58,7 +58,7 @@ class Refusal(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class ViewerReport:
     """So many impressions or clicks, told by whoever knows a token."""
 
     token: str = field(repr=False)
@@ -91,16 +91,16 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class RefusedReport:
     """A report that changed nothing."""
 
-    refusal: Refusal
+    refusal: RecordingRefusal
     problems: tuple[FieldProblem, ...] = ()
     affordable_count: int | None = None
     """For an exhausted budget: the largest count that it still covers; always less than what was asked for."""
 
 
-Outcome = Recorded | Refused
+Outcome = Recorded | RefusedReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,9 @@ class Subject:
     campaign: CampaignTerms | MalformedCampaign | None
 
 
-def record(subject: Subject, report: Report, counters: Counters, policy: RecordingPolicy) -> tuple[Outcome, Counters]:
+def record(
+    subject: Subject, report: ViewerReport, counters: Counters, policy: RecordingPolicy
+) -> tuple[Outcome, Counters]:
     """What becomes of a report, and the counters after it; a refused one leaves them as they are."""
     refused = _refusal_of_state(subject)
     if refused is not None:
@@ -152,10 +154,10 @@ def record(subject: Subject, report: Report, counters: Counters, policy: Recordi
     if isinstance(impressions, Unreadable):
         return _malformed("impressions", impressions), counters
     if report.kind is RecordingKind.CLICK:
-        counted: Refused | Counters = _with_clicks(counters, report.count)
+        counted: RefusedReport | Counters = _with_clicks(counters, report.count)
     else:
         counted = _with_impressions(terms, impressions, report.count, counters)
-    if isinstance(counted, Refused):
+    if isinstance(counted, RefusedReport):
         return counted, counters
     after = counted.impressions
     assert isinstance(after, int)
@@ -255,23 +257,23 @@ def _impression_minor(terms: CampaignTerms) -> Fraction:
     return terms.rate * minor_per_major(terms.currency) / 1000
 
 
-def _refusal_of_state(subject: Subject) -> Refused | None:
+def _refusal_of_state(subject: Subject) -> RefusedReport | None:
     participation, campaign = subject.participation, subject.campaign
     if isinstance(participation, MalformedParticipation):
-        return Refused(refusal=Refusal.PARTICIPATION_MALFORMED, problems=participation.problems)
+        return RefusedReport(refusal=RecordingRefusal.PARTICIPATION_MALFORMED, problems=participation.problems)
     if participation.status != "active":
-        return Refused(refusal=Refusal.PARTICIPATION_NOT_ACTIVE)
+        return RefusedReport(refusal=RecordingRefusal.PARTICIPATION_NOT_ACTIVE)
     if campaign is None:
-        return Refused(refusal=Refusal.CAMPAIGN_MISSING)
+        return RefusedReport(refusal=RecordingRefusal.CAMPAIGN_MISSING)
     # Its state first: a draft is unfinished rather than broken.
     if campaign.status != "active" and campaign.status is not None:
-        return Refused(refusal=Refusal.CAMPAIGN_NOT_ACTIVE)
+        return RefusedReport(refusal=RecordingRefusal.CAMPAIGN_NOT_ACTIVE)
     if isinstance(campaign, MalformedCampaign):
-        return Refused(refusal=Refusal.CAMPAIGN_MALFORMED, problems=campaign.problems)
+        return RefusedReport(refusal=RecordingRefusal.CAMPAIGN_MALFORMED, problems=campaign.problems)
     return None
 
 
-def _with_clicks(counters: Counters, count: int) -> Counters | Refused:
+def _with_clicks(counters: Counters, count: int) -> Counters | RefusedReport:
     if isinstance(counters.clicks, Unreadable):
         return _malformed("clicks", counters.clicks)
     if counters.clicks + count > IMPRESSIONS_MAX:
@@ -279,7 +281,9 @@ def _with_clicks(counters: Counters, count: int) -> Counters | Refused:
     return replace(counters, clicks=counters.clicks + count)
 
 
-def _with_impressions(terms: CampaignTerms, impressions: int, count: int, counters: Counters) -> Counters | Refused:
+def _with_impressions(
+    terms: CampaignTerms, impressions: int, count: int, counters: Counters
+) -> Counters | RefusedReport:
     after = impressions + count
     if after > IMPRESSIONS_MAX:
         return _malformed("impressions", Unreadable(f"would be more than {IMPRESSIONS_MAX}"))
@@ -290,14 +294,14 @@ def _with_impressions(terms: CampaignTerms, impressions: int, count: int, counte
     remaining_minor = counters.remaining_minor
     if isinstance(remaining_minor, Unreadable):
         problem = FieldProblem(field="remaining_budget", why=remaining_minor.why)
-        return Refused(refusal=Refusal.CAMPAIGN_MALFORMED, problems=(problem,))
+        return RefusedReport(refusal=RecordingRefusal.CAMPAIGN_MALFORMED, problems=(problem,))
     left_minor = remaining_minor - cost_minor(terms, impressions, after)
     if left_minor < 0:
         affordable = affordable_count(terms, impressions, remaining_minor) if remaining_minor >= 0 else 0
-        return Refused(refusal=Refusal.BUDGET_EXHAUSTED, affordable_count=affordable)
+        return RefusedReport(refusal=RecordingRefusal.BUDGET_EXHAUSTED, affordable_count=affordable)
     return replace(counters, impressions=after, remaining_minor=left_minor)
 
 
-def _malformed(name: str, unreadable: Unreadable) -> Refused:
+def _malformed(name: str, unreadable: Unreadable) -> RefusedReport:
     problem = FieldProblem(field=name, why=unreadable.why)
-    return Refused(refusal=Refusal.PARTICIPATION_MALFORMED, problems=(problem,))
+    return RefusedReport(refusal=RecordingRefusal.PARTICIPATION_MALFORMED, problems=(problem,))

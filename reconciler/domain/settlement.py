@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 
 from reconciler.domain.campaign import CampaignTerms, PaymentType
-from reconciler.domain.decision import Facts, Policy, Reason, Rule, Scope, standing_of
+from reconciler.domain.decision import ParticipationFacts, Policy, Reason, Rule, Scope, standing_of
 from reconciler.domain.earnings import Overdelivery
 from reconciler.domain.ids import tie_break
 from reconciler.domain.money import AMOUNT_MINOR_MAX, minor_per_major, round_half_up
@@ -62,7 +62,7 @@ class PoolFacts:
     """A campaign and all of its participations, of one snapshot. ``paid_minor``: what the ledger paid of it, gross."""
 
     terms: CampaignTerms
-    members: Sequence[Facts]
+    members: Sequence[ParticipationFacts]
     paid_minor: int
     now: datetime
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reconciler.domain.campaign import CampaignTerms
-from reconciler.domain.decision import SETTLE_ALL_RULES, Facts, NotDue, Policy, Reason, Rule, Scope
+from reconciler.domain.decision import SETTLE_ALL_RULES, NotDue, ParticipationFacts, Policy, Reason, Rule, Scope
 from reconciler.domain.earnings import earnings
 
 RULE_OFF = "rule_off"
@@ -34,7 +34,7 @@ class Withheld:
     gross_minor: int
 
 
-def withheld(decision: NotDue, facts: Facts, policy: Policy) -> Withheld | None:
+def withheld(decision: NotDue, facts: ParticipationFacts, policy: Policy) -> Withheld | None:
     """What is withheld by a decision not to pay; None where its target is not reached, or nobody decided that."""
     gross_minor = reached_minor(facts, policy)
     if gross_minor is None or not isinstance(facts.campaign, CampaignTerms):
@@ -53,7 +53,7 @@ def withheld(decision: NotDue, facts: Facts, policy: Policy) -> Withheld | None:
     return Withheld(reason=reason, status=status, currency=facts.campaign.currency, gross_minor=gross_minor)
 
 
-def reached_minor(facts: Facts, policy: Policy) -> int | None:
+def reached_minor(facts: ParticipationFacts, policy: Policy) -> int | None:
     """What a participation that reached its target would be paid, gross; None below it, and where nobody can say.
 
     A member of a frozen settlement reached it with all the others. In scope campaign nobody reaches it alone.

@@ -35,7 +35,7 @@ class Family(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class ErrorFamily:
     """``drops``: the connection leads to the wrong server or holds what is stale, and so do those as old as it.
 
     ``is_answer``: the very work is refused; another one in its place may do.
@@ -47,13 +47,13 @@ class Verdict:
     is_answer: bool = False
 
 
-def _refused(remedy: str, *, drops: bool = False, is_answer: bool = False) -> Verdict:
-    return Verdict(family=Family.REFUSED, remedy=remedy, drops=drops, is_answer=is_answer)
+def _refused(remedy: str, *, drops: bool = False, is_answer: bool = False) -> ErrorFamily:
+    return ErrorFamily(family=Family.REFUSED, remedy=remedy, drops=drops, is_answer=is_answer)
 
 
-MOMENT = Verdict(family=Family.OF_THE_MOMENT)
-AFRESH = Verdict(family=Family.OF_THE_MOMENT, drops=True)
-OURS = Verdict(family=Family.OURS, is_answer=True)
+MOMENT = ErrorFamily(family=Family.OF_THE_MOMENT)
+AFRESH = ErrorFamily(family=Family.OF_THE_MOMENT, drops=True)
+OURS = ErrorFamily(family=Family.OURS, is_answer=True)
 LOGIN = _refused("Mend the user and the password in ledger.url, or have the server let them in", drops=True)
 RIGHT = _refused("Run as its owner, or as a superuser: {grant}")
 MISSING = _refused(
@@ -67,7 +67,7 @@ EXISTS = _refused("It is there, though the ledger's revision does not say so: wa
 DAMAGED = _refused("What is stored is damaged: run `python run.py ledger verify`, and restore a backup")
 NOT_WRITABLE = _refused("Let this process write the ledger's file and its folder", drops=True)
 
-SQLSTATES: Mapping[str, Verdict] = {
+SQLSTATES: Mapping[str, ErrorFamily] = {
     # The classes of PostgreSQL's manual, appendix A; then the codes that are not what the rest of their class is.
     **dict.fromkeys(("08", "26"), AFRESH),  # connections and prepared statements that are gone
     # A statement prepared before an ALTER TABLE; a transaction that is to write, on a standby.
@@ -97,7 +97,7 @@ SQLSTATES: Mapping[str, Verdict] = {
     "XX002": DAMAGED,
 }
 
-SQLITE: Mapping[int, Verdict] = {
+SQLITE: Mapping[int, ErrorFamily] = {
     **dict.fromkeys(
         (
             sqlite3.SQLITE_ABORT,
@@ -151,7 +151,7 @@ _GRANTS = {
 _DENIED = re.compile(rf'permission denied for ({"|".join(_GRANTS)}) "?([\w.$-]+)')
 
 
-def verdict_of(error: BaseException | None) -> Verdict:
+def verdict_of(error: BaseException | None) -> ErrorFamily:
     """What a driver's error is."""
     if isinstance(error, sqlite3.Error):
         return _of_sqlite(error)
@@ -171,7 +171,7 @@ def sqlstate_of(error: psycopg.Error) -> str | None:
     return next((sqlstate for words, sqlstate in _WORDS if words.search(str(error))), None)
 
 
-def _of_sqlite(error: sqlite3.Error) -> Verdict:
+def _of_sqlite(error: sqlite3.Error) -> ErrorFamily:
     # Without a code it is the driver's own: a value that it does not take, or text that is no UTF-8.
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)
     if code == sqlite3.SQLITE_ERROR and _MISSING_IN_SQLITE.match(str(error)):

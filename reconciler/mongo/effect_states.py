@@ -29,7 +29,7 @@ _VALUES_A_QUERY = 20_000
 Value = TypeVar("Value")
 
 
-class EffectStates:
+class MongoEffectStates:
     """Every method raises Outage when MongoDB does not answer."""
 
     def __init__(self, connection: Connection, mapping: MappingSettings, *, default_currency: str) -> None:

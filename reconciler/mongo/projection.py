@@ -28,7 +28,7 @@ from reconciler.mongo.campaigns import CampaignCompletion
 from reconciler.mongo.connection import Connection, Document
 from reconciler.mongo.driver_errors import translated
 from reconciler.mongo.gkeys import GKeys
-from reconciler.mongo.refusals import Refusal, in_its_words, refusal_of, refused_places, write_each
+from reconciler.mongo.refusals import WriteRefusal, in_its_words, refusal_of, refused_places, write_each
 from reconciler.mongo.staleness import Staleness
 from reconciler.mongo.values import to_bson_id, to_document_money
 from reconciler.mongo.wallet_records import CREATED_BY
@@ -43,11 +43,11 @@ _DESCRIPTIONS = {
 }
 
 
-Blocked = Mapping[int, Obstacle | Refusal]
+Blocked = Mapping[int, Obstacle | WriteRefusal]
 """Sequence of a task → what stands in the way of an effect of it."""
 
 
-class Projection:
+class MongoProjection:
     """Applies the effects of payouts. Every method raises Outage when MongoDB does not answer."""
 
     def __init__(self, connection: Connection, mapping: MappingSettings, *, default_currency: str) -> None:
@@ -203,7 +203,7 @@ class Projection:
 class _Chunk:
     """One pass over some payouts: those that are blocked drop out, the others go on to the next effect."""
 
-    def __init__(self, projection: Projection, tasks: Sequence[ProjectionTask]) -> None:
+    def __init__(self, projection: MongoProjection, tasks: Sequence[ProjectionTask]) -> None:
         self._projection = projection
         self._tasks = tasks
         self._blocked: dict[int, BlockedEffect] = {}
@@ -250,7 +250,7 @@ class _Chunk:
             found = dict.fromkeys((task.sequence for task in tasks), refusal)
         return {
             sequence: BlockedEffect(effect=effect, obstacle=Obstacle.REFUSED, words=what)
-            if isinstance(what, Refusal)
+            if isinstance(what, WriteRefusal)
             else BlockedEffect(effect=effect, obstacle=what)
             for sequence, what in found.items()
         }
@@ -265,7 +265,9 @@ class _Chunk:
         return {sequence: outcome for sequence, outcome in found.items() if not isinstance(outcome, Credited)}
 
 
-def _refusals(tasks: Sequence[ProjectionTask], refused: Mapping[int, Refusal]) -> dict[int, Obstacle | Refusal]:
+def _refusals(
+    tasks: Sequence[ProjectionTask], refused: Mapping[int, WriteRefusal]
+) -> dict[int, Obstacle | WriteRefusal]:
     return {tasks[place].sequence: refusal for place, refusal in refused.items()}
 
 

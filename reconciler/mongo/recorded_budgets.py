@@ -22,7 +22,7 @@ from reconciler.ports.check import RecordedBudget
 _IMPRESSIONS_A_READ = 10_000
 
 
-class RecordedBudgets:
+class MongoRecordedBudgets:
     """One campaign at a time. Raises Outage when MongoDB does not answer."""
 
     def __init__(self, connection: Connection, mapping: MappingSettings, defaults: CampaignDefaults) -> None:

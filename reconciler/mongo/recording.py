@@ -20,7 +20,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from reconciler.clock import Clock
-from reconciler.domain.recording import Outcome, Recorded, Refusal, Refused, Report
+from reconciler.domain.recording import Outcome, Recorded, RecordingRefusal, RefusedReport, ViewerReport
 from reconciler.mongo.connection import WRITE_TIMEOUT_MS, Connection
 from reconciler.mongo.recording_group import NotFoundAgain, RecordingGroup
 
@@ -55,40 +55,40 @@ class GroupRecorder:
         self._clock = clock
         self._is_out = False
 
-    def record(self, reports: Sequence[Report]) -> list[Outcome]:
+    def record(self, reports: Sequence[ViewerReport]) -> list[Outcome]:
         """Record some reports together; an outcome for each, in their order. Raises nothing that the driver raises."""
         return self._record(list(reports), time.monotonic() + self._deadline_s, None)
 
-    def _record(self, reports: list[Report], deadline: float, apart_until: float | None) -> list[Outcome]:
+    def _record(self, reports: list[ViewerReport], deadline: float, apart_until: float | None) -> list[Outcome]:
         written = self._try(reports, deadline)
-        if not isinstance(written, Refusal):
+        if not isinstance(written, RecordingRefusal):
             return written
         tokens = sorted({report.token for report in reports})
-        if written not in (Refusal.BUSY, Refusal.REJECTED) or len(tokens) == 1:
-            return [Refused(refusal=written)] * len(reports)
+        if written not in (RecordingRefusal.BUSY, RecordingRefusal.REJECTED) or len(tokens) == 1:
+            return [RefusedReport(refusal=written)] * len(reports)
         if apart_until is None:
             apart_until = time.monotonic() + APART_S_MAX
         if time.monotonic() >= apart_until:
-            return [Refused(refusal=Refusal.BUSY)] * len(reports)
+            return [RefusedReport(refusal=RecordingRefusal.BUSY)] * len(reports)
         # One document that cannot be changed must not hold up the others.
         first = set(tokens[: len(tokens) // 2])
         halves = ([one for one in reports if one.token in first], [one for one in reports if one.token not in first])
         answers = [iter(self._record(half, deadline, apart_until)) for half in halves]
         return [next(answers[0 if report.token in first else 1]) for report in reports]
 
-    def _try(self, reports: list[Report], deadline: float) -> list[Outcome] | Refusal:
+    def _try(self, reports: list[ViewerReport], deadline: float) -> list[Outcome] | RecordingRefusal:
         """Outcomes of a transaction that is committed; or why there is none."""
         conflicts_count = 0
         while True:
             try:
                 outcomes = self._once(reports, deadline)
             except NotFoundAgain:
-                return Refusal.REJECTED
+                return RecordingRefusal.REJECTED
             except PyMongoError as error:
                 refusal = _refusal_of(error)
-                if refusal is Refusal.REJECTED:
+                if refusal is RecordingRefusal.REJECTED:
                     return refusal
-                if refusal is Refusal.BUSY:
+                if refusal is RecordingRefusal.BUSY:
                     conflicts_count += 1
                     if conflicts_count >= CONFLICTS_MAX:
                         return refusal
@@ -97,13 +97,13 @@ class GroupRecorder:
                     continue
                 self._say_out(error)
                 if not error.has_error_label(_TRANSIENT) or time.monotonic() + _OUTAGE_PAUSE_S >= deadline:
-                    return Refusal.UNAVAILABLE
+                    return RecordingRefusal.UNAVAILABLE
                 time.sleep(_OUTAGE_PAUSE_S)
             else:
                 self._say_back()
                 return outcomes
 
-    def _once(self, reports: list[Report], deadline: float) -> list[Outcome]:
+    def _once(self, reports: list[ViewerReport], deadline: float) -> list[Outcome]:
         with self._client.start_session() as session:
             try:
                 # The deadline covers every wait below: for a server, for an answer, for a majority. (0 is no limit.)
@@ -163,14 +163,14 @@ def _abort_unfinished(session: ClientSession) -> None:
             session.abort_transaction()
 
 
-def _unknown(reports: Sequence[Report], outcomes: Sequence[Outcome]) -> list[Outcome]:
+def _unknown(reports: Sequence[ViewerReport], outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Outcomes of a transaction of which nobody says whether it was committed: only what was known before it holds."""
     in_question = {
         report.key
         for report, outcome in zip(reports, outcomes, strict=True)
         if isinstance(outcome, Recorded) and not outcome.replayed and report.key is not None
     }
-    unknown = Refused(refusal=Refusal.OUTCOME_UNKNOWN)
+    unknown = RefusedReport(refusal=RecordingRefusal.OUTCOME_UNKNOWN)
     return [
         # The answer to the same key later in the group repeats what may not have happened.
         unknown if report.key in in_question or (isinstance(outcome, Recorded) and not outcome.replayed) else outcome
@@ -178,13 +178,13 @@ def _unknown(reports: Sequence[Report], outcomes: Sequence[Outcome]) -> list[Out
     ]
 
 
-def _refusal_of(error: PyMongoError) -> Refusal:
+def _refusal_of(error: PyMongoError) -> RecordingRefusal:
     if isinstance(error, ConnectionFailure):
-        return Refusal.UNAVAILABLE
+        return RecordingRefusal.UNAVAILABLE
     codes = _codes(error)
     if codes & _CONFLICTS:
-        return Refusal.BUSY
-    return Refusal.REJECTED if codes & _REJECTIONS else Refusal.UNAVAILABLE
+        return RecordingRefusal.BUSY
+    return RecordingRefusal.REJECTED if codes & _REJECTIONS else RecordingRefusal.UNAVAILABLE
 
 
 def _codes(error: PyMongoError) -> set[int]:

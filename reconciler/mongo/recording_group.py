@@ -27,10 +27,10 @@ from reconciler.domain.recording import (
     Outcome,
     Recorded,
     RecordingPolicy,
-    Refusal,
-    Refused,
-    Report,
+    RecordingRefusal,
+    RefusedReport,
     Subject,
+    ViewerReport,
     accrued_minor,
     record,
 )
@@ -94,19 +94,19 @@ class RecordingGroup:
         self._defaults = defaults
         self._policy = policy
 
-    def write(self, reports: Sequence[Report], session: ClientSession, now: datetime) -> list[Outcome]:
+    def write(self, reports: Sequence[ViewerReport], session: ClientSession, now: datetime) -> list[Outcome]:
         """What becomes of each report, once the transaction commits."""
         members = self._read_members(reports, session)
         purses = self._read_purses(members, session)
         self._subjects(members, purses)
         stored = self._keys.read(reports, session)
-        answered: dict[str, tuple[Report, Outcome]] = {}
+        answered: dict[str, tuple[ViewerReport, Outcome]] = {}
         outcomes: list[Outcome] = []
         documents: list[Document] = []
         for report in reports:
             outcome = _answer_before(report, stored, answered) or self._decide(report, members, purses)
-            if outcome == Refused(refusal=Refusal.KEY_REUSED) and not members.get(report.token):
-                outcome = Refused(refusal=Refusal.TOKEN_UNKNOWN)
+            if outcome == RefusedReport(refusal=RecordingRefusal.KEY_REUSED) and not members.get(report.token):
+                outcome = RefusedReport(refusal=RecordingRefusal.TOKEN_UNKNOWN)
             if report.key is not None and isinstance(outcome, Recorded) and not outcome.replayed:
                 documents.append(self._keys.document(report, outcome, now))
                 answered[report.key] = (report, outcome)
@@ -120,12 +120,12 @@ class RecordingGroup:
         """The query that finds participations; ``$type`` is what lets it use an index of texts only."""
         return {self._names.browser_source_token: {"$in": list(tokens), "$type": "string"}}
 
-    def _decide(self, report: Report, members: dict[str, list[_Member]], purses: dict[str, _Purse]) -> Outcome:
+    def _decide(self, report: ViewerReport, members: dict[str, list[_Member]], purses: dict[str, _Purse]) -> Outcome:
         found = members.get(report.token, [])
         if not found:
-            return Refused(refusal=Refusal.TOKEN_UNKNOWN)
+            return RefusedReport(refusal=RecordingRefusal.TOKEN_UNKNOWN)
         if len(found) > 1:
-            return Refused(refusal=Refusal.TOKEN_AMBIGUOUS)
+            return RefusedReport(refusal=RecordingRefusal.TOKEN_AMBIGUOUS)
         [member] = found
         purse = _purse_of(member, purses)
         if purse is not None:
@@ -135,7 +135,7 @@ class RecordingGroup:
             purse.remaining_minor = member.counters.remaining_minor
         return outcome
 
-    def _read_members(self, reports: Sequence[Report], session: ClientSession) -> dict[str, list[_Member]]:
+    def _read_members(self, reports: Sequence[ViewerReport], session: ClientSession) -> dict[str, list[_Member]]:
         names = self._names
         fields = (
             *self._participation_names.values(),
@@ -234,7 +234,7 @@ class RecordingGroup:
 
 
 def _answer_before(
-    report: Report, stored: Mapping[str, Document], answered: Mapping[str, tuple[Report, Outcome]]
+    report: ViewerReport, stored: Mapping[str, Document], answered: Mapping[str, tuple[ViewerReport, Outcome]]
 ) -> Outcome | None:
     """What the key of a report was answered already, in an earlier group or earlier in this one."""
     found = stored_answer(report, stored)
@@ -242,7 +242,7 @@ def _answer_before(
         return found
     earlier, outcome = answered[report.key]
     if earlier != report or not isinstance(outcome, Recorded):
-        return Refused(refusal=Refusal.KEY_REUSED)
+        return RefusedReport(refusal=RecordingRefusal.KEY_REUSED)
     return as_replayed(outcome)
 
 

@@ -11,7 +11,7 @@ from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.recording import Outcome, Recorded, Refusal, Refused, Report
+from reconciler.domain.recording import Outcome, Recorded, RecordingRefusal, RefusedReport, ViewerReport
 from reconciler.mongo.connection import Document
 from reconciler.mongo.indexes import EXPIRY_FIELD
 from reconciler.mongo.values import text_of, whole_number
@@ -28,7 +28,7 @@ class RecordingKeys:
         self._collection = collection
         self._ttl = timedelta(seconds=ttl_s)
 
-    def read(self, reports: Sequence[Report], session: ClientSession) -> dict[str, Document]:
+    def read(self, reports: Sequence[ViewerReport], session: ClientSession) -> dict[str, Document]:
         """What is stored of the keys of some reports, by the key's hash."""
         wanted = sorted({_hashed(report.key) for report in reports if report.key is not None})
         if not wanted:
@@ -42,7 +42,7 @@ class RecordingKeys:
         if documents:
             self._collection.insert_many(documents, ordered=False, session=session)
 
-    def document(self, report: Report, recorded: Recorded, now: datetime) -> Document:
+    def document(self, report: ViewerReport, recorded: Recorded, now: datetime) -> Document:
         """What is stored of a report with a key."""
         assert report.key is not None
         return {
@@ -57,21 +57,21 @@ class RecordingKeys:
         }
 
 
-def stored_answer(report: Report, stored: Mapping[str, Document]) -> Outcome | None:
+def stored_answer(report: ViewerReport, stored: Mapping[str, Document]) -> Outcome | None:
     """What was answered to the same report; a refusal if the key was another report's; None for a new key."""
     document = None if report.key is None else stored.get(_hashed(report.key))
     if document is None:
         return None
     if document.get("report") != _fingerprint(report):
-        return Refused(refusal=Refusal.KEY_REUSED)
+        return RefusedReport(refusal=RecordingRefusal.KEY_REUSED)
     impressions, clicks, remaining = (whole_number(document.get(one)) for one in ("impressions", "clicks", "remaining"))
     try:
         participation_id = DocumentId.from_tagged(text_of(document.get("participationId")) or "")
     except ValueError:
         # It was counted, and what was answered cannot be read any more: counting it again would be the worse answer.
-        return Refused(refusal=Refusal.REJECTED)
+        return RefusedReport(refusal=RecordingRefusal.REJECTED)
     if impressions is None:
-        return Refused(refusal=Refusal.REJECTED)
+        return RefusedReport(refusal=RecordingRefusal.REJECTED)
     return Recorded(
         participation_id=participation_id,
         impressions=impressions,
@@ -91,5 +91,5 @@ def _hashed(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _fingerprint(report: Report) -> str:
+def _fingerprint(report: ViewerReport) -> str:
     return hashlib.sha256(f"{report.kind}\n{report.count}\n{report.token}".encode()).hexdigest()

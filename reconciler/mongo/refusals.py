@@ -20,13 +20,13 @@ REMEDY = "Correct the document, or the rule or right that refuses it"
 _NO_RIGHT = 13
 
 
-class Refusal(str):
+class WriteRefusal(str):
     """Why MongoDB refuses a write, in its own words: without secrets, and not longer than anybody reads."""
 
     __slots__ = ()
 
     @classmethod
-    def of(cls, error: Mapping[str, Any]) -> Refusal:
+    def of(cls, error: Mapping[str, Any]) -> WriteRefusal:
         """From an error as the server's answer holds it."""
         text = redact(" ".join(str(error.get("errmsg", "")).split()))
         return cls(f"{text[:WORDS_MAX]} (code {error.get('code')})")
@@ -34,7 +34,7 @@ class Refusal(str):
 
 def write_each(
     collection: Collection[Document], updates: Sequence[UpdateOne | UpdateMany]
-) -> tuple[int, dict[int, Refusal]]:
+) -> tuple[int, dict[int, WriteRefusal]]:
     """Write in one bulk; returns how many documents matched, and place → why that update is refused.
 
     The others are written all the same. Raises the driver's error where all of it failed, or another try may do.
@@ -47,19 +47,19 @@ def write_each(
         return int(error.details["nMatched"]), refused_places(error)
 
 
-def refused_places(error: BulkWriteError) -> dict[int, Refusal]:
+def refused_places(error: BulkWriteError) -> dict[int, WriteRefusal]:
     """Place in the bulk → why that update is refused. Raises the error where another try may do."""
     if not blames_the_work(error):
         raise error
-    return {one["index"]: Refusal.of(one) for one in error.details["writeErrors"]}
+    return {one["index"]: WriteRefusal.of(one) for one in error.details["writeErrors"]}
 
 
-def refusal_of(error: OperationFailure) -> Refusal | None:
+def refusal_of(error: OperationFailure) -> WriteRefusal | None:
     """Why a whole command is refused, a missing right among the reasons; None where another try may do."""
     if error.code != _NO_RIGHT and not blames_the_work(error):
         return None
     details: dict[str, Any] = {**(error.details or {}), "code": error.code}
-    return Refusal.of((details.get("writeErrors") or [details])[0])
+    return WriteRefusal.of((details.get("writeErrors") or [details])[0])
 
 
 @contextmanager

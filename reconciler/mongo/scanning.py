@@ -52,7 +52,7 @@ _BEGINNING = object()
 _REPLACEMENT = "\ufffd".encode()
 
 
-class FactScan:
+class MongoFactScan:
     """Reads from the primary with majority concern. Every method raises Outage when MongoDB does not answer."""
 
     def __init__(self, connection: Connection, mapping: MappingSettings, *, clock: Clock) -> None:

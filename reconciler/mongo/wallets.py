@@ -23,7 +23,7 @@ from reconciler.config.mapping import MappingSettings
 from reconciler.domain.effects import Obstacle, WalletPosition
 from reconciler.domain.money import AMOUNT_MINOR_MAX, minor_digits, minor_per_major
 from reconciler.mongo.connection import Connection, Document
-from reconciler.mongo.refusals import Refusal, write_each
+from reconciler.mongo.refusals import WriteRefusal, write_each
 from reconciler.mongo.values import whole_number
 from reconciler.mongo.wallet_records import WalletRecords
 
@@ -54,7 +54,7 @@ class Credited:
     version: int
 
 
-Outcome = Credited | Obstacle | Refusal
+Outcome = Credited | Obstacle | WriteRefusal
 
 _AMBIGUOUS: Document = {}
 """Stands for the wallets of a user with more than one."""
@@ -86,7 +86,7 @@ class Wallets:
 
     def _give_records(
         self, positions: Sequence[WalletPosition], wallets: Mapping[str, Document]
-    ) -> tuple[dict[tuple[str, str], Refusal], set[tuple[str, str]]]:
+    ) -> tuple[dict[tuple[str, str], WriteRefusal], set[tuple[str, str]]]:
         """See to it that wallets carry a record, and that MongoDB remembers so, before anything is added to them.
 
         Returns whose wallet MongoDB refuses to write, and whose has lost its record.
@@ -109,7 +109,9 @@ class Wallets:
         wallet = wallets.get(position.streamer_id)
         return wallet is not None and _stored(wallet.get(self._names.ledger), position.currency) is None
 
-    def _write(self, positions: Sequence[WalletPosition], *, are_first: bool = False) -> dict[tuple[str, str], Refusal]:
+    def _write(
+        self, positions: Sequence[WalletPosition], *, are_first: bool = False
+    ) -> dict[tuple[str, str], WriteRefusal]:
         _, refused = write_each(self._collection, [self._update(one, is_first=are_first) for one in positions])
         return {_key(positions[place]): refusal for place, refusal in refused.items()}
 

@@ -323,7 +323,7 @@ class EffectStates(Protocol):
         ...
 
 
-class CheckReads(Protocol):
+class PopulationReads(Protocol):
     """What the ledger holds, for a whole population."""
 
     def sequence(self) -> int:

@@ -23,7 +23,7 @@ from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_view import HoldWithdrawal, OpenHold, PayoutRequest
 from reconciler.domain.participation import MalformedParticipation, Participation
 from reconciler.domain.recording import Outcome as RecordingOutcome
-from reconciler.domain.recording import Report
+from reconciler.domain.recording import ViewerReport
 from reconciler.domain.settlement import PoolDue
 
 Moment = tuple[int, int]
@@ -508,7 +508,7 @@ class Triggers(Protocol):
         ...
 
 
-class BreakBook(Protocol):
+class BreakRecords(Protocol):
     """What is remembered of breaks from one check to the next."""
 
     def compare(self, found: Iterable[Break], check: CheckMark) -> Remembered:
@@ -523,7 +523,7 @@ class BreakBook(Protocol):
 class Recorder(Protocol):
     """Where reports of impressions and clicks are counted."""
 
-    def record(self, reports: Sequence[Report]) -> Sequence[RecordingOutcome]:
+    def record(self, reports: Sequence[ViewerReport]) -> Sequence[RecordingOutcome]:
         """Record some reports together, each whole or not at all; an outcome for each, in their order.
 
         Raises nothing: an outage is a refusal of each report it met. Not for two threads at once.

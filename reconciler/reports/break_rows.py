@@ -45,7 +45,7 @@ _AMOUNTS = tuple(column.name for column in BREAK_FILE_COLUMNS if column.kind is 
 _SIGNED = ("--by", "NAME", "--reason", "TEXT")
 
 
-class Standing(StrEnum):
+class RowStatus(StrEnum):
     """Where a break stands: the field ``status`` of its row."""
 
     OPEN = "open"
@@ -90,14 +90,14 @@ _COMMANDS: dict[tuple[str, str], tuple[str, ...]] = {
 """(kind, reason) → words of a command line; the reason "" serves all others. In braces: a field of the row."""
 
 
-def standing_of(row: Mapping[str, Any]) -> Standing:
+def standing_of(row: Mapping[str, Any]) -> RowStatus:
     """The row's ``status``; of an older report what it would have been."""
     stated = row.get("status")
-    if stated in tuple(Standing):
-        return Standing(stated)
+    if stated in tuple(RowStatus):
+        return RowStatus(stated)
     if row.get("action") == "repaired":
-        return Standing.REPAIRED
-    return Standing.INFO if row.get("severity") == "info" else Standing.OPEN
+        return RowStatus.REPAIRED
+    return RowStatus.INFO if row.get("severity") == "info" else RowStatus.OPEN
 
 
 def next_command(row: Mapping[str, Any]) -> str | None:
@@ -113,7 +113,7 @@ def next_command(row: Mapping[str, Any]) -> str | None:
 
 def acknowledge_command(row: Mapping[str, Any]) -> str | None:
     """The command line that takes an open break off the list, with its reason; None without a ``break_id``."""
-    if standing_of(row) is not Standing.OPEN:
+    if standing_of(row) is not RowStatus.OPEN:
         return None
     return _line(("breaks", "acknowledge", "{break_id}", *_SIGNED), row)
 
@@ -129,10 +129,10 @@ def whole_frame(breaks: pd.DataFrame) -> pd.DataFrame:
         frame[name] = frame[name].astype("Int64") if name in frame else pd.Series(pd.NA, frame.index, dtype="Int64")
     if "first_seen" not in frame:
         frame["first_seen"] = ""
-    is_stated = frame["status"].isin(tuple(Standing))
-    derived = pd.Series(Standing.OPEN.value, frame.index, dtype=object)
-    derived = derived.mask(frame["severity"] == "info", Standing.INFO.value)
-    derived = derived.mask(frame["action"] == "repaired", Standing.REPAIRED.value)
+    is_stated = frame["status"].isin(tuple(RowStatus))
+    derived = pd.Series(RowStatus.OPEN.value, frame.index, dtype=object)
+    derived = derived.mask(frame["severity"] == "info", RowStatus.INFO.value)
+    derived = derived.mask(frame["action"] == "repaired", RowStatus.REPAIRED.value)
     frame["status"] = frame["status"].where(is_stated, derived)
     return frame
 

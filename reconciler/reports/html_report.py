@@ -18,7 +18,7 @@ import pandas as pd
 
 from reconciler.look import STYLES
 from reconciler.look import text as html_text
-from reconciler.reports.break_rows import Standing, acknowledge_command, age_text, next_command, whole_frame
+from reconciler.reports.break_rows import RowStatus, acknowledge_command, age_text, next_command, whole_frame
 from reconciler.reports.charts import Bar, stacked_bars, waterfall
 from reconciler.reports.paid_days import PaidSeries, paid_series, rows_of_payouts
 from reconciler.reports.verdict import Verdict, verdict_of
@@ -47,11 +47,11 @@ _AGES = (
     ("over 90 days", 90 * 86_400, None),
 )
 _TABLES = (
-    (Standing.OPEN, "Open breaks", "Each of these waits for somebody. The worst come first."),
-    (Standing.ACKNOWLEDGED, "Acknowledged", "Known, with a name and a reason; they do not count as open."),
-    (Standing.REPAIRED, "Repaired by this check", "Nothing is left to do about these."),
+    (RowStatus.OPEN, "Open breaks", "Each of these waits for somebody. The worst come first."),
+    (RowStatus.ACKNOWLEDGED, "Acknowledged", "Known, with a name and a reason; they do not count as open."),
+    (RowStatus.REPAIRED, "Repaired by this check", "Nothing is left to do about these."),
     (
-        Standing.INFO,
+        RowStatus.INFO,
         "For information",
         "Nothing is wrong with these; they are told so that nothing happens in silence.",
     ),
@@ -62,7 +62,7 @@ _TABLES = (
 class BreakTable:
     """The breaks of one standing: the first ``rows`` of ``count``."""
 
-    standing: Standing
+    standing: RowStatus
     title: str
     intro: str
     count: int
@@ -93,7 +93,7 @@ def render_html(
     frame = whole_frame(breaks)
     zone = html_text.zone_of(document.get("timezone"))
     standings = frame["status"].value_counts()
-    counts = {standing: int(standings.get(standing.value, 0)) for standing in Standing}
+    counts = {standing: int(standings.get(standing.value, 0)) for standing in RowStatus}
     context: dict[str, Any] = {
         "document": document,
         "verdict": _verdict(document, frame),
@@ -135,7 +135,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _verdict(document: Mapping[str, Any], frame: pd.DataFrame) -> Verdict:
-    is_open = frame["status"] == Standing.OPEN.value
+    is_open = frame["status"] == RowStatus.OPEN.value
     return verdict_of(document, frame.loc[is_open, "severity"].value_counts().to_dict())
 
 
@@ -155,7 +155,7 @@ def _by_kind(frame: pd.DataFrame) -> BarChart:
 
 def _by_age(frame: pd.DataFrame) -> BarChart:
     """Breaks that are open or acknowledged, by the time since a check first saw them."""
-    waits = frame[frame["status"].isin([Standing.OPEN.value, Standing.ACKNOWLEDGED.value])]
+    waits = frame[frame["status"].isin([RowStatus.OPEN.value, RowStatus.ACKNOWLEDGED.value])]
     ages = waits["age_s"].fillna(0)
     rows = []
     for label, since, until in _AGES:
@@ -167,8 +167,8 @@ def _by_age(frame: pd.DataFrame) -> BarChart:
 
 def _tones(frame: pd.DataFrame) -> pd.Series[str]:
     tones = frame["severity"].map(dict(_SEVERITIES)).fillna("idle")
-    return tones.mask(frame["status"] == Standing.ACKNOWLEDGED.value, "calm").mask(
-        frame["status"] == Standing.REPAIRED.value, "good"
+    return tones.mask(frame["status"] == RowStatus.ACKNOWLEDGED.value, "calm").mask(
+        frame["status"] == RowStatus.REPAIRED.value, "good"
     )
 
 
@@ -196,7 +196,7 @@ def _titles(document: Mapping[str, Any]) -> dict[str, str]:
     return {str(row.get("campaign_id")): str(row["title"]) for row in accrued if row.get("title")}
 
 
-def _table(frame: pd.DataFrame, standing: Standing, title: str, intro: str, *, rows_max: int) -> BreakTable:
+def _table(frame: pd.DataFrame, standing: RowStatus, title: str, intro: str, *, rows_max: int) -> BreakTable:
     found = frame[frame["status"] == standing.value]
     first = found.head(rows_max).astype(object)
     rows = first.where(first.notna(), None).to_dict("records")
@@ -210,7 +210,7 @@ def _table(frame: pd.DataFrame, standing: Standing, title: str, intro: str, *, r
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    is_done = row["status"] == Standing.REPAIRED
+    is_done = row["status"] == RowStatus.REPAIRED
     return row | {
         "tone": dict(_SEVERITIES).get(row["severity"], "idle"),
         "age": age_text(row["age_s"]) if row["age_s"] else "new",

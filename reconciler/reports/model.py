@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.clock import utc_text
-from reconciler.domain.break_memory import BreakStatus, Standing
+from reconciler.domain.break_memory import BreakStatus, TrackedBreak
 from reconciler.domain.breaks import ACTION, Break, Severity
 from reconciler.errors import InvariantBroken
 from reconciler.exit_codes import ExitCode
@@ -97,7 +97,7 @@ class Sighting:
     """A break with its history: when it was first seen, and whether a person knows of it."""
 
     found: Break
-    standing: Standing
+    standing: TrackedBreak
 
     @property
     def first_seen(self) -> datetime:

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.api.group_commit import GroupCommit
 from reconciler.domain.ids import DocumentId, IdKind
-from reconciler.domain.recording import Outcome, Recorded, Refusal, Refused, Report
+from reconciler.domain.recording import Outcome, Recorded, RecordingRefusal, RefusedReport, ViewerReport
 from reconciler.metrics import Metrics
 from tests.support.recording import HeardTriggers, impressions
 
@@ -26,7 +26,7 @@ class Gate:
         self.pass_on = threading.Semaphore(0)
         self.defect: Exception | None = None
 
-    def record(self, reports: Sequence[Report]) -> Sequence[Outcome]:
+    def record(self, reports: Sequence[ViewerReport]) -> Sequence[Outcome]:
         self.groups.append(len(reports))
         self.began.release()
         assert self.pass_on.acquire(timeout=TIMEOUT_S)
@@ -98,7 +98,7 @@ def test_a_full_queue_says_so_at_once() -> None:
         await _began(gate)
         accepted += [asyncio.create_task(groups.record(impressions("token-00"))) for _ in range(2)]
         await _waiting(groups, 2)
-        assert await groups.record(impressions("token-00")) == Refused(refusal=Refusal.BUSY)
+        assert await groups.record(impressions("token-00")) == RefusedReport(refusal=RecordingRefusal.BUSY)
         gate.pass_on.release()
         gate.pass_on.release()
         return await asyncio.gather(*accepted)
@@ -142,7 +142,7 @@ def test_a_stop_writes_what_was_accepted() -> None:
         for _ in range(4):
             gate.pass_on.release()
         await asyncio.to_thread(groups.stop)
-        assert await groups.record(impressions("token-00")) == Refused(refusal=Refusal.UNAVAILABLE)
+        assert await groups.record(impressions("token-00")) == RefusedReport(refusal=RecordingRefusal.UNAVAILABLE)
         return await asyncio.gather(*accepted)
 
     assert all(isinstance(one, Recorded) for one in asyncio.run(run()))
@@ -167,10 +167,10 @@ def test_after_a_defect_nobody_waits_for_ever() -> None:
     outcomes = asyncio.run(run())
 
     # Of the first, nobody can say what the defect left; the others were not touched.
-    assert [one.refusal for one in outcomes if isinstance(one, Refused)] == [
-        Refusal.OUTCOME_UNKNOWN,
-        Refusal.UNAVAILABLE,
-        Refusal.UNAVAILABLE,
+    assert [one.refusal for one in outcomes if isinstance(one, RefusedReport)] == [
+        RecordingRefusal.OUTCOME_UNKNOWN,
+        RecordingRefusal.UNAVAILABLE,
+        RecordingRefusal.UNAVAILABLE,
     ]
     assert not groups.is_alive
     groups.stop()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.api.rate_limits import Buckets, Pace, RateLimits, TrustedProxies, subscriber
+from reconciler.api.rate_limits import BucketRate, Buckets, RateLimits, TrustedProxies, subscriber
 
 
 class Hands:
@@ -21,7 +21,7 @@ class Hands:
 
 def _buckets(per_s_max: int, burst_max: int, buckets_max: int = 1000) -> tuple[Buckets, Hands]:
     hands = Hands()
-    return Buckets(Pace(per_s_max=per_s_max, burst_max=burst_max), now=hands, buckets_max=buckets_max), hands
+    return Buckets(BucketRate(per_s_max=per_s_max, burst_max=burst_max), now=hands, buckets_max=buckets_max), hands
 
 
 def test_a_burst_and_then_the_pace() -> None:

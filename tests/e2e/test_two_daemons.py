@@ -23,7 +23,7 @@ from bson.objectid import ObjectId
 from app.parts import Parts
 from reconciler.config import Settings
 from reconciler.ledger.engine import reading
-from reconciler.ledger.proof.verify import Verifier
+from reconciler.ledger.proof.verify import SqlVerifier
 from reconciler.ledger.schema import leases, payouts
 from tests.support.platform import Platform
 
@@ -189,7 +189,7 @@ def test_one_frozen_past_its_lease_is_refused_when_it_wakes(
     wallets = {wallet["userId"]: wallet["balance"] for wallet in platform.database["wallets"].find()}
     assert wallets == {str(streamer_id): 150.25 + 3300 for streamer_id in streamers}
     assert lines.count_documents({}) == DUE
-    assert Verifier(parts.engine).verify().faults == ()
+    assert SqlVerifier(parts.engine).verify().faults == ()
 
 
 def test_of_two_only_one_sweeps_until_it_is_killed(

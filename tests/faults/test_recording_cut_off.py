@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.config.mapping import MappingSettings
 from reconciler.devstack.mongod import MongodOptions, ReplicaSet
-from reconciler.domain.recording import Recorded, Refusal, Refused
+from reconciler.domain.recording import Recorded, RecordingRefusal, RefusedReport
 from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.indexes import create_missing
 from tests.support.platform import Platform
@@ -56,7 +56,7 @@ def test_a_key_given_twice_in_a_group_of_unknown_outcome_is_unknown_twice(
 
     # Nothing was committed, so nobody may hear that it was.
     assert platform.read("campaignparticipations", participation_id)["impressions"] == 0
-    assert outcomes == [Refused(refusal=Refusal.OUTCOME_UNKNOWN)] * 2
+    assert outcomes == [RefusedReport(refusal=RecordingRefusal.OUTCOME_UNKNOWN)] * 2
 
 
 def test_a_report_that_took_too_long_keeps_no_document_from_the_next_one(
@@ -76,6 +76,6 @@ def test_a_report_that_took_too_long_keeps_no_document_from_the_next_one(
         late = alone(recorder, impressions(LATE))
     again = alone(recorder, impressions(LATE))
 
-    assert late == Refused(refusal=Refusal.UNAVAILABLE)
+    assert late == RefusedReport(refusal=RecordingRefusal.UNAVAILABLE)
     assert isinstance(again, Recorded)
     assert again.impressions == 1

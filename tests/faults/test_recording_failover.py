@@ -11,7 +11,7 @@ from pymongo import MongoClient
 
 from reconciler.config.mapping import MappingSettings
 from reconciler.devstack.mongod import MongodOptions, ReplicaSet
-from reconciler.domain.recording import Outcome, Recorded, Refusal, Refused, Report
+from reconciler.domain.recording import Outcome, Recorded, RecordingRefusal, RefusedReport, ViewerReport
 from reconciler.mongo.connection import connect
 from reconciler.mongo.indexes import create_missing
 from reconciler.mongo.recording import GroupRecorder
@@ -19,7 +19,7 @@ from tests.support.platform import Platform
 from tests.support.recording import alone, impressions, make_recorder
 
 TOKENS = [f"failover-token-{number}" for number in range(4)]
-AGAIN = (Refusal.UNAVAILABLE, Refusal.OUTCOME_UNKNOWN, Refusal.BUSY)
+AGAIN = (RecordingRefusal.UNAVAILABLE, RecordingRefusal.OUTCOME_UNKNOWN, RecordingRefusal.BUSY)
 """Refusals after which a client comes again."""
 TRIES_MAX = 30
 
@@ -30,7 +30,7 @@ def three_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSet
         yield replica_set
 
 
-def _until_answered(recorder: GroupRecorder, reports: list[Report]) -> list[Recorded]:
+def _until_answered(recorder: GroupRecorder, reports: list[ViewerReport]) -> list[Recorded]:
     """As a client does: what was not acknowledged is sent again under its key."""
     answers: dict[str | None, Outcome] = {}
     waiting = reports
@@ -39,7 +39,7 @@ def _until_answered(recorder: GroupRecorder, reports: list[Report]) -> list[Reco
         waiting = [
             report
             for report in waiting
-            if isinstance(answer := answers[report.key], Refused) and answer.refusal in AGAIN
+            if isinstance(answer := answers[report.key], RefusedReport) and answer.refusal in AGAIN
         ]
         if not waiting:
             break

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Engine
 
 from reconciler.domain.batch import PostingRules
 from reconciler.domain.campaign import CampaignTerms, PaymentType
-from reconciler.domain.decision import Due, Facts, Policy, Rule, Scope, Settled
+from reconciler.domain.decision import Due, ParticipationFacts, Policy, Rule, Scope, Settled
 from reconciler.domain.earnings import Earnings, Overdelivery, earnings
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.ledger_view import PayoutRequest
@@ -19,7 +19,7 @@ from reconciler.domain.participation import Participation
 from reconciler.domain.settlement import PoolDue, PoolFacts, decide_pool
 from reconciler.ledger.journal.decisions import Adjustment, Desk, Signature
 from reconciler.ledger.journal.escrows import Treasury
-from reconciler.ledger.journal.posting import Journal
+from reconciler.ledger.journal.posting import SqlJournal
 from reconciler.ports.payment import BatchStamp, Escrow, Posted, PostingBatch, Refund
 from tests.support.ledger import ToldClock
 
@@ -82,8 +82,8 @@ class Books:
         )
 
     @property
-    def journal(self) -> Journal:
-        return Journal(self.engine, clock=ToldClock(lambda: self.now), rules=self.rules)
+    def journal(self) -> SqlJournal:
+        return SqlJournal(self.engine, clock=ToldClock(lambda: self.now), rules=self.rules)
 
     @property
     def desk(self) -> Desk:
@@ -131,7 +131,9 @@ class Books:
         """Freeze a campaign's pool and pay all its lines; participation → impressions. Answers the settlement's key."""
         campaign = terms.campaign_id.value
         members = [
-            Facts(participation=member(one, f"s-{one}", campaign, count), campaign=terms, settled=Settled.NOTHING)
+            ParticipationFacts(
+                participation=member(one, f"s-{one}", campaign, count), campaign=terms, settled=Settled.NOTHING
+            )
             for one, count in impressions.items()
         ]
         policy = Policy(overdelivery=Overdelivery.CAP_AT_TARGET, rules=frozenset(Rule), scope=Scope.CAMPAIGN)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from reconciler.domain.campaign import Campaign, CampaignDefaults, CampaignTerms, parse_campaign
-from reconciler.domain.decision import Due, Facts, Policy, Rule, Settled, decide
+from reconciler.domain.decision import Due, ParticipationFacts, Policy, Rule, Settled, decide
 from reconciler.domain.earnings import Overdelivery
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.ledger_view import PayoutRequest
@@ -68,8 +68,8 @@ def participation(**changes: object) -> Participation:
     return parsed
 
 
-def facts(participation: Participation, campaign: Campaign | None) -> Facts:
-    return Facts(participation=participation, campaign=campaign, settled=Settled.NOTHING)
+def facts(participation: Participation, campaign: Campaign | None) -> ParticipationFacts:
+    return ParticipationFacts(participation=participation, campaign=campaign, settled=Settled.NOTHING)
 
 
 def due(participation: Participation, terms: CampaignTerms, policy: Policy = CAP) -> Due:

@@ -14,7 +14,7 @@ from bson.objectid import ObjectId
 
 from reconciler.domain.money import minor_per_major
 from reconciler.ledger import schema
-from reconciler.ledger.proof.verify import Verifier
+from reconciler.ledger.proof.verify import SqlVerifier
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -122,7 +122,7 @@ def _unchanged(engine: Engine, since: Opening) -> Iterator[str]:
 
 
 def _chain(engine: Engine) -> Iterator[str]:
-    integrity = Verifier(engine).verify()
+    integrity = SqlVerifier(engine).verify()
     yield from (f"6: {fault.kind}: {fault.detail}" for fault in integrity.faults)
     batches = {row["batch"] for row in _rows(engine, schema.entries)}
     if max(batches, default=0) > integrity.chain_verified_to:

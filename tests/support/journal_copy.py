@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection, Engine
 
-from reconciler.ledger.proof.verify import Verifier
+from reconciler.ledger.proof.verify import SqlVerifier
 
 Row = dict[str, Any]
 
@@ -58,7 +58,7 @@ class JournalCopy:
 
     def verify(self, engine: Engine) -> None:
         """What the product itself says of its chain, and that it looked at all of it."""
-        found = Verifier(engine).verify()
+        found = SqlVerifier(engine).verify()
         assert not found.faults, found.faults
         assert (found.entries, found.payouts) == (len(self.tables["entries"]), len(self.tables["payouts"]))
         assert found.chain_verified_to == len(self.tables["chain"])

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from reconciler.clock import Clock
 from reconciler.domain.batch import PostingRules
 from reconciler.domain.campaign import CampaignTerms, PaymentType
-from reconciler.domain.decision import Due, Facts, Policy, Rule, Scope, Settled
+from reconciler.domain.decision import Due, ParticipationFacts, Policy, Rule, Scope, Settled
 from reconciler.domain.earnings import Earnings, Overdelivery, earnings
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.ledger_view import HoldWithdrawal, PayoutRequest
@@ -29,7 +29,7 @@ from reconciler.ledger.engine import open_engine
 from reconciler.ledger.journal.chain import batch_hash
 from reconciler.ledger.journal.decisions import Desk, Signature
 from reconciler.ledger.journal.escrows import Treasury
-from reconciler.ledger.journal.posting import Journal
+from reconciler.ledger.journal.posting import SqlJournal
 from reconciler.ports.payment import BatchStamp, PostingBatch
 
 Row = dict[str, Any]
@@ -125,10 +125,10 @@ def requests(count: int, **options: Any) -> list[PayoutRequest]:
     return [request(f"p{number:04}", **options) for number in range(1, count + 1)]
 
 
-def journal_of(engine: Engine, clock: SetClock | None = None, **rules: Any) -> Journal:
+def journal_of(engine: Engine, clock: SetClock | None = None, **rules: Any) -> SqlJournal:
     """``rules``: settings of posting other than the defaults."""
     told = ToldClock(clock or SetClock())
-    return Journal(engine, clock=told, rules=PostingRules(facts_age_max=timedelta(seconds=30), **rules))
+    return SqlJournal(engine, clock=told, rules=PostingRules(facts_age_max=timedelta(seconds=30), **rules))
 
 
 def asking(requests: Sequence[PayoutRequest], withdrawals: Sequence[HoldWithdrawal] = ()) -> PostingBatch:
@@ -239,7 +239,7 @@ def pool_due(campaign: str, impressions: Mapping[str, int], *, budget: int = 330
     """A pool of the reference case that is due: participation → impressions."""
     one = request(campaign=campaign, budget=budget).due
     members = [
-        Facts(
+        ParticipationFacts(
             participation=replace(
                 one.participation, participation_id=identity(name), streamer_id=f"s-{name}", impressions=count
             ),

@@ -17,7 +17,7 @@ from reconciler.domain.settlement import PoolDue
 from reconciler.errors import Halted, UsageError
 from reconciler.ledger.journal.decisions import Adjustment, Desk, Signature
 from reconciler.ledger.journal.escrows import Treasury
-from reconciler.ledger.journal.posting import Journal, Poster
+from reconciler.ledger.journal.posting import SqlJournal, SqlPoster
 from reconciler.ports.payment import BatchStamp, Escrow, Posted, PostingBatch, Refund
 from tests.support.bookkeeper import FACTS_AGE_MAX, HALTED, REFUSED, House
 from tests.support.ledger import ToldClock
@@ -43,7 +43,7 @@ class Time:
 
 @dataclass(slots=True)
 class Office:
-    """Journal, treasury and desk over one engine; settings may change as at a restart."""
+    """SqlJournal, treasury and desk over one engine; settings may change as at a restart."""
 
     engine: Engine
     time: Time
@@ -117,7 +117,7 @@ class Office:
         wanted = Refund(escrow=escrow, brand_id=DocumentId.from_tagged(BRAND), facts_at=self.time.now)
         return _answered(lambda: self._treasury().refund(wanted, STAMP).value)
 
-    def _journal(self) -> Journal:
+    def _journal(self) -> SqlJournal:
         rules = PostingRules(
             facts_age_max=FACTS_AGE_MAX,
             hold_days=self.house.hold_days,
@@ -125,7 +125,7 @@ class Office:
             payouts_per_hour_max=self.house.payouts_per_hour_max,
             amount_per_hour_max_minor=self.house.amount_per_hour_max_minor,
         )
-        return Journal(self.engine, clock=ToldClock(self.time), rules=rules)
+        return SqlJournal(self.engine, clock=ToldClock(self.time), rules=rules)
 
     def _desk(self, *, four_eyes: bool = False) -> Desk:
         return Desk(self._journal(), run_id="person", four_eyes=four_eyes)
@@ -134,7 +134,7 @@ class Office:
         return Treasury(self.engine, self._journal(), clock=self.time)
 
     def _post_with(
-        self, poster: Poster, asks: Sequence[Ask], withdrawn: Iterable[Member], voided: Iterable[Member]
+        self, poster: SqlPoster, asks: Sequence[Ask], withdrawn: Iterable[Member], voided: Iterable[Member]
     ) -> dict[str, str] | str:
         batch = PostingBatch(
             requests=[request_of(ask) for ask in asks],

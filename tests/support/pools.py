@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from reconciler.domain.campaign import CampaignTerms
-from reconciler.domain.decision import Facts, Policy, PoolStanding, Rule, Scope
+from reconciler.domain.decision import ParticipationFacts, Policy, PoolStanding, Rule, Scope
 from reconciler.domain.earnings import Overdelivery
 from reconciler.domain.settlement import PoolDecision, PoolDue, PoolFacts, PoolNotDue, decide_pool
 from tests.support import decisions
@@ -25,14 +25,16 @@ def member(
     streamer: int | None = None,
     known: dict[str, object] | None = None,
     **of: object,
-) -> Facts:
+) -> ParticipationFacts:
     """Participation ``number``; its streamer has the same number unless given. ``known``: what else the facts say."""
     streamer_id = oid(number if streamer is None else streamer)
     one = participation(**({"id": oid(number), "streamer_id": streamer_id, "impressions": impressions} | of))
     return replace(decisions.facts(one, terms()), **(known or {}))  # type: ignore[arg-type]
 
 
-def pool_of(members: Sequence[Facts], campaign: CampaignTerms | None = None, **changes: object) -> PoolFacts:
+def pool_of(
+    members: Sequence[ParticipationFacts], campaign: CampaignTerms | None = None, **changes: object
+) -> PoolFacts:
     """These members' campaign, of which nothing was paid yet."""
     whole = PoolFacts(terms=campaign or terms(), members=members, paid_minor=0, now=NOW)
     return replace(whole, **changes)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from app.recording import recorder_of, recording_of
 from reconciler.api.recording_routes import recording_router
 from reconciler.config import Settings, load
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.recording import Outcome, RecordingKind, Report
+from reconciler.domain.recording import Outcome, RecordingKind, ViewerReport
 from reconciler.mongo.connection import Connection
 from reconciler.mongo.recording import GroupRecorder
 
@@ -51,15 +51,15 @@ def make_recorder(connection: Connection, **overrides: Any) -> GroupRecorder:
     return recorder_of(recording_settings(**overrides), connection)
 
 
-def impressions(token: str, count: int = 1, key: str | None = None) -> Report:
-    return Report(token=token, kind=RecordingKind.IMPRESSION, count=count, key=key)
+def impressions(token: str, count: int = 1, key: str | None = None) -> ViewerReport:
+    return ViewerReport(token=token, kind=RecordingKind.IMPRESSION, count=count, key=key)
 
 
-def clicks(token: str, count: int = 1, key: str | None = None) -> Report:
-    return Report(token=token, kind=RecordingKind.CLICK, count=count, key=key)
+def clicks(token: str, count: int = 1, key: str | None = None) -> ViewerReport:
+    return ViewerReport(token=token, kind=RecordingKind.CLICK, count=count, key=key)
 
 
-def alone(recorder: GroupRecorder, report: Report) -> Outcome:
+def alone(recorder: GroupRecorder, report: ViewerReport) -> Outcome:
     [outcome] = recorder.record([report])
     return outcome
 

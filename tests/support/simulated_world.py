@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
 from reconciler.domain.campaign import CampaignTerms, PaymentType
-from reconciler.domain.decision import Due, Facts, Policy, Rule, Scope, Settled
+from reconciler.domain.decision import Due, ParticipationFacts, Policy, Rule, Scope, Settled
 from reconciler.domain.earnings import Earnings, Overdelivery
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_view import PayoutRequest
@@ -181,7 +181,7 @@ def pool_of(campaign: Campaign, counts: dict[Member, int], budget_minor: int, cu
     facts = PoolFacts(
         terms=terms,
         members=[
-            Facts(participation=participation_of(member, count), campaign=terms, settled=Settled.NOTHING)
+            ParticipationFacts(participation=participation_of(member, count), campaign=terms, settled=Settled.NOTHING)
             for member, count in counts.items()
         ],
         paid_minor=0,

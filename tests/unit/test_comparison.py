@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reconciler.comparison.partition import compare
 from reconciler.domain.campaign import Campaign, CampaignTerms, MalformedCampaign, PaymentType
-from reconciler.domain.decision import Facts, NotDue, Policy, Reason, Rule, Scope, Settled, decide
+from reconciler.domain.decision import NotDue, ParticipationFacts, Policy, Reason, Rule, Scope, Settled, decide
 from reconciler.domain.earnings import Overdelivery, earnings
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.parsing import parse_count
@@ -116,7 +116,7 @@ def test_what_is_cleared_is_what_the_decision_says(
         )
         settled = Settled.ADOPTED if tagged in adopted else Settled.NOTHING
         terms = CAMPAIGNS.get(oid(campaign).tagged)
-        decision = decide(Facts(participation=one, campaign=terms, settled=settled), policy)
+        decision = decide(ParticipationFacts(participation=one, campaign=terms, settled=settled), policy)
         if tagged in remarkable:
             continue
         # Whatever is due, cannot be read or was marked by others is looked at by itself, and so is what is special.

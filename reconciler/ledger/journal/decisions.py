@@ -22,7 +22,7 @@ from reconciler.domain.posted import PostedPayout
 from reconciler.domain.review import FOR_A_PERSON
 from reconciler.errors import UsageError
 from reconciler.ledger.journal.payouts import find_payout
-from reconciler.ledger.journal.posting import Journal, Locked
+from reconciler.ledger.journal.posting import Locked, SqlJournal
 from reconciler.ledger.reads.halts import current_halt
 from reconciler.ledger.reads.lookups import hold_events_of, open_holds_where, read_accounts, settled_by_us_or_before
 from reconciler.ledger.schema import decisions, entries
@@ -66,7 +66,7 @@ class Adjustment:
 class Desk:
     """``four_eyes``: what one person asks for, another one approves. ``run_id`` stands for the command."""
 
-    def __init__(self, poster: Journal, *, run_id: str, four_eyes: bool) -> None:
+    def __init__(self, poster: SqlJournal, *, run_id: str, four_eyes: bool) -> None:
         self._poster = poster
         self._stamp = BatchStamp(run_id=run_id, trigger="person")
         self._four_eyes = four_eyes

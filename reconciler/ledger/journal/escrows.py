@@ -16,7 +16,7 @@ from reconciler.ledger.bulk import insert_new
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.journal.decisions import Signature, decision_of
 from reconciler.ledger.journal.payouts import release_due
-from reconciler.ledger.journal.posting import Poster
+from reconciler.ledger.journal.posting import SqlPoster
 from reconciler.ledger.reads.halts import require_not_halted
 from reconciler.ledger.reads.lookups import holds_of_campaign, open_holds_where, read_accounts, unposted_lines_of
 from reconciler.ledger.schema import accounts, closures, entries, postings
@@ -28,7 +28,7 @@ _RELEASES_A_BATCH = 2000
 class Treasury:
     """Movements that follow from time passing: releases of held earnings, refunds of what is left."""
 
-    def __init__(self, engine: Engine, poster: Poster, *, clock: Clock) -> None:
+    def __init__(self, engine: Engine, poster: SqlPoster, *, clock: Clock) -> None:
         self._engine = engine
         self._poster = poster
         self._clock = clock

@@ -12,7 +12,7 @@ from reconciler.clock import CLOCKS_DIFFER_MAX
 from reconciler.domain.entries import release_entry
 from reconciler.domain.plan import BatchPlan, NewTransfer
 from reconciler.domain.posted import PostedPayout
-from reconciler.ledger.journal.posting import Poster
+from reconciler.ledger.journal.posting import SqlPoster
 from reconciler.ledger.reads.halts import require_not_halted
 from reconciler.ledger.schema import entries, outbox, payouts
 from reconciler.ports.payment import BatchStamp
@@ -49,7 +49,7 @@ def _waited_long(connection: Connection, row: sa.Row[Any], now: datetime) -> boo
     return at is not None and at + (row.release_at - row.created_at) <= now
 
 
-def release_due(poster: Poster, stamp: BatchStamp, limit: int) -> int:
+def release_due(poster: SqlPoster, stamp: BatchStamp, limit: int) -> int:
     """Move what has waited long enough into wallets; answers how many payouts. Raises Halted while paying is."""
     with poster.locked() as locked:
         require_not_halted(locked.connection)

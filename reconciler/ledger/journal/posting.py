@@ -70,7 +70,7 @@ class Locked:
         return {} if plan.is_empty else write_batch(self.connection, self.head, plan, stamp, self.now)
 
 
-class Poster:
+class SqlPoster:
     """Posts batches in the transactions that ``begin`` opens."""
 
     def __init__(self, parts: PosterParts) -> None:
@@ -135,12 +135,12 @@ class Poster:
             yield Locked(connection=connection, now=now, head=head, facts_age_max=age_max)
 
 
-class Journal(Poster):
+class SqlJournal(SqlPoster):
     """A poster whose every batch is a transaction of its own: what real payments are made with."""
 
-    def for_recovery(self) -> Poster:
+    def for_recovery(self) -> SqlPoster:
         """The same, but it posts also while paying is halted."""
-        return Poster(replace(self._parts, ignores_halt=True))
+        return SqlPoster(replace(self._parts, ignores_halt=True))
 
     def __init__(self, engine: Engine, *, clock: LedgerClock, rules: PostingRules, fence: Fence = no_fence) -> None:
         super().__init__(PosterParts(begin=lambda: writing(engine), clock=clock, rules=rules, fence=fence))
@@ -163,7 +163,7 @@ class Journal(Poster):
             return current_halt(connection) is not None
 
     @contextmanager
-    def rehearsal(self, *, has_limits: bool = True) -> Iterator[Rehearsal]:
+    def rehearsal(self, *, has_limits: bool = True) -> Iterator[SqlRehearsal]:
         """A poster whose batches see each other and are all rolled back in the end: a dry run by the same code.
 
         It holds the ledger's lock until then, so other writers wait for it. Without ``has_limits`` no limit of `safety`
@@ -173,10 +173,10 @@ class Journal(Poster):
         if not has_limits:
             rules = replace(rules, payouts_per_hour_max=None, amount_per_hour_max_minor={})
         with rehearsing(self._engine) as connection:
-            yield Rehearsal(connection, replace(self._parts, rules=rules))
+            yield SqlRehearsal(connection, replace(self._parts, rules=rules))
 
 
-class Rehearsal(Poster):
+class SqlRehearsal(SqlPoster):
     """A poster inside one transaction that will be rolled back."""
 
     def __init__(self, connection: Connection, parts: PosterParts) -> None:

@@ -15,7 +15,7 @@ from reconciler.domain.breaks import Severity
 from reconciler.domain.plan import BatchPlan, NewDecision
 from reconciler.errors import UsageError
 from reconciler.ledger.journal.decisions import Signature
-from reconciler.ledger.journal.posting import Journal, Locked
+from reconciler.ledger.journal.posting import Locked, SqlJournal
 from reconciler.ledger.operations.break_records import BreakLine, find_lines, mark_resolved, subject_of
 from reconciler.ports.payment import BatchStamp
 
@@ -26,7 +26,7 @@ _CRITICAL = Severity.CRITICAL.label
 class BreakDesk:
     """Takes people's decisions about breaks. ``run_id`` stands for the command."""
 
-    def __init__(self, poster: Journal, *, run_id: str) -> None:
+    def __init__(self, poster: SqlJournal, *, run_id: str) -> None:
         self._poster = poster
         self._stamp = BatchStamp(run_id=run_id, trigger="person")
 

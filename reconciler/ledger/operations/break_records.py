@@ -58,7 +58,7 @@ class BreakFilter:
     campaign_id: str | None = None
 
 
-class BreakBook:
+class SqlBreakRecords:
     """Reads and writes the table ``breaks``."""
 
     def __init__(self, engine: Engine) -> None:

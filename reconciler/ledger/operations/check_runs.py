@@ -20,7 +20,7 @@ from reconciler.ports.check import CheckKey, DonePartition
 INTERRUPTED = "interrupted"
 
 
-class CheckRuns:
+class SqlCheckRuns:
     """Beside the ledger, and no part of it. Only whoever holds the lease of checking writes here."""
 
     def __init__(self, engine: Engine, *, clock: Clock) -> None:

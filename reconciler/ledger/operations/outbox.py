@@ -34,7 +34,7 @@ from reconciler.ports.payment import BlockedPayout, OutboxCounts
 _reversal = payouts.alias("reversal")
 
 
-class Outbox:
+class SqlOutbox:
     """``blocked_retry`` is how long a blocked task waits: a person has to act first.
 
     What writes here takes the lock that posting takes. Both touch many wallets' positions: without it, two projectors

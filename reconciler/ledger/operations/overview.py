@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection, Engine
 from reconciler.domain.break_memory import BreakStatus
 from reconciler.domain.breaks import Severity
 from reconciler.ledger.engine import reading
-from reconciler.ledger.operations.break_records import BreakBook, BreakFilter
+from reconciler.ledger.operations.break_records import BreakFilter, SqlBreakRecords
 from reconciler.ledger.operations.lease import PAYING, LeaseStanding, lease_standing
 from reconciler.ledger.operations.runs import RunLog
 from reconciler.ledger.reads.halts import HaltState, current_halt
@@ -47,7 +47,7 @@ class LedgerOverview:
 
 def overview(engine: Engine) -> LedgerOverview:
     """How everything stands. Raises Outage."""
-    runs, book = RunLog(engine), BreakBook(engine)
+    runs, book = RunLog(engine), SqlBreakRecords(engine)
     checks = runs.newest(_CHECKS, _CHECKS_LOOKED_AT)
     unsettled = Counter(
         line.record.kind

@@ -17,7 +17,7 @@ from reconciler.ledger.schema import runs
 LONGEST = timedelta(hours=2)
 
 
-class SweepWatch:
+class SqlSweepWatch:
     """``pays``: whether this installation pays at all; where it does not, no sweep ever comes to anybody.
 
     ``within``: how long somebody may be on the way at most, whoever seems to lead: longer than any sweep takes.

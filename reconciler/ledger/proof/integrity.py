@@ -23,7 +23,7 @@ from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.proof.damage import check_structure, is_damage
 from reconciler.ledger.proof.faults import Faults
 from reconciler.ledger.proof.table_sums import added, as_text, differing, table_sums
-from reconciler.ledger.proof.verify import Verifier, file_faults
+from reconciler.ledger.proof.verify import SqlVerifier, file_faults
 from reconciler.ledger.proof.walking import Milestone, Walk
 from reconciler.ledger.schema import chain, chain_head, chain_marks
 from reconciler.ports.payment import Integrity, IntegrityFault
@@ -80,7 +80,7 @@ class CheckVerifier:
         if found is None or found.faults:
             # Wherever something is wrong, or was not looked at for long, the whole walk says what and where.
             written_anew = _history_faults(found)
-            found, since = Verifier(self._engine, with_sums=True).verify(), self._clock()
+            found, since = SqlVerifier(self._engine, with_sums=True).verify(), self._clock()
             found = found if found.faults else replace(found, faults=written_anew)
         if not found.faults:
             self._keep(found, since)

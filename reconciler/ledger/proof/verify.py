@@ -25,7 +25,7 @@ from reconciler.ports.payment import Integrity
 Answer = TypeVar("Answer")
 
 
-class Verifier:
+class SqlVerifier:
     """Walks the whole ledger in bounded memory, in one snapshot. ``with_sums``: also adds up the rows of its tables."""
 
     def __init__(self, engine: Engine, *, with_sums: bool = False) -> None:

@@ -84,7 +84,7 @@ _POSITIONS = (
 )
 
 
-class CheckReads:
+class SqlPopulationReads:
     """Reads for the full check. Every method raises Outage when the ledger does not answer."""
 
     def __init__(self, engine: Engine) -> None:

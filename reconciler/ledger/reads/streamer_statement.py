@@ -18,7 +18,7 @@ from reconciler.ledger.schema import accounts, entries, payouts, postings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class StreamerBalance:
     """What a streamer has of one currency, in minor units, and where it lies."""
 
     held_minor: int = 0
@@ -31,7 +31,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StatementLine:
+class EarningsLine:
     """One entry that touched a streamer's accounts. Identities are tagged, amounts minor units.
 
     ``gross_minor`` and ``fee_minor`` are those of a payout, negative for its reversal; other entries have no fee.
@@ -52,7 +52,7 @@ class StatementLine:
     net_minor: int
     held_minor: int
     wallet_minor: int
-    after: Standing
+    after: StreamerBalance
 
     @property
     def lies(self) -> str:
@@ -67,9 +67,9 @@ class CurrencyStatement:
     """A streamer's period in one currency: opening and all lines together are the closing."""
 
     currency: str
-    opening: Standing
-    lines: tuple[StatementLine, ...]
-    closing: Standing
+    opening: StreamerBalance
+    lines: tuple[EarningsLine, ...]
+    closing: StreamerBalance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,41 +112,43 @@ def streamer_statement(engine: Engine, streamer_id: str, period: Period) -> Stre
         currencies=tuple(
             CurrencyStatement(
                 currency=currency,
-                opening=opening.get(currency, Standing()),
-                lines=_lines(list(legs[currency].values()), held, opening.get(currency, Standing())),
-                closing=closing.get(currency, Standing()),
+                opening=opening.get(currency, StreamerBalance()),
+                lines=_lines(list(legs[currency].values()), held, opening.get(currency, StreamerBalance())),
+                closing=closing.get(currency, StreamerBalance()),
             )
             for currency in currencies
         ),
     )
 
 
-def _standings(connection: Connection, own: tuple[str, str], to: int) -> dict[str, Standing]:
+def _standings(connection: Connection, own: tuple[str, str], to: int) -> dict[str, StreamerBalance]:
     """Currency → what the two accounts (held, wallet) had after batch ``to``."""
     query = last_postings(to, postings.c.account.in_(own))
     found = {(row.account, row.currency): row.balance_minor for row in connection.execute(query)}
     held, wallet = own
     return {
-        currency: Standing(held_minor=found.get((held, currency), 0), wallet_minor=found.get((wallet, currency), 0))
+        currency: StreamerBalance(
+            held_minor=found.get((held, currency), 0), wallet_minor=found.get((wallet, currency), 0)
+        )
         for currency in {currency for _, currency in found}
     }
 
 
 def _lines(
-    by_entry: Sequence[Sequence[sa.Row[Any]]], held_account: str, opening: Standing
-) -> tuple[StatementLine, ...]:
-    lines: list[StatementLine] = []
+    by_entry: Sequence[Sequence[sa.Row[Any]]], held_account: str, opening: StreamerBalance
+) -> tuple[EarningsLine, ...]:
+    lines: list[EarningsLine] = []
     standing = opening
     for legs in by_entry:
         first = legs[0]
         held_minor = sum(leg.amount_minor for leg in legs if leg.account == held_account)
         wallet_minor = sum(leg.amount_minor for leg in legs) - held_minor
-        standing = Standing(
+        standing = StreamerBalance(
             held_minor=standing.held_minor + held_minor, wallet_minor=standing.wallet_minor + wallet_minor
         )
         net_minor = held_minor + wallet_minor
         lines.append(
-            StatementLine(
+            EarningsLine(
                 sequence=first.sequence,
                 booked_at=first.booked_at,
                 effective_at=first.effective_at,

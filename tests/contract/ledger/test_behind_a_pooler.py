@@ -19,7 +19,7 @@ from reconciler.ledger.engine import asking, open_engine, reading, rehearsing, w
 from reconciler.ledger.migrate import require_current, upgrade
 from reconciler.ledger.operations.lease import Lease
 from reconciler.ledger.postgres import Limits
-from reconciler.ledger.proof.verify import Verifier
+from reconciler.ledger.proof.verify import SqlVerifier
 from tests.support.ledger import STAMP, journal_of, ledger_is_sound, request, requests
 from tests.support.ledger import asking as batch_of
 from tests.support.pgbouncer import PgBouncer
@@ -87,7 +87,7 @@ def test_many_who_post_at_once_pay_everybody_once(pooled: Engine, pooled_url: st
 
     assert sorted(outcomes) == sorted([Outcome.NEW] * 12 + [Outcome.EXISTS] * 36)
     ledger_is_sound(pooled)
-    assert not Verifier(pooled).verify().faults
+    assert not SqlVerifier(pooled).verify().faults
 
 
 def test_every_transaction_has_the_settings_that_the_ledger_rests_on(pooled: Engine, bouncer: PgBouncer) -> None:
@@ -148,7 +148,7 @@ def test_a_thousand_payouts_are_read_back_from_one_snapshot(pooled: Engine) -> N
         rows = sa.text("SELECT sequence FROM entries")
         found = connection.execution_options(stream_results=True, max_row_buffer=100).execute(rows)
         assert len(found.all()) == 1001
-    assert not Verifier(pooled).verify().faults
+    assert not SqlVerifier(pooled).verify().faults
 
 
 def test_a_long_statement_goes_on_and_a_lock_is_named(pooled: Engine, pooled_url: str) -> None:

@@ -19,8 +19,8 @@ from reconciler.ledger import schema
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.journal.decisions import Signature
 from reconciler.ledger.operations.break_decisions import BreakDesk
-from reconciler.ledger.operations.break_records import BreakBook, BreakFilter, BreakLine
-from reconciler.ledger.proof.verify import Verifier
+from reconciler.ledger.operations.break_records import BreakFilter, BreakLine, SqlBreakRecords
+from reconciler.ledger.proof.verify import SqlVerifier
 from tests.support.ledger import NOW, SetClock, chain_is_sound, everything, journal_of, rows_of
 
 ASHA = Signature(by="asha", reason="the brand pays tomorrow")
@@ -46,7 +46,7 @@ class Books:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.clock = SetClock()
-        self.book = BreakBook(engine)
+        self.book = SqlBreakRecords(engine)
         self.checks = 0
 
     def check(self, *found: Break, is_whole: bool = True) -> Remembered:
@@ -131,7 +131,7 @@ def test_an_acknowledgement_is_a_row_of_the_chain_with_what_was_seen(books: Book
     assert (seen["expected_minor"], seen["actual_minor"]) == (330_000, 0)
     assert books.line().status is BreakStatus.ACKNOWLEDGED
     chain_is_sound(books.engine)
-    assert Verifier(books.engine).verify().faults == ()
+    assert SqlVerifier(books.engine).verify().faults == ()
     assert books.check(HELD).standings[HELD.break_id].status is BreakStatus.ACKNOWLEDGED
     assert books.check(replace(HELD, expected_minor=340_000)).standings[HELD.break_id].status is BreakStatus.OPEN
 

@@ -17,7 +17,7 @@ from reconciler.exit_codes import ExitCode
 from reconciler.ledger import schema
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
-from reconciler.ledger.proof.verify import Verifier
+from reconciler.ledger.proof.verify import SqlVerifier
 from tests.support.ledger import SIGNED, desk_of, rows_of
 from tests.support.varied_ledger import write_varied
 
@@ -46,7 +46,7 @@ def run(command: str, path: Path, *arguments: str) -> int:
 def faults_of(path: Path) -> list[str]:
     engine = open_engine(f"sqlite:///{path}")
     try:
-        return [fault.detail for fault in Verifier(engine).verify().faults]
+        return [fault.detail for fault in SqlVerifier(engine).verify().faults]
     finally:
         engine.dispose()
 
@@ -151,7 +151,7 @@ def test_a_look_at_the_file_leaves_the_log_of_a_ledger_in_use_alone(path: Path) 
     engine = open_engine(f"sqlite:///{path}")
     with engine.connect() as connection:
         connection.execute(sa.text("SELECT count(*) FROM entries")).one()
-    assert Verifier(engine).verify().faults == ()
+    assert SqlVerifier(engine).verify().faults == ()
 
     subprocess.run([sys.executable, "-c", OTHER, str(path)], check=True)
 
@@ -159,6 +159,6 @@ def test_a_look_at_the_file_leaves_the_log_of_a_ledger_in_use_alone(path: Path) 
     assert desk_of(engine).resume(SIGNED) == "resumed"
     reader = open_engine(f"sqlite:///{path}")
     assert "counted twice" in [row["reason"] for row in rows_of(reader, schema.decisions)]
-    assert Verifier(reader).verify().faults == ()
+    assert SqlVerifier(reader).verify().faults == ()
     for one in (reader, engine):
         one.dispose()

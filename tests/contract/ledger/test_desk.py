@@ -16,7 +16,7 @@ from reconciler.domain.plan import NewAdoption, NewDecision
 from reconciler.errors import Halted, UsageError
 from reconciler.ledger import schema
 from reconciler.ledger.journal.decisions import REQUESTED, Adjustment, Desk, Signature
-from reconciler.ledger.journal.posting import Journal
+from reconciler.ledger.journal.posting import SqlJournal
 from tests.support.ledger import (
     FULL,
     NOW,
@@ -45,7 +45,7 @@ class Office:
         self.engine = engine
         self.clock = SetClock()
 
-    def journal(self, **rules: Any) -> Journal:
+    def journal(self, **rules: Any) -> SqlJournal:
         return journal_of(self.engine, self.clock, **rules)
 
     def desk(self, *, four_eyes: bool = False) -> Desk:

@@ -17,7 +17,7 @@ from reconciler.domain.ids import DocumentId
 from reconciler.errors import InvariantBroken
 from reconciler.ledger import schema
 from reconciler.ledger.operations.events import EventFilter, EventLog, list_events, read_event
-from reconciler.ledger.operations.outbox import Outbox
+from reconciler.ledger.operations.outbox import SqlOutbox
 from reconciler.ledger.operations.runs import RunLog
 from reconciler.ports.payment import RunRecord
 from tests.support.ledger import FULL, NOW, STAMP, SetClock, asking, journal_of, request, reverse, rows_of
@@ -36,7 +36,7 @@ class Teller:
         self.log = EventLog(engine, clock=self.clock, subscriptions=subscriptions)
         journal_of(engine, self.clock).post(asking([request("oid:64b000000000000000000001", fee_bps=1000)]), STAMP)
         journal_of(engine, self.clock).post(asking([request("p2", campaign="c2")]), STAMP)
-        self.outbox = Outbox(engine, clock=self.clock, blocked_retry=timedelta(minutes=5), events=self.log)
+        self.outbox = SqlOutbox(engine, clock=self.clock, blocked_retry=timedelta(minutes=5), events=self.log)
 
     def settle(self, done: Sequence[int], campaigns: Sequence[str] = ()) -> None:
         completed = [DocumentId.from_tagged(one) for one in campaigns]

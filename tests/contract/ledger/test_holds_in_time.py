@@ -10,7 +10,7 @@ from sqlalchemy.engine import Engine
 from reconciler.errors import Halted
 from reconciler.ledger import schema
 from reconciler.ledger.journal import escrows
-from reconciler.ledger.operations.outbox import Outbox
+from reconciler.ledger.operations.outbox import SqlOutbox
 from tests.support.ledger import (
     NOW,
     STAMP,
@@ -52,7 +52,7 @@ class Streamer:
 
     def told(self) -> list[tuple[str, int]]:
         """(statement line, amount) of everything that MongoDB is to be told."""
-        outbox = Outbox(self.engine, clock=self.clock, blocked_retry=DAY)
+        outbox = SqlOutbox(self.engine, clock=self.clock, blocked_retry=DAY)
         return [(task.statement_type, task.amount_minor) for task in outbox.ready(100)]
 
 

@@ -17,7 +17,7 @@ from reconciler.domain.plan import BatchPlan
 from reconciler.errors import LeaseLost
 from reconciler.ledger.database_clock import LedgerClock
 from reconciler.ledger.engine import open_engine, reading, writing
-from reconciler.ledger.journal.posting import Journal
+from reconciler.ledger.journal.posting import SqlJournal
 from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.operations.lease import Lease, is_held
 from reconciler.ledger.schema import chain_head, leases
@@ -204,7 +204,7 @@ def test_one_of_many_who_ask_at_once_has_it(lease_of: Callable[..., Lease]) -> N
 
 def test_a_batch_of_a_lost_term_is_rolled_back(engine: Engine, lease_of: Callable[..., Lease]) -> None:
     a, b = lease_of("a"), lease_of("b")
-    journal = Journal(engine, clock=LedgerClock(), rules=PostingRules(facts_age_max=LONG), fence=a.fence)
+    journal = SqlJournal(engine, clock=LedgerClock(), rules=PostingRules(facts_age_max=LONG), fence=a.fence)
     a.acquire()
     with a.term():
         expire(engine)

@@ -19,7 +19,7 @@ from reconciler.ledger import schema
 from reconciler.ledger.database_clock import LedgerClock, database_now
 from reconciler.ledger.engine import open_engine, reading
 from reconciler.ledger.journal.decisions import Desk
-from reconciler.ledger.journal.posting import Journal
+from reconciler.ledger.journal.posting import SqlJournal
 from reconciler.ledger.migrate import upgrade
 from tests.support.ledger import SIGNED, STAMP, ToldClock, asking, chain_is_sound, ledger_is_sound, request, rows_of
 
@@ -50,20 +50,20 @@ def off_by(shift: timedelta) -> Callable[[], datetime]:
     return lambda: utc_now() + shift
 
 
-def journal_on(engine: Engine, shift: timedelta = timedelta(), **settings: timedelta) -> Journal:
+def journal_on(engine: Engine, shift: timedelta = timedelta(), **settings: timedelta) -> SqlJournal:
     """A journal that really asks its database, on a host whose clock is off."""
     clock = LedgerClock(host=off_by(shift), **settings)
-    return Journal(engine, clock=clock, rules=PostingRules(facts_age_max=FACTS_AGE_MAX))
+    return SqlJournal(engine, clock=clock, rules=PostingRules(facts_age_max=FACTS_AGE_MAX))
 
 
-def pay(journal: Journal, participation: str, facts_at: datetime | None = None) -> Outcome:
+def pay(journal: SqlJournal, participation: str, facts_at: datetime | None = None) -> Outcome:
     asked = request(participation, campaign=f"c-{participation}", facts_at=facts_at or utc_now())
     return journal.post(asking([asked]), STAMP).outcomes[asked.key]
 
 
 def post_long_ago(engine: Engine, at: datetime, participation: str = "earlier") -> None:
     """As an earlier version posted on a host that believed it."""
-    journal = Journal(engine, clock=ToldClock(lambda: at), rules=PostingRules(facts_age_max=FACTS_AGE_MAX))
+    journal = SqlJournal(engine, clock=ToldClock(lambda: at), rules=PostingRules(facts_age_max=FACTS_AGE_MAX))
     assert pay(journal, participation, at) is Outcome.NEW
 
 
@@ -103,7 +103,7 @@ def test_a_host_off_by_more_posts_nothing_and_says_so_once(postgres: Engine, shi
 def test_a_host_pays_again_by_itself_when_its_clock_is_right(postgres: Engine) -> None:
     shift = [DAY]
     clock = LedgerClock(host=lambda: utc_now() + shift[0])
-    journal = Journal(postgres, clock=clock, rules=PostingRules(facts_age_max=FACTS_AGE_MAX))
+    journal = SqlJournal(postgres, clock=clock, rules=PostingRules(facts_age_max=FACTS_AGE_MAX))
     with capture_logs() as said:
         with pytest.raises(ClockOff):
             pay(journal, "p1")
@@ -153,7 +153,7 @@ def test_who_waited_for_a_batch_is_not_dated_before_it(postgres: Engine) -> None
     is_locked, may_end = threading.Event(), threading.Event()
 
     def post_and_linger() -> None:
-        journal = Journal(postgres, clock=ToldClock(lambda: ahead), rules=PostingRules(facts_age_max=FACTS_AGE_MAX))
+        journal = SqlJournal(postgres, clock=ToldClock(lambda: ahead), rules=PostingRules(facts_age_max=FACTS_AGE_MAX))
         with journal.locked() as locked:
             is_locked.set()
             assert may_end.wait(60)

@@ -22,7 +22,7 @@ from reconciler.errors import NotMigrated, UsageError
 from reconciler.ledger import schema
 from reconciler.ledger.engine import open_engine, reading, writing
 from reconciler.ledger.migrate import current_revision, head_revision, require_current, upgrade
-from reconciler.ledger.proof.verify import Verifier
+from reconciler.ledger.proof.verify import SqlVerifier
 from tests.support.tampering import Tamperer, another
 from tests.support.varied_ledger import (
     Writer,
@@ -210,7 +210,7 @@ def engine(ledger_url: str) -> Iterator[Engine]:
 def test_it_is_upgraded_and_verifies(engine: Engine) -> None:
     assert upgrade(engine) == ("0001", head_revision())
 
-    found = Verifier(engine).verify()
+    found = SqlVerifier(engine).verify()
 
     assert found.faults == ()
     assert (found.entries, found.payouts, found.chain_verified_to) == (2, 1, 1)
@@ -229,7 +229,7 @@ def test_it_goes_on_posting(engine: Engine) -> None:
     writer.write(BatchPlan(posted=[reversal], decisions=[decision_of("k", "reverse", PAID.request.key, 330_000)]))
     write_varied(engine)
 
-    found = Verifier(engine).verify()
+    found = SqlVerifier(engine).verify()
 
     assert found.faults == ()
     assert (found.payouts, found.chain_verified_to) == (12, 10)
@@ -241,7 +241,7 @@ def test_what_the_old_format_does_not_cover_is_not_open_to_edits(engine: Engine)
     row = tamperer.rows(schema.payouts)[0]
     for name in ("fee_bps", "release_at", "settlement_key", "reverses", "decision_key"):
         tamperer.update(schema.payouts, row, name, another(schema.payouts.c[name], row[name]))
-        found = Verifier(engine).verify()
+        found = SqlVerifier(engine).verify()
         tamperer.update(schema.payouts, row, name, row[name])
         assert found.faults, name
         assert found.faults[0].batch == 1
@@ -258,7 +258,7 @@ def test_what_the_old_format_does_not_cover_is_not_open_to_edits(engine: Engine)
         "occurred_at": AT,
     }
     tamperer.insert(schema.decisions, made_up)
-    assert [fault.detail for fault in Verifier(engine).verify().faults] == [
+    assert [fault.detail for fault in SqlVerifier(engine).verify().faults] == [
         "batch 1 holds a row of decisions, which is younger than its format"
     ]
 
@@ -272,7 +272,7 @@ def test_an_edit_made_before_the_upgrade_is_found_after_it(engine: Engine) -> No
         connection.exec_driver_sql("UPDATE payouts SET impressions = 2000")
     upgrade(engine)
 
-    found = Verifier(engine).verify()
+    found = SqlVerifier(engine).verify()
 
     assert [(fault.kind, fault.batch) for fault in found.faults] == [("chain_broken", 1)]
     assert found.chain_verified_to == 0

@@ -16,7 +16,7 @@ from reconciler.domain.ids import DocumentId
 from reconciler.errors import InvariantBroken
 from reconciler.ledger import schema
 from reconciler.ledger.operations import outbox as outbox_module
-from reconciler.ledger.operations.outbox import Outbox, raise_versions
+from reconciler.ledger.operations.outbox import SqlOutbox, raise_versions
 from reconciler.ports.payment import BlockedPayout, OutboxCounts
 from tests.support.ledger import FULL, NOW, STAMP, SetClock, asking, everything, journal_of, request, rows_of
 
@@ -38,7 +38,7 @@ class Queue:
         ):
             journal.post(asking(batch), STAMP)
             self.clock.advance(timedelta(seconds=1))
-        self.outbox = Outbox(engine, clock=self.clock, blocked_retry=RETRY)
+        self.outbox = SqlOutbox(engine, clock=self.clock, blocked_retry=RETRY)
 
     def ready(self, limit: int = 100) -> list[int]:
         return [task.sequence for task in self.outbox.ready(limit)]

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from reconciler.domain.effects import ProjectionResult
 from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.ledger import schema
-from reconciler.ledger.operations.outbox import Outbox
+from reconciler.ledger.operations.outbox import SqlOutbox
 from tests.support.ledger import (
     FULL,
     STAMP,
@@ -110,7 +110,7 @@ def test_processes(engine: Engine, ledger_url: str) -> None:
 def test_posters_and_projectors_never_block_each_other_for_good(engine: Engine) -> None:
     """All change the positions of the same wallets, in orders of their own: a deadlock would raise an Outage."""
     journal, rounds, barrier = journal_of(engine), 4, Barrier(5)
-    outbox = Outbox(engine, clock=SetClock(), blocked_retry=timedelta())
+    outbox = SqlOutbox(engine, clock=SetClock(), blocked_retry=timedelta())
     streamers = [f"s{number}" for number in range(100)]
     journal.post(asking([request(f"p-{name}", streamer=name, budget=990_000) for name in streamers]), STAMP)
     tasks = outbox.ready(100)

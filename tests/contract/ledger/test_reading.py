@@ -20,7 +20,7 @@ from reconciler.ledger.reads.general_ledger import (
     journal_rows,
     trial_balance,
 )
-from reconciler.ledger.reads.streamer_statement import CurrencyStatement, Standing, streamer_statement
+from reconciler.ledger.reads.streamer_statement import CurrencyStatement, StreamerBalance, streamer_statement
 from reconciler.ledger.schema import accounts
 from tests.support.books import FULL, START, Books, terms_of
 
@@ -165,7 +165,7 @@ def test_a_statement_tells_payout_release_and_reversal_and_where_the_money_lies(
 
     whole = statement(books)
 
-    assert (whole.currency, whole.opening, whole.closing) == ("INR", Standing(), Standing())
+    assert (whole.currency, whole.opening, whole.closing) == ("INR", StreamerBalance(), StreamerBalance())
     assert [
         (one.booked_at, one.kind, one.gross_minor, one.fee_minor, one.net_minor, one.lies) for one in whole.lines
     ] == [
@@ -174,9 +174,9 @@ def test_a_statement_tells_payout_release_and_reversal_and_where_the_money_lies(
         (reversed_at, "reversal", -FULL, -FEE, -net, "wallet"),
     ]
     assert [one.after for one in whole.lines] == [
-        Standing(held_minor=net),
-        Standing(wallet_minor=net),
-        Standing(),
+        StreamerBalance(held_minor=net),
+        StreamerBalance(wallet_minor=net),
+        StreamerBalance(),
     ]
     assert {one.campaign_id for one in whole.lines} == {"str:c1"}
     assert [one.corrects for one in whole.lines] == [None, key, key]
@@ -202,10 +202,10 @@ def test_a_statement_of_a_period_begins_with_what_was_there_and_includes_its_fir
 
     middle = statement(books, since=second, until=third)
 
-    assert middle.opening == Standing(wallet_minor=FULL)
+    assert middle.opening == StreamerBalance(wallet_minor=FULL)
     assert [one.campaign_id for one in middle.lines] == ["str:c2"]
     assert [one.after.wallet_minor for one in middle.lines] == [2 * FULL]
-    assert middle.closing == Standing(wallet_minor=2 * FULL) == statement(books, since=third).opening
+    assert middle.closing == StreamerBalance(wallet_minor=2 * FULL) == statement(books, since=third).opening
 
 
 def test_a_statement_keeps_currencies_apart_and_leaves_other_streamers_out(books: Books) -> None:

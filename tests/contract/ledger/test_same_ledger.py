@@ -15,7 +15,7 @@ from reconciler.domain.ledger_view import HoldWithdrawal
 from reconciler.ledger import schema
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
-from reconciler.ledger.operations.outbox import Outbox
+from reconciler.ledger.operations.outbox import SqlOutbox
 from reconciler.ports.payment import BatchStamp
 from tests.support.ledger import (
     NOW,
@@ -69,7 +69,7 @@ def play(engine: Engine, start: timedelta = timedelta()) -> None:
     journal.post(
         asking(requests(300, campaign="many", budget=990_000, facts_at=clock.now)), BatchStamp(run_id="8", trigger="")
     )
-    outbox = Outbox(engine, clock=clock, blocked_retry=timedelta(minutes=5))
+    outbox = SqlOutbox(engine, clock=clock, blocked_retry=timedelta(minutes=5))
     tasks = outbox.ready(10)
     wallets = {(task.streamer_id, task.currency): task.position.version for task in tasks}
     blocked = {tasks[-1].sequence: BlockedEffect(effect=Effect.WALLET, obstacle=Obstacle.WALLET_MISSING)}

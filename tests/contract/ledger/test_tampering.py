@@ -20,7 +20,7 @@ from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.proof.anchor import Anchor, anchor_of
 from reconciler.ledger.proof.integrity import CheckVerifier
-from reconciler.ledger.proof.verify import Verifier
+from reconciler.ledger.proof.verify import SqlVerifier
 from reconciler.ports.payment import Integrity
 from tests.support.ledger import NOW
 from tests.support.tampering import Row, Tamperer, another, same
@@ -54,7 +54,7 @@ def tamperer(engine: Engine) -> Tamperer:
 
 
 def verified(engine: Engine, anchor: Anchor | None = None) -> Integrity:
-    return Verifier(engine).verify(anchor)
+    return SqlVerifier(engine).verify(anchor)
 
 
 def chosen(rows: list[Row]) -> list[Row]:

@@ -17,13 +17,13 @@ from reconciler.domain.events import Event, EventType
 from reconciler.errors import Halted
 from reconciler.ledger import schema
 from reconciler.ledger.engine import writing
-from reconciler.ledger.operations.check_runs import CheckRuns
+from reconciler.ledger.operations.check_runs import SqlCheckRuns
 from reconciler.ledger.operations.deliveries import Deliveries
 from reconciler.ledger.operations.events import EventLog
 from reconciler.ledger.operations.lease import PAYING, Lease
-from reconciler.ledger.operations.outbox import Outbox
+from reconciler.ledger.operations.outbox import SqlOutbox
 from reconciler.ledger.operations.runs import RunLog
-from reconciler.ledger.operations.sweep_watch import SweepWatch
+from reconciler.ledger.operations.sweep_watch import SqlSweepWatch
 from reconciler.ledger.proof.integrity import CheckVerifier
 from reconciler.ports.check import CheckKey, DonePartition
 from reconciler.ports.payment import Attempt, RunRecord
@@ -65,8 +65,8 @@ class Ledger:
     def set_right(self) -> None:
         self.clock.now = NOW
 
-    def outbox(self) -> Outbox:
-        return Outbox(self.engine, clock=self.clock, blocked_retry=5 * MINUTE)
+    def outbox(self) -> SqlOutbox:
+        return SqlOutbox(self.engine, clock=self.clock, blocked_retry=5 * MINUTE)
 
 
 @pytest.fixture(params=AHEAD, ids=["a day", "a year"])
@@ -189,7 +189,7 @@ KEY = CheckKey(config_fingerprint="f", campaign_id="", dry_run=False)
 
 
 def test_a_check_of_the_future_is_not_gone_on_with(ledger: Ledger) -> None:
-    checks = CheckRuns(ledger.engine, clock=ledger.clock)
+    checks = SqlCheckRuns(ledger.engine, clock=ledger.clock)
     checks.keep(KEY, DonePartition(number=1, up_to="a", tally={}, breaks=()))
     assert len(checks.done(KEY, ledger.clock.now - DAY)) == 1
     ledger.set_right()
@@ -197,7 +197,7 @@ def test_a_check_of_the_future_is_not_gone_on_with(ledger: Ledger) -> None:
 
 
 def test_who_was_due_in_the_future_is_due_since_now(ledger: Ledger) -> None:
-    checks = CheckRuns(ledger.engine, clock=ledger.clock)
+    checks = SqlCheckRuns(ledger.engine, clock=ledger.clock)
     checks.finish({"str:p1": NOW + ledger.ahead, "str:p2": NOW - HOUR})
     ledger.set_right()
     assert checks.waiting() == {"str:p1": NOW, "str:p2": NOW - HOUR}
@@ -245,7 +245,7 @@ def test_a_sweep_of_the_future_has_passed_by_nobody(engine: Engine) -> None:
     log.start(run)
     log.finish(replace(run, finished_at=run.started_at + SECOND, outcome="complete"))
     assert Lease(engine, name=PAYING, holder="daemon", ttl=10 * MINUTE).acquire() == 1
-    assert not SweepWatch(engine, pays=True).must_be_paid(utc_now())
+    assert not SqlSweepWatch(engine, pays=True).must_be_paid(utc_now())
 
 
 def test_the_last_run_is_the_last_that_can_be(engine: Engine) -> None:

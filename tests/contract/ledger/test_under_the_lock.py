@@ -18,7 +18,7 @@ from reconciler.domain.ledger_view import HoldWithdrawal, Lost, PayoutRequest
 from reconciler.domain.plan import NewAdoption, NewDecision
 from reconciler.ledger import schema
 from reconciler.ledger.journal.decisions import Adjustment
-from reconciler.ledger.operations.check_runs import CheckRuns
+from reconciler.ledger.operations.check_runs import SqlCheckRuns
 from reconciler.ledger.proof.integrity import CheckVerifier
 from reconciler.ledger.reads.lookups import LedgerReader
 from reconciler.ports.check import CheckKey, DonePartition
@@ -347,7 +347,7 @@ def test_many_checks_at_once_keep_what_they_found(ledger: Ledger) -> None:
     key = CheckKey(config_fingerprint="f", campaign_id="", dry_run=False)
 
     def keep(number: int) -> None:
-        runs = CheckRuns(ledger.engine, clock=SetClock())
+        runs = SqlCheckRuns(ledger.engine, clock=SetClock())
         barrier.wait(60)
         for _ in range(10):
             runs.keep(key, DonePartition(number=2, up_to=str(number), tally={}, breaks=[]))
@@ -357,7 +357,7 @@ def test_many_checks_at_once_keep_what_they_found(ledger: Ledger) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(keep, range(4)))
 
-    assert CheckRuns(ledger.engine, clock=SetClock()).waiting() == {"str:p1": NOW}
+    assert SqlCheckRuns(ledger.engine, clock=SetClock()).waiting() == {"str:p1": NOW}
 
 
 def test_a_repayment_goes_to_the_participation_that_was_made_anew(ledger: Ledger) -> None:

@@ -15,7 +15,7 @@ from reconciler.domain.plan import BatchPlan, NewTransfer
 from reconciler.ledger import schema
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
-from reconciler.ledger.proof.verify import Verifier
+from reconciler.ledger.proof.verify import SqlVerifier
 from tests.support.tampering import Tamperer
 from tests.support.varied_ledger import Writer, terms_of, write_varied
 
@@ -29,7 +29,7 @@ def engine(ledger_url: str) -> Iterator[Engine]:
 
 
 def test_an_empty_ledger_verifies(engine: Engine) -> None:
-    found = Verifier(engine).verify()
+    found = SqlVerifier(engine).verify()
 
     assert (found.faults, found.entries, found.chain_verified_to) == ((), 0, 0)
 
@@ -37,7 +37,7 @@ def test_an_empty_ledger_verifies(engine: Engine) -> None:
 def test_a_varied_ledger_verifies(engine: Engine) -> None:
     writer = write_varied(engine)
 
-    found = Verifier(engine).verify()
+    found = SqlVerifier(engine).verify()
 
     assert found.faults == ()
     assert found.chain_verified_to == writer.batches
@@ -56,7 +56,7 @@ def edited(
         for name, value in changes.items():
             tamperer.update(table, row, name, value)
     tamperer.rehash()
-    return [(fault.kind, fault.sequence) for fault in Verifier(engine).verify().faults]
+    return [(fault.kind, fault.sequence) for fault in SqlVerifier(engine).verify().faults]
 
 
 # In the varied ledger entry 2 pays 3300.00 without a fee, 5 pays 2.47 with one, and 8 takes 2 back.
@@ -158,7 +158,7 @@ def test_an_escrow_below_zero_is_named(engine: Engine) -> None:
             connection.rollback()
     Writer(engine).write(BatchPlan(posted=[NewTransfer(entry=overdrawn)]))
 
-    owing, rule = Verifier(engine).verify().faults
+    owing, rule = SqlVerifier(engine).verify().faults
     assert (owing.kind, owing.sequence) == ("escrow_negative", 1)
     assert rule.detail.endswith("of accounts breaks the rule ck_accounts_escrow_not_negative")
 
@@ -184,7 +184,7 @@ def test_a_row_that_breaks_a_rule_of_its_table_is_named(
     row = next(one for one in tamperer.rows(table) if table is not schema.accounts or one["kind"] == "escrow")
     tamperer.update(table, row, column, value)
 
-    faults = Verifier(engine).verify().faults
+    faults = SqlVerifier(engine).verify().faults
 
     key = ", ".join(str((row | {column: value})[one.name]) for one in table.primary_key.columns)
     said = f"the row {key} of {table.name} breaks the rule ck_{table.name}_{rule}"

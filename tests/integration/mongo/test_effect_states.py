@@ -14,8 +14,8 @@ from reconciler.config.mapping import MappingSettings
 from reconciler.domain.effects import ProjectionTask
 from reconciler.domain.ids import statement_line_id
 from reconciler.mongo.connection import Connection
-from reconciler.mongo.effect_states import EffectStates
-from reconciler.mongo.projection import Projection
+from reconciler.mongo.effect_states import MongoEffectStates
+from reconciler.mongo.projection import MongoProjection
 from reconciler.ports.check import WalletAccount
 from tests.support.platform import Platform
 from tests.support.projecting import PAID_AT, payout_task
@@ -24,8 +24,8 @@ Document = dict[str, Any]
 
 
 @pytest.fixture
-def states(mongo_connection: Connection) -> EffectStates:
-    return EffectStates(mongo_connection, MappingSettings(), default_currency="INR")
+def states(mongo_connection: Connection) -> MongoEffectStates:
+    return MongoEffectStates(mongo_connection, MappingSettings(), default_currency="INR")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def told(mongo_connection: Connection, platform: Platform, mongo_database: Datab
     tasks = [
         payout_task(mongo_database, platform.participation(campaign_id, 2000), sequence=sequence) for sequence in (1, 2)
     ]
-    Projection(mongo_connection, MappingSettings(), default_currency="INR").apply(tasks)
+    MongoProjection(mongo_connection, MappingSettings(), default_currency="INR").apply(tasks)
     return tasks
 
 
@@ -59,7 +59,7 @@ def locks(told: list[ProjectionTask]) -> list[tuple[str, str]]:
     return [(task.streamer_id, task.campaign_id.value) for task in told]
 
 
-def test_what_nobody_touched_is_in_order(states: EffectStates, told: list[ProjectionTask]) -> None:
+def test_what_nobody_touched_is_in_order(states: MongoEffectStates, told: list[ProjectionTask]) -> None:
     assert states.odd_lines(lines(told)) == set()
     assert states.locked(locks(told)) == set()
     assert states.wallet_faults([account(task) for task in told]) == []
@@ -69,7 +69,7 @@ def test_what_nobody_touched_is_in_order(states: EffectStates, told: list[Projec
     "update", [{"$set": {"amount": 3299.99}}, {"$unset": {"amount": ""}}, {"$set": {"amount": "3300.00"}}], ids=repr
 )
 def test_a_line_that_says_anything_else_is_odd(
-    states: EffectStates, told: list[ProjectionTask], mongo_database: Database[Document], update: Document
+    states: MongoEffectStates, told: list[ProjectionTask], mongo_database: Database[Document], update: Document
 ) -> None:
     line_id = ObjectId(statement_line_id(told[0].key))
     mongo_database["transactions"].update_one({"_id": line_id}, update)
@@ -79,7 +79,7 @@ def test_a_line_that_says_anything_else_is_odd(
 
 
 def test_a_key_that_the_campaign_still_locks_is_remarkable_whenever_it_was_locked(
-    states: EffectStates, told: list[ProjectionTask], mongo_database: Database[Document]
+    states: MongoEffectStates, told: list[ProjectionTask], mongo_database: Database[Document]
 ) -> None:
     of_first = {"userId": told[0].streamer_id}
     later = {"status": "locked", "lockedAt": PAID_AT + timedelta(hours=1)}
@@ -103,7 +103,7 @@ def test_a_key_that_the_campaign_still_locks_is_remarkable_whenever_it_was_locke
     ids=repr,
 )
 def test_a_wallet_edited_by_hand_is_a_fault(
-    states: EffectStates, told: list[ProjectionTask], mongo_database: Database[Document], update: Document
+    states: MongoEffectStates, told: list[ProjectionTask], mongo_database: Database[Document], update: Document
 ) -> None:
     mongo_database["wallets"].update_one({"userId": told[0].streamer_id}, update)
 
@@ -113,7 +113,7 @@ def test_a_wallet_edited_by_hand_is_a_fault(
 
 
 def test_a_wallet_that_is_gone_is_a_fault(
-    states: EffectStates, told: list[ProjectionTask], mongo_database: Database[Document]
+    states: MongoEffectStates, told: list[ProjectionTask], mongo_database: Database[Document]
 ) -> None:
     mongo_database["wallets"].delete_one({"userId": told[0].streamer_id})
     [fault] = states.wallet_faults([account(task) for task in told])
@@ -130,14 +130,14 @@ def test_a_wallet_that_is_gone_is_a_fault(
     ids=repr,
 )
 def test_what_others_may_do_is_no_fault(
-    states: EffectStates, told: list[ProjectionTask], mongo_database: Database[Document], update: Document
+    states: MongoEffectStates, told: list[ProjectionTask], mongo_database: Database[Document], update: Document
 ) -> None:
     mongo_database["wallets"].update_one({"userId": told[0].streamer_id}, update)
     assert states.wallet_faults([account(task) for task in told]) == []
 
 
 def test_what_is_on_its_way_is_no_fault_and_what_was_lost_on_the_way_is(
-    states: EffectStates, told: list[ProjectionTask], mongo_database: Database[Document]
+    states: MongoEffectStates, told: list[ProjectionTask], mongo_database: Database[Document]
 ) -> None:
     on_its_way = account(told[0], version=2, available_minor=660_000)
     assert states.wallet_faults([on_its_way]) == []
@@ -146,12 +146,12 @@ def test_what_is_on_its_way_is_no_fault_and_what_was_lost_on_the_way_is(
     assert states.wallet_faults([account(told[0], version=0, acknowledged_version=0, available_minor=0)]) == []
 
 
-def test_a_wallet_that_moved_on_since_is_left_alone(states: EffectStates, told: list[ProjectionTask]) -> None:
+def test_a_wallet_that_moved_on_since_is_left_alone(states: MongoEffectStates, told: list[ProjectionTask]) -> None:
     assert states.wallet_faults([account(told[0], version=0, acknowledged_version=0, available_minor=0)]) == []
 
 
 def test_a_users_brand_wallet_is_not_taken_for_the_streamers(
-    states: EffectStates, told: list[ProjectionTask], mongo_database: Database[Document]
+    states: MongoEffectStates, told: list[ProjectionTask], mongo_database: Database[Document]
 ) -> None:
     # MongoDB answers in the order of insertion: one brand's wallet before the streamer's, and one after it.
     wallets, user = mongo_database["wallets"], {"userId": told[0].streamer_id}

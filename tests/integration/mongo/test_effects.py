@@ -16,7 +16,7 @@ from reconciler.domain.effects import BlockedEffect, Effect, Obstacle
 from reconciler.domain.ids import DocumentId, IdKind, statement_line_id
 from reconciler.errors import Outage
 from reconciler.mongo.connection import Connection, connect
-from reconciler.mongo.projection import Projection
+from reconciler.mongo.projection import MongoProjection
 from tests.support.listening import listening_to
 from tests.support.platform import ABSENT, Platform
 from tests.support.projecting import PAID_AT, all_documents, document_id, payout_task, position
@@ -27,12 +27,12 @@ BRAND = ObjectId("b" * 24)
 
 
 @pytest.fixture
-def projection(mongo_connection: Connection) -> Projection:
+def projection(mongo_connection: Connection) -> MongoProjection:
     return _projection(mongo_connection)
 
 
-def _projection(connection: Connection) -> Projection:
-    return Projection(connection, MappingSettings(), default_currency="INR")
+def _projection(connection: Connection) -> MongoProjection:
+    return MongoProjection(connection, MappingSettings(), default_currency="INR")
 
 
 def _lines(database: Database[Document]) -> list[Document]:
@@ -40,7 +40,7 @@ def _lines(database: Database[Document]) -> list[Document]:
 
 
 def test_everything_is_told_in_so_many_words(
-    projection: Projection, platform: Platform, mongo_database: Database[Document]
+    projection: MongoProjection, platform: Platform, mongo_database: Database[Document]
 ) -> None:
     campaign_id = platform.campaign(brandId=BRAND)
     participation_id = platform.participation(campaign_id, 2500)
@@ -101,7 +101,7 @@ def test_in_their_order_and_the_receipt_last_all_by_majority(
 
 
 def test_the_line_hangs_on_the_key_of_the_entry(
-    projection: Projection, platform: Platform, mongo_database: Database[Document]
+    projection: MongoProjection, platform: Platform, mongo_database: Database[Document]
 ) -> None:
     task = payout_task(mongo_database, platform.participation(platform.campaign(), 2000), payout_key="payout:str:p:2")
 
@@ -112,7 +112,7 @@ def test_the_line_hangs_on_the_key_of_the_entry(
 
 
 def test_a_line_that_is_there_is_not_written_again(
-    projection: Projection, platform: Platform, mongo_database: Database[Document]
+    projection: MongoProjection, platform: Platform, mongo_database: Database[Document]
 ) -> None:
     task = payout_task(mongo_database, platform.participation(platform.campaign(), 2000))
     projection.apply([task])
@@ -125,7 +125,7 @@ def test_a_line_that_is_there_is_not_written_again(
 
 
 def test_a_payout_of_zero_completes_and_makes_no_line(
-    projection: Projection, platform: Platform, mongo_database: Database[Document]
+    projection: MongoProjection, platform: Platform, mongo_database: Database[Document]
 ) -> None:
     participation_id = platform.participation(platform.campaign(), 2000)
 
@@ -138,7 +138,9 @@ def test_a_payout_of_zero_completes_and_makes_no_line(
     assert platform.wallet_of(participation_id)["balance"] == 150.25
 
 
-def test_twice_changes_nothing(projection: Projection, platform: Platform, mongo_database: Database[Document]) -> None:
+def test_twice_changes_nothing(
+    projection: MongoProjection, platform: Platform, mongo_database: Database[Document]
+) -> None:
     campaign_id = platform.campaign()
     tasks = [
         payout_task(mongo_database, platform.participation(campaign_id, 2000), sequence=sequence)
@@ -157,7 +159,7 @@ def test_twice_changes_nothing(projection: Projection, platform: Platform, mongo
 
 
 def test_two_payouts_of_one_streamer_credit_both(
-    projection: Projection, platform: Platform, mongo_database: Database[Document]
+    projection: MongoProjection, platform: Platform, mongo_database: Database[Document]
 ) -> None:
     streamer = ObjectId()
     ids = [platform.participation(platform.campaign(), 2000, streamerId=streamer) for _ in range(2)]
@@ -174,7 +176,7 @@ def test_two_payouts_of_one_streamer_credit_both(
 
 
 def test_a_deleted_participation_leaves_the_streamer_credited(
-    projection: Projection, platform: Platform, mongo_database: Database[Document]
+    projection: MongoProjection, platform: Platform, mongo_database: Database[Document]
 ) -> None:
     campaign_id = platform.campaign()
     gone, other = (platform.participation(campaign_id, 2000) for _ in range(2))
@@ -194,7 +196,7 @@ def test_a_deleted_participation_leaves_the_streamer_credited(
 
 
 def test_a_blocked_wallet_stops_there_and_holds_up_nobody(
-    projection: Projection, platform: Platform, mongo_database: Database[Document]
+    projection: MongoProjection, platform: Platform, mongo_database: Database[Document]
 ) -> None:
     campaign_id = platform.campaign()
     ill, well = (platform.participation(campaign_id, 2000) for _ in range(2))
@@ -227,7 +229,7 @@ def test_a_blocked_wallet_stops_there_and_holds_up_nobody(
 
 
 def test_an_unreadable_key_leaves_no_receipt(
-    projection: Projection, platform: Platform, mongo_database: Database[Document]
+    projection: MongoProjection, platform: Platform, mongo_database: Database[Document]
 ) -> None:
     participation_id = platform.participation(platform.campaign(), 2000)
     mongo_database["gkeys"].update_one({}, {"$unset": {"lockedAt": ""}})
@@ -241,7 +243,7 @@ def test_an_unreadable_key_leaves_no_receipt(
 
 
 def test_an_amount_beyond_a_double_stays_exact(
-    projection: Projection, platform: Platform, mongo_database: Database[Document]
+    projection: MongoProjection, platform: Platform, mongo_database: Database[Document]
 ) -> None:
     amount_minor = 2**53 - 1
     participation_id = platform.participation(platform.campaign(), 2000)
@@ -255,7 +257,7 @@ def test_an_amount_beyond_a_double_stays_exact(
         assert exact == Decimal("90071992547409.91")
 
 
-def test_nothing_to_tell_is_nothing_told(projection: Projection, mongo_database: Database[Document]) -> None:
+def test_nothing_to_tell_is_nothing_told(projection: MongoProjection, mongo_database: Database[Document]) -> None:
     result = projection.apply([])
 
     assert (list(result.done), result.blocked) == ([], {})
@@ -283,7 +285,7 @@ def test_nothing_to_tell_is_nothing_told(projection: Projection, mongo_database:
     ids=repr,
 )
 def test_a_campaign_is_complete_when_all_of_it_is_settled(
-    projection: Projection,
+    projection: MongoProjection,
     platform: Platform,
     mongo_database: Database[Document],
     fields: Document,
@@ -311,7 +313,7 @@ def test_a_campaign_is_complete_when_all_of_it_is_settled(
 
 @pytest.mark.parametrize("status", ["paused", "cancelled", "rejected", "draft"])
 def test_a_campaign_that_somebody_stopped_stays_as_it_is(
-    projection: Projection, platform: Platform, status: str
+    projection: MongoProjection, platform: Platform, status: str
 ) -> None:
     campaign_id = platform.campaign(status=status)
     before = platform.read("campaigns", campaign_id)
@@ -322,7 +324,7 @@ def test_a_campaign_that_somebody_stopped_stays_as_it_is(
 
 
 def test_what_a_completed_campaign_said_first_stays_and_the_total_grows(
-    projection: Projection, platform: Platform
+    projection: MongoProjection, platform: Platform
 ) -> None:
     campaign_id = platform.campaign(status="completed", completedAt=PAID_AT, completionReason="by hand")
 
@@ -333,7 +335,7 @@ def test_what_a_completed_campaign_said_first_stays_and_the_total_grows(
     assert campaign["finalEarningsTransferred"] == 9900.0
 
 
-def test_only_settled_campaigns_of_many_are_completed(projection: Projection, platform: Platform) -> None:
+def test_only_settled_campaigns_of_many_are_completed(projection: MongoProjection, platform: Platform) -> None:
     settled: list[Any] = [platform.campaign(), platform.campaign(_id="text")]
     open_ = platform.campaign()
     # The same hex as text is another campaign: its participation is none of the first one's.

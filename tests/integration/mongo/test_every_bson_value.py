@@ -24,7 +24,7 @@ from reconciler.config.mapping import MappingSettings
 from reconciler.domain.breaks import BreakKind
 from reconciler.domain.campaign import CampaignDefaults
 from reconciler.domain.ids import DocumentId, IdKind
-from reconciler.domain.recording import Recorded, Refusal, Refused
+from reconciler.domain.recording import Recorded, RecordingRefusal, RefusedReport
 from reconciler.errors import InvariantBroken
 from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.connection import Connection
@@ -40,7 +40,11 @@ from tests.support.watched import watched
 Document = dict[str, Any]
 
 GOOD = 30
-REFUSALS = set(Refusal) - {Refusal.UNAVAILABLE, Refusal.OUTCOME_UNKNOWN, Refusal.BUSY}
+REFUSALS = set(RecordingRefusal) - {
+    RecordingRefusal.UNAVAILABLE,
+    RecordingRefusal.OUTCOME_UNKNOWN,
+    RecordingRefusal.BUSY,
+}
 COLLECTIONS = ("campaigns", "campaignparticipations", "wallets", "gkeys", "transactions")
 
 
@@ -289,8 +293,8 @@ def test_a_stored_answer_that_cannot_be_read_is_a_refusal_and_counts_nothing(
             if isinstance(outcome, Recorded):
                 assert outcome.replayed
             else:
-                assert isinstance(outcome, Refused)
-                assert outcome.refusal in (Refusal.KEY_REUSED, Refusal.REJECTED)
+                assert isinstance(outcome, RefusedReport)
+                assert outcome.refusal in (RecordingRefusal.KEY_REUSED, RecordingRefusal.REJECTED)
 
     assert isinstance(first[0], Recorded)
     assert platform.read("campaignparticipations", participation_id)["impressions"] == 6

@@ -17,7 +17,7 @@ from pymongo.database import Database
 from reconciler.clock import utc_now
 from reconciler.config.mapping import MappingSettings
 from reconciler.mongo.connection import Connection
-from reconciler.mongo.scanning import FactScan
+from reconciler.mongo.scanning import MongoFactScan
 
 IDENTITIES: tuple[Any, ...] = (
     None, 0, 1, True, float("nan"), "a", "b", "c", "1", ObjectId("0" * 24), ObjectId("f" * 24), MinKey(), MaxKey(),
@@ -37,7 +37,7 @@ def test_every_document_is_met_once(mongo_connection: Connection, mongo_database
     collection = mongo_database["campaignparticipations"]
     collection.insert_many([{"_id": identity} for identity in IDENTITIES])
     collection.insert_many([_with_broken_identity(text) for text in BROKEN])
-    scan = FactScan(mongo_connection, MappingSettings(), clock=utc_now)
+    scan = MongoFactScan(mongo_connection, MappingSettings(), clock=utc_now)
 
     with scan.partitions(size, campaign_id=None, after=None) as partitions:
         found = list(partitions)

@@ -17,7 +17,7 @@ from pymongo.database import Database
 from reconciler.config.mapping import MappingSettings
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.parsing import FieldProblem
-from reconciler.domain.recording import Recorded, Refusal, Refused
+from reconciler.domain.recording import Recorded, RecordingRefusal, RefusedReport
 from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.indexes import create_missing, missing
 from reconciler.mongo.recording import GroupRecorder
@@ -93,11 +93,11 @@ def test_the_budget_ends_exactly_where_it_is_used_up(recorder: GroupRecorder, pl
     assert [getattr(one, "refusal", "recorded") for one in outcomes] == [
         "recorded",
         "recorded",
-        Refusal.BUDGET_EXHAUSTED,
+        RecordingRefusal.BUDGET_EXHAUSTED,
         "recorded",
-        Refusal.BUDGET_EXHAUSTED,
+        RecordingRefusal.BUDGET_EXHAUSTED,
     ]
-    assert outcomes[2] == Refused(refusal=Refusal.BUDGET_EXHAUSTED, affordable_count=5)
+    assert outcomes[2] == RefusedReport(refusal=RecordingRefusal.BUDGET_EXHAUSTED, affordable_count=5)
     assert platform.read("campaigns", campaign_id)["remainingBudget"] == 0
     counted = [one["impressions"] for one in platform.database["campaignparticipations"].find()]
     assert sorted(counted) == [995, 1005]
@@ -150,21 +150,21 @@ def test_a_budget_of_float_dust_is_read_as_it_was_meant(recorder: GroupRecorder,
     assert platform.read("campaigns", campaign_id)["remainingBudget"] == 3298.35
 
 
-def _problem(refusal: Refusal, field: str, why: str) -> Refused:
-    return Refused(refusal=refusal, problems=(FieldProblem(field=field, why=why),))
+def _problem(refusal: RecordingRefusal, field: str, why: str) -> RefusedReport:
+    return RefusedReport(refusal=refusal, problems=(FieldProblem(field=field, why=why),))
 
 
-MEMBER, CAMPAIGN = Refusal.PARTICIPATION_MALFORMED, Refusal.CAMPAIGN_MALFORMED
+MEMBER, CAMPAIGN = RecordingRefusal.PARTICIPATION_MALFORMED, RecordingRefusal.CAMPAIGN_MALFORMED
 
 
 @pytest.mark.parametrize(
     ("campaign", "member", "wanted"),
     [
-        ({}, {"status": "paused"}, Refused(refusal=Refusal.PARTICIPATION_NOT_ACTIVE)),
-        ({}, {"status": 7}, Refused(refusal=Refusal.PARTICIPATION_NOT_ACTIVE)),
-        ({"status": "paused"}, {}, Refused(refusal=Refusal.CAMPAIGN_NOT_ACTIVE)),
-        ({"status": "completed"}, {}, Refused(refusal=Refusal.CAMPAIGN_NOT_ACTIVE)),
-        ({}, {"campaignId": ObjectId()}, Refused(refusal=Refusal.CAMPAIGN_MISSING)),
+        ({}, {"status": "paused"}, RefusedReport(refusal=RecordingRefusal.PARTICIPATION_NOT_ACTIVE)),
+        ({}, {"status": 7}, RefusedReport(refusal=RecordingRefusal.PARTICIPATION_NOT_ACTIVE)),
+        ({"status": "paused"}, {}, RefusedReport(refusal=RecordingRefusal.CAMPAIGN_NOT_ACTIVE)),
+        ({"status": "completed"}, {}, RefusedReport(refusal=RecordingRefusal.CAMPAIGN_NOT_ACTIVE)),
+        ({}, {"campaignId": ObjectId()}, RefusedReport(refusal=RecordingRefusal.CAMPAIGN_MISSING)),
         ({}, {"campaignId": 17}, _problem(MEMBER, "campaign_id", "is a int, not an ObjectId or a string")),
         ({}, {"impressions": None}, _problem(MEMBER, "impressions", "is missing")),
         ({}, {"impressions": float("nan")}, _problem(MEMBER, "impressions", "is not a finite number")),
@@ -179,12 +179,12 @@ MEMBER, CAMPAIGN = Refusal.PARTICIPATION_MALFORMED, Refusal.CAMPAIGN_MALFORMED
             _problem(CAMPAIGN, "remaining_budget", "is no whole number of minor units of INR"),
         ),
         ({"paymentRate": 0}, {}, _problem(CAMPAIGN, "payment_rate", "is not more than zero")),
-        ({"remainingBudget": -3}, {}, Refused(refusal=Refusal.BUDGET_EXHAUSTED, affordable_count=0)),
-        ({"remainingBudget": 0}, {}, Refused(refusal=Refusal.BUDGET_EXHAUSTED, affordable_count=0)),
+        ({"remainingBudget": -3}, {}, RefusedReport(refusal=RecordingRefusal.BUDGET_EXHAUSTED, affordable_count=0)),
+        ({"remainingBudget": 0}, {}, RefusedReport(refusal=RecordingRefusal.BUDGET_EXHAUSTED, affordable_count=0)),
     ],
 )
 def test_what_is_not_recorded_is_named_and_changes_nothing(
-    recorder: GroupRecorder, platform: Platform, campaign: Document, member: Document, wanted: Refused
+    recorder: GroupRecorder, platform: Platform, campaign: Document, member: Document, wanted: RefusedReport
 ) -> None:
     campaign_id = platform.campaign(**campaign)
     _member(platform, campaign_id, **member)
@@ -194,7 +194,7 @@ def test_what_is_not_recorded_is_named_and_changes_nothing(
     bad, unknown, good = recorder.record([impressions(TOKEN), impressions("nobody-has-this"), impressions(OTHER)])
 
     assert bad == wanted
-    assert unknown == Refused(refusal=Refusal.TOKEN_UNKNOWN)
+    assert unknown == RefusedReport(refusal=RecordingRefusal.TOKEN_UNKNOWN)
     assert isinstance(good, Recorded)
     after = {one["_id"]: repr(one) for one in _all(platform.database)}
     unmoved = [one for one in before if after[one["_id"]] == repr(one)]
@@ -226,7 +226,10 @@ def test_a_token_of_two_and_a_token_in_a_list_are_nobodys(mongo_connection: Conn
 
     outcomes = make_recorder(mongo_connection).record([impressions(TOKEN), impressions(OTHER)])
 
-    assert outcomes == [Refused(refusal=Refusal.TOKEN_AMBIGUOUS), Refused(refusal=Refusal.TOKEN_UNKNOWN)]
+    assert outcomes == [
+        RefusedReport(refusal=RecordingRefusal.TOKEN_AMBIGUOUS),
+        RefusedReport(refusal=RecordingRefusal.TOKEN_UNKNOWN),
+    ]
     assert _all(platform.database) == before
     assert missing(mongo_connection, MappingSettings()) == []
 
@@ -254,7 +257,7 @@ class TestKeys:
         participation_id = _member(platform, platform.campaign())
         outcomes = recorder.record([impressions(TOKEN, 2, "key-1")] * 3 + [impressions(TOKEN, 3, "key-1")])
         assert [getattr(one, "replayed", None) for one in outcomes] == [False, True, True, None]
-        assert outcomes[3] == Refused(refusal=Refusal.KEY_REUSED)
+        assert outcomes[3] == RefusedReport(refusal=RecordingRefusal.KEY_REUSED)
         assert platform.read("campaignparticipations", participation_id)["impressions"] == 2
 
     def test_another_report_under_the_key_is_refused(self, recorder: GroupRecorder, platform: Platform) -> None:
@@ -269,14 +272,14 @@ class TestKeys:
         )
         unknown = alone(recorder, impressions("nobody-has-this", 2, "key-1"))
 
-        assert outcomes == [Refused(refusal=Refusal.KEY_REUSED)] * 3
-        assert unknown == Refused(refusal=Refusal.TOKEN_UNKNOWN)
+        assert outcomes == [RefusedReport(refusal=RecordingRefusal.KEY_REUSED)] * 3
+        assert unknown == RefusedReport(refusal=RecordingRefusal.TOKEN_UNKNOWN)
         assert _all(platform.database) == before
 
     def test_a_refused_report_leaves_its_key_free(self, recorder: GroupRecorder, platform: Platform) -> None:
         campaign_id = platform.campaign(status="paused")
         _member(platform, campaign_id)
-        assert isinstance(alone(recorder, impressions(TOKEN, 1, "key-1")), Refused)
+        assert isinstance(alone(recorder, impressions(TOKEN, 1, "key-1")), RefusedReport)
         platform.database["campaigns"].update_one({"_id": campaign_id}, {"$set": {"status": "active"}})
         assert isinstance(alone(recorder, impressions(TOKEN, 1, "key-1")), Recorded)
 
@@ -338,8 +341,8 @@ def test_several_daemons_lose_nothing_and_overspend_nothing(mongo_connection: Co
     assert counted == [sum(recorded[::2]), 2 * sum(recorded[1::2])]
     assert round(left * 100) == 300_00 - 165 * sum(counted)
     assert left >= 0
-    refusals = {one.refusal for one in outcomes if isinstance(one, Refused)}
-    assert refusals <= {Refusal.BUSY, Refusal.BUDGET_EXHAUSTED}
+    refusals = {one.refusal for one in outcomes if isinstance(one, RefusedReport)}
+    assert refusals <= {RecordingRefusal.BUSY, RecordingRefusal.BUDGET_EXHAUSTED}
     assert sum(recorded) > 0
 
 
@@ -356,7 +359,7 @@ def test_a_document_somebody_holds_stops_itself_only(mongo_connection: Connectio
         outcomes = recorder.record([impressions(token) for token in [*tokens[:3], TOKEN, *tokens[3:]]])
         session.abort_transaction()
 
-    assert outcomes[3] == Refused(refusal=Refusal.BUSY)
+    assert outcomes[3] == RefusedReport(refusal=RecordingRefusal.BUSY)
     assert all(isinstance(one, Recorded) for one in outcomes[:3] + outcomes[4:])
     assert [platform.read("campaignparticipations", one)["impressions"] for one in free] == [1] * 5
     assert isinstance(alone(recorder, impressions(TOKEN)), Recorded)
@@ -370,7 +373,7 @@ def test_a_document_the_database_rejects_stops_itself_only(mongo_connection: Con
 
     outcomes = make_recorder(mongo_connection).record([impressions(TOKEN), impressions(OTHER)])
 
-    assert outcomes[0] == Refused(refusal=Refusal.REJECTED)
+    assert outcomes[0] == RefusedReport(refusal=RecordingRefusal.REJECTED)
     assert isinstance(outcomes[1], Recorded)
     assert platform.read("campaignparticipations", other)["impressions"] == 1
 
@@ -385,7 +388,7 @@ def test_unknown_and_inactive_tokens_take_the_same_path(
         shapes = []
         for token in (TOKEN, "nobody-has-this-token"):
             commands.sent.clear()
-            assert isinstance(alone(recorder, impressions(token)), Refused)
+            assert isinstance(alone(recorder, impressions(token)), RefusedReport)
             shapes.append([next(iter(command.items())) for command in commands.sent])
 
     assert shapes[0] == shapes[1] == [("find", "campaignparticipations"), ("find", "campaigns")]
@@ -415,7 +418,7 @@ def test_a_group_is_one_read_and_one_write_of_each_collection(
 def test_without_a_server_a_report_is_told_to_come_again() -> None:
     connection = connect("mongodb://127.0.0.1:1/?replicaSet=nobody", "nowhere", wait_max_s=30)
     recorder = make_recorder(connection, api__recording__deadline_s=0.2)
-    assert alone(recorder, impressions(TOKEN)) == Refused(refusal=Refusal.UNAVAILABLE)
+    assert alone(recorder, impressions(TOKEN)) == RefusedReport(refusal=RecordingRefusal.UNAVAILABLE)
     connection.close()
 
 
@@ -459,7 +462,7 @@ def test_a_document_that_cannot_be_found_again_stops_itself_only(
 
     outcomes = recorder.record([impressions(OTHER), impressions(TOKEN)])
 
-    assert isinstance(outcomes[0], Refused)
-    assert outcomes[0].refusal is Refusal.PARTICIPATION_MALFORMED
+    assert isinstance(outcomes[0], RefusedReport)
+    assert outcomes[0].refusal is RecordingRefusal.PARTICIPATION_MALFORMED
     assert [problem.field for problem in outcomes[0].problems] == ["id"]
     assert isinstance(outcomes[1], Recorded)

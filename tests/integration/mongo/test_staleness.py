@@ -15,7 +15,7 @@ from reconciler.config.mapping import MappingSettings
 from reconciler.domain.effects import ProjectionTask
 from reconciler.domain.ids import statement_line_id
 from reconciler.mongo.connection import Connection
-from reconciler.mongo.projection import Projection
+from reconciler.mongo.projection import MongoProjection
 from tests.support.platform import LOCKED_AT, Platform
 from tests.support.projecting import PAID_AT, payout_task
 
@@ -25,12 +25,12 @@ EDITED, OTHER = 1, 2
 
 
 @pytest.fixture
-def projection(mongo_connection: Connection) -> Projection:
-    return Projection(mongo_connection, MappingSettings(), default_currency="INR")
+def projection(mongo_connection: Connection) -> MongoProjection:
+    return MongoProjection(mongo_connection, MappingSettings(), default_currency="INR")
 
 
 @pytest.fixture
-def told(projection: Projection, platform: Platform, mongo_database: Database[Document]) -> list[ProjectionTask]:
+def told(projection: MongoProjection, platform: Platform, mongo_database: Database[Document]) -> list[ProjectionTask]:
     """Two payouts of one campaign of which MongoDB was told everything, as the ledger then has them."""
     campaign_id = platform.campaign()
     tasks = [
@@ -52,7 +52,7 @@ def _edit(database: Database[Document], task: ProjectionTask, collection: str, u
     assert database[collection].update_one(queries[collection], update).matched_count == 1
 
 
-def test_what_nobody_touched_is_in_order(projection: Projection, told: list[ProjectionTask]) -> None:
+def test_what_nobody_touched_is_in_order(projection: MongoProjection, told: list[ProjectionTask]) -> None:
     assert projection.find_stale(told) == {}
     assert projection.find_stale([]) == {}
 
@@ -89,7 +89,7 @@ def test_what_nobody_touched_is_in_order(projection: Projection, told: list[Proj
     ids=repr,
 )
 def test_an_edit_by_hand_is_found(
-    projection: Projection,
+    projection: MongoProjection,
     told: list[ProjectionTask],
     mongo_database: Database[Document],
     collection: str,
@@ -109,7 +109,7 @@ def test_an_edit_by_hand_is_found(
     ],
 )
 def test_a_document_that_is_gone_is_found(
-    projection: Projection,
+    projection: MongoProjection,
     told: list[ProjectionTask],
     mongo_database: Database[Document],
     collection: str,
@@ -122,7 +122,7 @@ def test_a_document_that_is_gone_is_found(
 
 
 def test_several_edits_of_one_payout_are_all_told(
-    projection: Projection, told: list[ProjectionTask], mongo_database: Database[Document]
+    projection: MongoProjection, told: list[ProjectionTask], mongo_database: Database[Document]
 ) -> None:
     _edit(mongo_database, told[0], "campaignparticipations", {"$set": {"status": "paused", "finalEarnings": 1}})
     mongo_database["transactions"].delete_many({})
@@ -148,7 +148,7 @@ def test_several_edits_of_one_payout_are_all_told(
     ids=repr,
 )
 def test_what_others_may_do_is_no_edit(
-    projection: Projection,
+    projection: MongoProjection,
     told: list[ProjectionTask],
     mongo_database: Database[Document],
     collection: str,
@@ -160,7 +160,7 @@ def test_what_others_may_do_is_no_edit(
 
 
 def test_a_zero_payout_has_no_line_to_miss(
-    projection: Projection, platform: Platform, mongo_database: Database[Document]
+    projection: MongoProjection, platform: Platform, mongo_database: Database[Document]
 ) -> None:
     task = payout_task(mongo_database, platform.participation(platform.campaign(), 2000), amount_minor=0)
     projection.apply([task])
@@ -169,7 +169,7 @@ def test_a_zero_payout_has_no_line_to_miss(
 
 
 def test_lists_where_texts_should_be_stop_nobody(
-    projection: Projection, told: list[ProjectionTask], mongo_database: Database[Document], platform: Platform
+    projection: MongoProjection, told: list[ProjectionTask], mongo_database: Database[Document], platform: Platform
 ) -> None:
     task = told[0]
     listed = {"status": "locked", "lockedAt": LOCKED_AT}
@@ -181,7 +181,7 @@ def test_lists_where_texts_should_be_stop_nobody(
 
 
 def test_a_users_brand_wallet_is_not_taken_for_the_streamers(
-    projection: Projection, told: list[ProjectionTask], mongo_database: Database[Document]
+    projection: MongoProjection, told: list[ProjectionTask], mongo_database: Database[Document]
 ) -> None:
     # MongoDB answers in the order of insertion: one brand's wallet before the streamer's, and one after it.
     wallets, user = mongo_database["wallets"], {"userId": told[0].streamer_id}

@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.domain.campaign import parse_campaign
-from reconciler.domain.decision import Due, Facts, NotDue, Policy, PoolStanding, Reason, Rule, Scope, Settled, decide
+from reconciler.domain.decision import (
+    Due,
+    NotDue,
+    ParticipationFacts,
+    Policy,
+    PoolStanding,
+    Reason,
+    Rule,
+    Scope,
+    Settled,
+    decide,
+)
 from reconciler.domain.earnings import Overdelivery
 from reconciler.domain.money import AMOUNT_MINOR_MAX
 from reconciler.domain.participation import Participation, parse_participation
@@ -294,7 +305,7 @@ def test_no_record_makes_a_decision_raise(
     parsed = parse_participation(record)
     if not isinstance(parsed, Participation):
         return
-    facts = Facts(
+    facts = ParticipationFacts(
         participation=parsed,
         campaign=None if of_campaign is None else parse_campaign(CAMPAIGN_ID, of_campaign, DEFAULTS),
         settled=settled,

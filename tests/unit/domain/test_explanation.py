@@ -13,9 +13,20 @@ from hypothesis import strategies as st
 
 from reconciler.domain.batch import Outcome, PlannedBatch
 from reconciler.domain.campaign import MalformedCampaign, PaymentType
-from reconciler.domain.decision import Due, Facts, NotDue, Policy, PoolStanding, Reason, Rule, Scope, Settled, decide
+from reconciler.domain.decision import (
+    Due,
+    NotDue,
+    ParticipationFacts,
+    Policy,
+    PoolStanding,
+    Reason,
+    Rule,
+    Scope,
+    Settled,
+    decide,
+)
 from reconciler.domain.earnings import Overdelivery, earnings
-from reconciler.domain.explanation import Explanation, Step, Verdict, explain
+from reconciler.domain.explanation import Explanation, RuleResult, Step, explain
 from reconciler.domain.findings import Case
 from reconciler.domain.parsing import FieldProblem, Unreadable
 from reconciler.domain.plan import BatchPlan, HoldEvent
@@ -50,17 +61,19 @@ FROZEN = FrozenPool(
 )
 
 
-def facts(impressions: int = 2000, campaign: Any = TERMS, **changes: Any) -> Facts:
+def facts(impressions: int = 2000, campaign: Any = TERMS, **changes: Any) -> ParticipationFacts:
     """The reference case, due unless changed."""
-    found = Facts(participation=member("p1", "s1", impressions=impressions), campaign=campaign, settled=Settled.NOTHING)
+    found = ParticipationFacts(
+        participation=member("p1", "s1", impressions=impressions), campaign=campaign, settled=Settled.NOTHING
+    )
     return replace(found, **changes)
 
 
-def of_participation(found: Facts, **changes: Any) -> Facts:
+def of_participation(found: ParticipationFacts, **changes: Any) -> ParticipationFacts:
     return replace(found, participation=replace(found.participation, **changes))
 
 
-def explained(found: Facts, policy: Policy = CAP, **more: Any) -> Explanation:
+def explained(found: ParticipationFacts, policy: Policy = CAP, **more: Any) -> Explanation:
     return explain(
         Case(
             participation_id="str:p1",
@@ -119,7 +132,7 @@ def test_what_is_due_passes_every_rule_and_shows_the_formula_and_both_roundings(
 
     assert (found.reason, found.payout_key) == ("due", "payout:str:p1:1")
     assert found.answer == "It is due 3217.50 INR by impressions_target_reached, and the next sweep pays it."
-    assert {one.verdict for one in found.steps} == {Verdict.PASSED, Verdict.OFF}
+    assert {one.verdict for one in found.steps} == {RuleResult.PASSED, RuleResult.OFF}
     assert step(found, "impressions_target_reached").finding == (
         "2500 of 2000 impressions; the target is what the budget buys: ⌊3300.00 INR / 1650 × 1000⌋ = 2000, rounded down"
     )
@@ -184,14 +197,14 @@ def test_a_currency_without_minor_units_is_shown_without_them() -> None:
         (facts(10**12, replace(TERMS, rate=Fraction(10**9))), PAY, "malformed", "amount"),
     ],
 )
-def test_each_reason_stops_at_its_rule(found: Facts, policy: Policy, reason: str, rule: str) -> None:
+def test_each_reason_stops_at_its_rule(found: ParticipationFacts, policy: Policy, reason: str, rule: str) -> None:
     told = explained(found, policy)
 
     assert told.reason == reason
-    assert [one.rule for one in told.steps if one.verdict is Verdict.STOPPED] == [rule]
+    assert [one.rule for one in told.steps if one.verdict is RuleResult.STOPPED] == [rule]
     at = [one.rule for one in told.steps].index(rule)
-    assert {one.verdict for one in told.steps[:at]} <= {Verdict.PASSED, Verdict.OFF}
-    assert Verdict.PASSED not in {one.verdict for one in told.steps[at + 1 :]}
+    assert {one.verdict for one in told.steps[:at]} <= {RuleResult.PASSED, RuleResult.OFF}
+    assert RuleResult.PASSED not in {one.verdict for one in told.steps[at + 1 :]}
 
 
 def test_the_numbers_of_what_stands_in_the_way_are_named() -> None:
@@ -210,7 +223,7 @@ def test_the_numbers_of_what_stands_in_the_way_are_named() -> None:
 
 
 def test_rules_that_are_off_are_named_with_their_switch() -> None:
-    off = [(one.rule, one.finding) for one in explained(facts()).steps if one.verdict is Verdict.OFF]
+    off = [(one.rule, one.finding) for one in explained(facts()).steps if one.verdict is RuleResult.OFF]
 
     assert off == [
         ("budget_exhausted", "completion.budget_exhausted is off"),
@@ -279,13 +292,13 @@ def test_what_the_ledger_would_answer_is_the_last_rule() -> None:
     over, new, halted = (explained(facts(), foreseen=one) for one in (held, fits, limit))
 
     assert over.answer == "It is due 3300.00 INR, and the ledger would not pay it now: over_budget."
-    assert over.steps[-1].verdict is Verdict.STOPPED
+    assert over.steps[-1].verdict is RuleResult.STOPPED
     assert over.steps[-1].finding == (
         "the ledger would answer over_budget: escrow holds 0.00 INR, the payout needs 3300.00"
     )
-    assert new.steps[-1].verdict is Verdict.PASSED
+    assert new.steps[-1].verdict is RuleResult.PASSED
     assert new.answer.endswith("and the next sweep pays it.")
-    assert (halted.steps[-1].rule, halted.steps[-1].verdict) == ("safety_limits", Verdict.STOPPED)
+    assert (halted.steps[-1].rule, halted.steps[-1].verdict) == ("safety_limits", RuleResult.STOPPED)
 
 
 def test_a_payout_is_explained_from_its_stored_facts_not_from_todays() -> None:
@@ -397,7 +410,7 @@ CAMPAIGNS = (TERMS, TERMS, TERMS, replace(TERMS, status="draft"), replace(TERMS,
 
 
 @st.composite
-def any_facts(draw: st.DrawFn) -> Facts:
+def any_facts(draw: st.DrawFn) -> ParticipationFacts:
     impressions = draw(st.sampled_from([0, 1999, 2000, 2500, 10**12, Unreadable("is missing")]))
     status = draw(st.sampled_from(["active", "active", "completed", "removed", None]))
     found = facts(
@@ -423,11 +436,11 @@ POLICIES = st.builds(
 
 
 @given(any_facts(), POLICIES)
-def test_an_explanation_is_of_the_same_opinion_as_the_decision(found: Facts, policy: Policy) -> None:
+def test_an_explanation_is_of_the_same_opinion_as_the_decision(found: ParticipationFacts, policy: Policy) -> None:
     decision = decide(found, policy)
     told = explained(found, policy)
 
-    stopped = [one for one in told.steps if one.verdict is Verdict.STOPPED]
+    stopped = [one for one in told.steps if one.verdict is RuleResult.STOPPED]
     assert len(stopped) == (1 if isinstance(decision, NotDue) else 0)
     assert told.reason == (decision.reason.value if isinstance(decision, NotDue) else "due")
     if isinstance(decision, Due) and found.pool is None:

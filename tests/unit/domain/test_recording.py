@@ -22,10 +22,10 @@ from reconciler.domain.recording import (
     Recorded,
     RecordingKind,
     RecordingPolicy,
-    Refusal,
-    Refused,
-    Report,
+    RecordingRefusal,
+    RefusedReport,
     Subject,
+    ViewerReport,
     accrued_minor,
     affordable_count,
     budget_drift_minor,
@@ -75,12 +75,12 @@ cpm_terms = st.builds(
 counts = st.integers(1, COUNT_MAX)
 
 
-def _impressions(count: int = 1) -> Report:
-    return Report(token="t" * 24, kind=RecordingKind.IMPRESSION, count=count)
+def _impressions(count: int = 1) -> ViewerReport:
+    return ViewerReport(token="t" * 24, kind=RecordingKind.IMPRESSION, count=count)
 
 
-def _clicks(count: int = 1) -> Report:
-    return Report(token="t" * 24, kind=RecordingKind.CLICK, count=count)
+def _clicks(count: int = 1) -> ViewerReport:
+    return ViewerReport(token="t" * 24, kind=RecordingKind.CLICK, count=count)
 
 
 @given(terms=cpm_terms, start=st.integers(0, 10**9), counts=st.lists(counts, max_size=30))
@@ -140,7 +140,7 @@ def test_budget_is_conserved_and_never_below_zero(terms: CampaignTerms, reports:
             said[member] += 0 if click else count
             assert outcome.impressions == said[member]
         else:
-            assert outcome.refusal is Refusal.BUDGET_EXHAUSTED
+            assert outcome.refusal is RecordingRefusal.BUDGET_EXHAUSTED
             assert outcome.affordable_count is not None
             assert outcome.affordable_count < count
             assert members[member] == before
@@ -162,12 +162,12 @@ def test_a_report_that_costs_nothing_needs_nothing_left() -> None:
     assert outcome.completed
     # 20 come to one paisa exactly, and so do the nine that follow.
     assert isinstance(record(subject, _impressions(9), counters, POLICY)[0], Recorded)
-    assert isinstance(record(subject, _impressions(10), counters, POLICY)[0], Refused)
+    assert isinstance(record(subject, _impressions(10), counters, POLICY)[0], RefusedReport)
 
 
 def test_a_count_beyond_the_budget_is_refused_whole_and_told_what_fits() -> None:
     outcome, counters = record(SUBJECT, _impressions(10), replace(FRESH, remaining_minor=8_25), POLICY)
-    assert outcome == Refused(refusal=Refusal.BUDGET_EXHAUSTED, affordable_count=5)
+    assert outcome == RefusedReport(refusal=RecordingRefusal.BUDGET_EXHAUSTED, affordable_count=5)
     assert counters.impressions == 0
 
 
@@ -189,8 +189,8 @@ def test_unreadable_clicks_stop_clicks_and_no_impression() -> None:
     broken = replace(FRESH, clicks=Unreadable("is missing"))
     refused, _ = record(SUBJECT, _clicks(), broken, POLICY)
     outcome, _ = record(SUBJECT, _impressions(), broken, POLICY)
-    assert refused == Refused(
-        refusal=Refusal.PARTICIPATION_MALFORMED, problems=(FieldProblem(field="clicks", why="is missing"),)
+    assert refused == RefusedReport(
+        refusal=RecordingRefusal.PARTICIPATION_MALFORMED, problems=(FieldProblem(field="clicks", why="is missing"),)
     )
     assert isinstance(outcome, Recorded)
     assert outcome.clicks is None
@@ -215,79 +215,79 @@ MALFORMED_CAMPAIGN = MalformedCampaign(campaign_id=TERMS.campaign_id, status="ac
         (
             Subject(participation=MALFORMED_PARTICIPATION, campaign=None),
             FRESH,
-            Refused(refusal=Refusal.PARTICIPATION_MALFORMED, problems=BROKEN),
+            RefusedReport(refusal=RecordingRefusal.PARTICIPATION_MALFORMED, problems=BROKEN),
         ),
         (
             Subject(participation=replace(ACTIVE, status="completed"), campaign=None),
             FRESH,
-            Refused(refusal=Refusal.PARTICIPATION_NOT_ACTIVE),
+            RefusedReport(refusal=RecordingRefusal.PARTICIPATION_NOT_ACTIVE),
         ),
         (
             Subject(participation=replace(ACTIVE, status=None), campaign=TERMS),
             FRESH,
-            Refused(refusal=Refusal.PARTICIPATION_NOT_ACTIVE),
+            RefusedReport(refusal=RecordingRefusal.PARTICIPATION_NOT_ACTIVE),
         ),
-        (Subject(participation=ACTIVE, campaign=None), FRESH, Refused(refusal=Refusal.CAMPAIGN_MISSING)),
+        (Subject(participation=ACTIVE, campaign=None), FRESH, RefusedReport(refusal=RecordingRefusal.CAMPAIGN_MISSING)),
         (
             Subject(participation=ACTIVE, campaign=replace(MALFORMED_CAMPAIGN, status="draft")),
             FRESH,
-            Refused(refusal=Refusal.CAMPAIGN_NOT_ACTIVE),
+            RefusedReport(refusal=RecordingRefusal.CAMPAIGN_NOT_ACTIVE),
         ),
         (
             Subject(participation=ACTIVE, campaign=replace(TERMS, status="paused")),
             FRESH,
-            Refused(refusal=Refusal.CAMPAIGN_NOT_ACTIVE),
+            RefusedReport(refusal=RecordingRefusal.CAMPAIGN_NOT_ACTIVE),
         ),
         (
             Subject(participation=ACTIVE, campaign=MALFORMED_CAMPAIGN),
             FRESH,
-            Refused(refusal=Refusal.CAMPAIGN_MALFORMED, problems=BROKEN),
+            RefusedReport(refusal=RecordingRefusal.CAMPAIGN_MALFORMED, problems=BROKEN),
         ),
         (
             Subject(participation=ACTIVE, campaign=replace(MALFORMED_CAMPAIGN, status=None)),
             FRESH,
-            Refused(refusal=Refusal.CAMPAIGN_MALFORMED, problems=BROKEN),
+            RefusedReport(refusal=RecordingRefusal.CAMPAIGN_MALFORMED, problems=BROKEN),
         ),
         (
             SUBJECT,
             replace(FRESH, impressions=Unreadable("is negative")),
-            Refused(
-                refusal=Refusal.PARTICIPATION_MALFORMED,
+            RefusedReport(
+                refusal=RecordingRefusal.PARTICIPATION_MALFORMED,
                 problems=(FieldProblem(field="impressions", why="is negative"),),
             ),
         ),
         (
             SUBJECT,
             replace(FRESH, impressions=IMPRESSIONS_MAX),
-            Refused(
-                refusal=Refusal.PARTICIPATION_MALFORMED,
+            RefusedReport(
+                refusal=RecordingRefusal.PARTICIPATION_MALFORMED,
                 problems=(FieldProblem(field="impressions", why=f"would be more than {IMPRESSIONS_MAX}"),),
             ),
         ),
         (
             SUBJECT,
             replace(FRESH, estimate_problem=Unreadable("is a dict, not a number")),
-            Refused(
-                refusal=Refusal.PARTICIPATION_MALFORMED,
+            RefusedReport(
+                refusal=RecordingRefusal.PARTICIPATION_MALFORMED,
                 problems=(FieldProblem(field="estimated_earnings", why="is a dict, not a number"),),
             ),
         ),
         (
             SUBJECT,
             replace(FRESH, remaining_minor=Unreadable("is missing")),
-            Refused(
-                refusal=Refusal.CAMPAIGN_MALFORMED,
+            RefusedReport(
+                refusal=RecordingRefusal.CAMPAIGN_MALFORMED,
                 problems=(FieldProblem(field="remaining_budget", why="is missing"),),
             ),
         ),
         (
             SUBJECT,
             replace(FRESH, remaining_minor=-5),
-            Refused(refusal=Refusal.BUDGET_EXHAUSTED, affordable_count=0),
+            RefusedReport(refusal=RecordingRefusal.BUDGET_EXHAUSTED, affordable_count=0),
         ),
     ],
 )
-def test_refusals_in_order_of_precedence(subject: Subject, counters: Counters, wanted: Refused) -> None:
+def test_refusals_in_order_of_precedence(subject: Subject, counters: Counters, wanted: RefusedReport) -> None:
     assert record(subject, _impressions(), counters, POLICY) == (wanted, counters)
 
 
@@ -362,5 +362,5 @@ def test_a_report_counts_within_limits(count: int) -> None:
 
 
 def test_neither_token_nor_key_shows() -> None:
-    report = Report(token="the-token-itself", kind=RecordingKind.CLICK, key="the-key-itself")
+    report = ViewerReport(token="the-token-itself", kind=RecordingKind.CLICK, key="the-key-itself")
     assert "itself" not in repr(report)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.domain.campaign import CampaignTerms, parse_campaign
-from reconciler.domain.decision import Facts, Policy, Reason, Rule, Scope, Settled
+from reconciler.domain.decision import ParticipationFacts, Policy, Reason, Rule, Scope, Settled
 from reconciler.domain.earnings import Overdelivery
 from reconciler.domain.ids import tie_break
 from reconciler.domain.money import AMOUNT_MINOR_MAX
@@ -30,7 +30,7 @@ POLICIES = st.builds(
 )
 
 
-def members() -> st.SearchStrategy[list[Facts]]:
+def members() -> st.SearchStrategy[list[ParticipationFacts]]:
     """Up to eight well-formed participations of four streamers, of whom some were paid or are out."""
     return st.lists(
         st.builds(
@@ -74,7 +74,7 @@ def test_who_weighs_more_never_gets_less_and_ties_go_to_the_earlier(pool_minor: 
 
 @given(members(), st.sampled_from(Overdelivery), st.sampled_from(["cpm", "fixed"]), st.randoms(use_true_random=False))
 def test_the_order_of_arrival_makes_no_difference(
-    arrived: list[Facts], overdelivery: Overdelivery, payment_type: str, random: Random
+    arrived: list[ParticipationFacts], overdelivery: Overdelivery, payment_type: str, random: Random
 ) -> None:
     campaign = terms(payment_type=payment_type, target_impressions=5)
     policy = Policy(overdelivery=overdelivery, rules=POOLED.rules, scope=Scope.CAMPAIGN)
@@ -100,7 +100,9 @@ def test_the_order_of_arrival_makes_no_difference(
 
 
 @given(members(), members())
-def test_who_was_paid_or_is_out_changes_nobody_s_share(in_it: list[Facts], others: list[Facts]) -> None:
+def test_who_was_paid_or_is_out_changes_nobody_s_share(
+    in_it: list[ParticipationFacts], others: list[ParticipationFacts]
+) -> None:
     campaign = terms(payment_type="fixed", target_impressions=1)
     alone = decide_pool(pool_of(in_it, campaign), POOLED)
     if not isinstance(alone, PoolDue):
@@ -141,7 +143,7 @@ def test_no_record_makes_a_settlement_raise(
     if not isinstance(campaign, CampaignTerms):
         return
     members = [
-        Facts(
+        ParticipationFacts(
             participation=parsed,
             campaign=campaign,
             settled=settled,

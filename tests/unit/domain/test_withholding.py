@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.domain.decision import Facts, NotDue, Policy, PoolStanding, Reason, Rule, Scope, decide
+from reconciler.domain.decision import NotDue, ParticipationFacts, Policy, PoolStanding, Reason, Rule, Scope, decide
 from reconciler.domain.earnings import Overdelivery
 from reconciler.domain.withholding import BY_DECISION, reached_minor, withheld
 from tests.support import decisions
@@ -20,7 +20,7 @@ OFF = Policy(overdelivery=Overdelivery.CAP_AT_TARGET, rules=frozenset({Rule.CAMP
 NOTHING_ON = Policy(overdelivery=Overdelivery.CAP_AT_TARGET, rules=frozenset())
 
 
-def facts(impressions: object = 2_500, status: str = "active", of_campaign: str = "active") -> Facts:
+def facts(impressions: object = 2_500, status: str = "active", of_campaign: str = "active") -> ParticipationFacts:
     return decisions.facts(participation(impressions=impressions, status=status), campaign(status=of_campaign))
 
 
@@ -34,7 +34,9 @@ def facts(impressions: object = 2_500, status: str = "active", of_campaign: str 
         (replace(facts(), participation=participation(impressions=2_500, earnings_forfeited=True)), "forfeited", ""),
     ],
 )
-def test_a_decision_keeps_what_was_reached_with_its_reason_and_word(of: Facts, reason: str, status: str) -> None:
+def test_a_decision_keeps_what_was_reached_with_its_reason_and_word(
+    of: ParticipationFacts, reason: str, status: str
+) -> None:
     decision = decide(of, CAP)
     assert isinstance(decision, NotDue)
 

@@ -16,7 +16,7 @@ from reconciler.domain.breaks import SEVERITY, BreakKind
 from reconciler.reports.break_rows import (
     _COMMANDS,
     BREAK_FILE_COLUMNS,
-    Standing,
+    RowStatus,
     acknowledge_command,
     age_text,
     next_command,
@@ -110,14 +110,14 @@ def test_only_an_open_break_with_an_identity_is_acknowledged() -> None:
 @pytest.mark.parametrize(
     ("changes", "standing"),
     [
-        ({"status": "acknowledged", "action": "repaired"}, Standing.ACKNOWLEDGED),
-        ({"status": "nonsense"}, Standing.OPEN),
-        ({"action": "repaired", "severity": "info"}, Standing.REPAIRED),
-        ({"severity": "info"}, Standing.INFO),
-        ({}, Standing.OPEN),
+        ({"status": "acknowledged", "action": "repaired"}, RowStatus.ACKNOWLEDGED),
+        ({"status": "nonsense"}, RowStatus.OPEN),
+        ({"action": "repaired", "severity": "info"}, RowStatus.REPAIRED),
+        ({"severity": "info"}, RowStatus.INFO),
+        ({}, RowStatus.OPEN),
     ],
 )
-def test_where_a_row_stands_as_one_row_and_as_a_frame(changes: dict[str, Any], standing: Standing) -> None:
+def test_where_a_row_stands_as_one_row_and_as_a_frame(changes: dict[str, Any], standing: RowStatus) -> None:
     one = row(**changes)
 
     assert standing_of(one) is standing

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from reconciler.domain.break_memory import BreakStatus, Standing
+from reconciler.domain.break_memory import BreakStatus, TrackedBreak
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.ports.payment import Integrity
 from reconciler.reports import renditions as renditions_module
@@ -39,7 +39,9 @@ def report_of(*found: Break, kind: str = "full_check", ledger_sequence: int = 2)
         completeness=Completeness(participations=1, broken=1),
         totals=(),
         sightings=[
-            Sighting(found=one, standing=Standing(break_id="1f0c9a2b1f0c9a2b", first_seen=AT, status=BreakStatus.OPEN))
+            Sighting(
+                found=one, standing=TrackedBreak(break_id="1f0c9a2b1f0c9a2b", first_seen=AT, status=BreakStatus.OPEN)
+            )
             for one in found
         ],
         repairs={"paid": 0, "projected": 0},
