@@ -39,7 +39,7 @@ from reconciler.ledger.reads.halts import current_halt
 from reconciler.ledger.reads.history import participation_history
 from reconciler.ledger.reads.payout_list import PayoutFilter, Status, payout_lines, payouts_of
 from reconciler.mongo.connection import is_standalone
-from reconciler.ports.payment import FactsPage, Triggers
+from reconciler.ports.payment import FactsPage, Hints
 from reconciler.reports.payout_rows import PAYOUT_COLUMNS
 from reconciler.reports.tables import record
 
@@ -146,10 +146,10 @@ class LedgerBooks:
 
 @dataclass(frozen=True, slots=True)
 class CampaignFacts:
-    """Campaigns as MongoDB and the ledger have them. ``triggers`` take hints while this daemon leads."""
+    """Campaigns as MongoDB and the ledger have them. ``hints`` take hints while this daemon leads."""
 
     parts: Parts
-    triggers: Triggers
+    hints: Hints
 
     def require_ready(self) -> None:
         """Raises Outage when MongoDB has no primary that answers."""
@@ -188,7 +188,7 @@ class CampaignFacts:
         identity = self._known(campaign_id)
         if identity is None:
             return False
-        self.triggers.campaign(identity)
+        self.hints.campaign(identity)
         return True
 
     def _known(self, text: str) -> DocumentId | None:

@@ -25,7 +25,7 @@ from jobs.payment.settling import Settler
 from jobs.payment.sweep import Sweep, SweepLimits
 from jobs.process.measuring import Measuring
 from jobs.process.running import RunRecorder
-from jobs.watch.hints import Hints
+from jobs.watch.hints import HintQueue
 from jobs.webhooks.delivering import Bell
 from reconciler.clock import Clock, utc_now
 from reconciler.config import Settings
@@ -92,9 +92,9 @@ class Parts:
     pulse: Pulse = field(default_factory=Pulse)
 
     @property
-    def triggers(self) -> Hints:
+    def hints(self) -> HintQueue:
         """Where hints go that something may be due."""
-        return self.live.triggers
+        return self.live.hints
 
 
 @contextmanager

@@ -12,16 +12,14 @@ from reconciler.metrics import Metrics
 from reconciler.mongo.connection import Connection
 from reconciler.mongo.recording import GroupRecorder
 from reconciler.mongo.recording_group import RecordingGroup
-from reconciler.ports.payment import Triggers
+from reconciler.ports.payment import Hints
 
 
-def recording_of(
-    settings: Settings, connection: Connection, triggers: Triggers, metrics: Metrics | None = None
-) -> Recording:
+def recording_of(settings: Settings, connection: Connection, hints: Hints, metrics: Metrics | None = None) -> Recording:
     """What :func:`reconciler.api.recording_routes.recording_router` serves. Nothing runs before it is started."""
     return recording(
         recorder_of(settings, connection),
-        triggers,
+        hints,
         settings.api.recording,
         trusted_proxies=settings.api.trusted_proxies,
         metrics=metrics,

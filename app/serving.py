@@ -79,7 +79,7 @@ def app_of(own: Parts, parts: Parts, daemon: Daemon, keeper: LeaseKeeper, livene
         wake_sweep()
         wake_housekeeping()
 
-    recording = recording_of(settings, own.connection, parts.triggers, parts.metrics)
+    recording = recording_of(settings, own.connection, parts.hints, parts.metrics)
     context = ApiContext(
         settings=settings.api,
         timezone=settings.reports.timezone,
@@ -90,7 +90,7 @@ def app_of(own: Parts, parts: Parts, daemon: Daemon, keeper: LeaseKeeper, livene
         liveness=liveness,
         metrics=parts.metrics,
         books=LedgerBooks(own),
-        campaigns=CampaignFacts(own, parts.triggers),
+        campaigns=CampaignFacts(own, parts.hints),
         people=PeopleDesk(own, wake_payers),
         checks=CheckDesk(check_requests_of(own), daemon.waker("requested_checks")),
         reports=ReportFiles(settings.reports.directory),

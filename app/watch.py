@@ -15,7 +15,7 @@ from jobs.payment.live import LiveLimits, LiveSettler
 from jobs.payment.settling import Settler
 from jobs.process.leading import LeaseKeeper
 from jobs.process.measuring import Measuring
-from jobs.watch.hints import Hints
+from jobs.watch.hints import HintQueue
 from jobs.watch.position import PositionKeeping
 from jobs.watch.state import WatchReport
 from jobs.watch.thread import WatchThread
@@ -41,7 +41,7 @@ class LiveParts:
     """What hints pass through on their way to a payment."""
 
     queue: WorkQueue[Key]
-    triggers: Hints
+    hints: HintQueue
     settler: LiveSettler
 
 
@@ -60,7 +60,7 @@ def live_parts(settings: Settings, settler: Settler, measuring: Measuring, stopp
         stopping=stopping,
     )
     measuring.status.ask("queue", live.shown)
-    return LiveParts(queue=queue, triggers=Hints(queue), settler=live)
+    return LiveParts(queue=queue, hints=HintQueue(queue), settler=live)
 
 
 def source_of(settings: Settings) -> ChangeStreams:
@@ -119,7 +119,7 @@ def listen(parts: Parts, keeper: LeaseKeeper, wake_live: Callable[[], None], wak
         wake_sweep()
 
     parts.live.queue.call(on_work=wake_live, on_full=on_full)
-    parts.live.triggers.deliver_while(lambda: keeper.is_leader)
+    parts.live.hints.deliver_while(lambda: keeper.is_leader)
     parts.sweep.overdue.count_while(lambda: keeper.is_leader)
     parts.metrics.leader.set_function(lambda: float(keeper.is_leader))
     parts.metrics.lease_epoch.set_function(lambda: float(keeper.epoch or 0))

@@ -9,8 +9,8 @@ from reconciler.ports.watch import Key, KeyKind
 from reconciler.workqueue import WorkQueue
 
 
-class Hints:
-    """Implements :class:`reconciler.ports.payment.Triggers`.
+class HintQueue:
+    """Implements :class:`reconciler.ports.payment.Hints`.
 
     Dropped while this process does not lead, as every process does not unless told otherwise: the leader's own stream
     tells it of the same change, and a queue that nobody empties would only grow.

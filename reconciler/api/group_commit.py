@@ -18,7 +18,7 @@ import structlog
 
 from reconciler.domain.recording import Outcome, Recorded, RecordingRefusal, RefusedReport, ViewerReport
 from reconciler.metrics import Metrics
-from reconciler.ports.payment import Recorder, Triggers
+from reconciler.ports.payment import Hints, Recorder
 
 log = structlog.get_logger(__name__)
 
@@ -34,12 +34,12 @@ class _Queued:
 
 
 class GroupCommit:
-    """Hands reports to a :class:`Recorder` in groups, and hints what may be due to ``triggers``."""
+    """Hands reports to a :class:`Recorder` in groups, and hints what may be due to ``hints``."""
 
     def __init__(
         self,
         recorder: Recorder,
-        triggers: Triggers,
+        hints: Hints,
         *,
         group_max: int,
         queue_max: int,
@@ -48,7 +48,7 @@ class GroupCommit:
         """``metrics``: where reports are counted; None where nobody asks."""
         self._metrics = metrics or Metrics()
         self._recorder = recorder
-        self._triggers = triggers
+        self._hints = hints
         self._group_max = group_max
         self._queue_max = queue_max
         self._changed = threading.Condition()
@@ -125,7 +125,7 @@ class GroupCommit:
             # one interval of the sweep.
             hints = {one.participation_id for one in outcomes if isinstance(one, Recorded) and one.needs_check}
             for participation_id in sorted(hints):
-                self._triggers.participation(participation_id)
+                self._hints.participation(participation_id)
         finally:
             # Before the answers: whoever has theirs finds it counted.
             self._metrics.recording_group_size.observe(len(group))

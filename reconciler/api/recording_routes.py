@@ -27,7 +27,7 @@ from reconciler.api.recording_schema import CLICK_OPENAPI, IMPRESSION_OPENAPI, P
 from reconciler.config.recording import RecordingSettings
 from reconciler.domain.recording import Outcome, Recorded, RecordingKind, RecordingRefusal, RefusedReport, ViewerReport
 from reconciler.metrics import Metrics
-from reconciler.ports.payment import Recorder, Triggers
+from reconciler.ports.payment import Hints, Recorder
 
 BODY_BYTES_MAX = 1_024
 """A body is ``{"count": 1000}``; whoever sends more means something else."""
@@ -85,7 +85,7 @@ class Recording:
 
 def recording(
     recorder: Recorder,
-    triggers: Triggers,
+    hints: Hints,
     limits: RecordingSettings,
     *,
     trusted_proxies: str = "",
@@ -93,7 +93,7 @@ def recording(
 ) -> Recording:
     """Everything that the routes need. Nothing runs yet: see :meth:`Recording.running`."""
     return Recording(
-        groups=GroupCommit(recorder, triggers, group_max=limits.group_max, queue_max=limits.queue_max, metrics=metrics),
+        groups=GroupCommit(recorder, hints, group_max=limits.group_max, queue_max=limits.queue_max, metrics=metrics),
         limits=RateLimits(
             tokens=Buckets(BucketRate(per_s_max=limits.token_per_s_max, burst_max=limits.token_burst_max)),
             addresses=Buckets(BucketRate(per_s_max=limits.address_per_s_max, burst_max=limits.address_burst_max)),

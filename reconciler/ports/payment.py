@@ -496,7 +496,7 @@ class Projection(Protocol):
         ...
 
 
-class Triggers(Protocol):
+class Hints(Protocol):
     """Where hints go that something may be due: deduplicated, looked at soon, and never in the way of whoever hints."""
 
     def participation(self, participation_id: DocumentId) -> None:

@@ -40,7 +40,7 @@ EXPECTED = {"below_target": 1, "malformed": 1, "participation_not_active": 1, "m
 
 def test_the_api_the_sweep_and_explain_tell_the_same(product: Product, platform: Platform, campaign: ObjectId) -> None:
     with product.open() as parts:
-        shown = CampaignFacts(parts, parts.triggers).completion(str(campaign))
+        shown = CampaignFacts(parts, parts.hints).completion(str(campaign))
         explained = Counter(
             tell(parts, str(one["_id"])).explanation.reason
             for one in platform.database["campaignparticipations"].find({"campaignId": campaign})

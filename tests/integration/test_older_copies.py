@@ -61,9 +61,9 @@ def test_a_live_batch_looks_for_it_first(
     later = platform.participation(campaign_id)
 
     with product.open() as parts:
-        parts.triggers.deliver_while(lambda: True)
+        parts.hints.deliver_while(lambda: True)
         for one in (lost, later):
-            parts.triggers.participation(DocumentId.from_tagged(f"oid:{one}"))
+            parts.hints.participation(DocumentId.from_tagged(f"oid:{one}"))
         with pytest.raises(InvariantBroken, match="an older copy of it was put in place"):
             parts.live.settler.run()
 

@@ -180,8 +180,8 @@ def test_hints_are_settled_with_the_watch_switched_off(platform: Platform, watch
         daemon.wait_swept()
         grow(platform, by_hint)
         platform.database["campaigns"].update_one({"_id": paused}, {"$set": {"status": "active"}})
-        daemon.parts.triggers.participation(DocumentId.from_tagged(tagged(by_hint)))
-        daemon.parts.triggers.campaign(DocumentId.from_tagged(tagged(paused)))
+        daemon.parts.hints.participation(DocumentId.from_tagged(tagged(by_hint)))
+        daemon.parts.hints.campaign(DocumentId.from_tagged(tagged(paused)))
         daemon.wait_paid(by_hint, by_campaign)
         assert daemon.stream["state"] == "stopped"
 
@@ -395,7 +395,7 @@ def test_a_sweep_in_progress_does_not_keep_a_live_one_waiting(platform: Platform
         daemon.wait(lambda: len(triggers(daemon.parts)) >= 2 * page, "the first pages")
         grow(platform, live)
         before = len(triggers(daemon.parts))
-        daemon.parts.triggers.participation(DocumentId.from_tagged(tagged(live)))
+        daemon.parts.hints.participation(DocumentId.from_tagged(tagged(live)))
         daemon.wait_paid(live)
         order = list(triggers(daemon.parts))
         daemon.wait(lambda: len(triggers(daemon.parts)) == count + 1)
