@@ -39,7 +39,8 @@ from reconciler.ledger.reads.halts import current_halt
 from reconciler.ledger.reads.history import participation_history
 from reconciler.ledger.reads.payout_list import PayoutFilter, Status, payout_lines, payouts_of
 from reconciler.mongo.connection import is_standalone
-from reconciler.ports.payment import FactsPage, Hints
+from reconciler.ports.facts import FactsPage
+from reconciler.ports.hints import Hints
 from reconciler.reports.payout_rows import PAYOUT_COLUMNS
 from reconciler.reports.tables import record
 

@@ -21,7 +21,7 @@ from reconciler.ledger.operations.break_records import BreakFilter
 from reconciler.ledger.operations.deliveries import DeliveryFilter, list_deliveries
 from reconciler.ledger.operations.overview import LedgerOverview
 from reconciler.mongo.trials import TrialReader
-from reconciler.ports.payment import RunRecord
+from reconciler.ports.runs import RunRecord
 from reconciler.reports.tables import record
 
 

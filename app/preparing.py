@@ -14,7 +14,7 @@ from reconciler.errors import InvariantBroken, Outage
 from reconciler.ledger.migrate import current_revision, require_current
 from reconciler.mongo import indexes
 from reconciler.mongo.connection import require_primary
-from reconciler.ports.check import MissingCollection
+from reconciler.ports.scanning import MissingCollection
 from reconciler.reports.model import Report
 
 log = structlog.get_logger(__name__)

@@ -12,7 +12,7 @@ from reconciler.metrics import Metrics
 from reconciler.mongo.connection import Connection
 from reconciler.mongo.recording import GroupRecorder
 from reconciler.mongo.recording_group import RecordingGroup
-from reconciler.ports.payment import Hints
+from reconciler.ports.hints import Hints
 
 
 def recording_of(settings: Settings, connection: Connection, hints: Hints, metrics: Metrics | None = None) -> Recording:

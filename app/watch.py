@@ -23,8 +23,9 @@ from jobs.watch.watch import Term, Watch, WatchPace, WatchParts
 from reconciler.backoff import Backoff
 from reconciler.config import Settings
 from reconciler.mongo.change_stream import ChangeStreams, StreamLimits
-from reconciler.ports.payment import BatchStamp
-from reconciler.ports.watch import Key, Positions
+from reconciler.ports.hints import Key
+from reconciler.ports.journal import BatchStamp
+from reconciler.ports.watch import Positions
 from reconciler.workqueue import WorkQueue
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ from reconciler.ledger.engine import open_engine, writing
 from reconciler.ledger.journal.writing import lock_head, write_batch
 from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.proof.verify import SqlVerifier
-from reconciler.ports.payment import BatchStamp
+from reconciler.ports.journal import BatchStamp
 from tests.support.varied_ledger import funding_of, participation_of, payout_of, request_of, terms_of
 
 PAYOUTS_A_BATCH = 2000

@@ -31,7 +31,7 @@ from reconciler.domain.settlement import PoolDecision
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
 from reconciler.ledger.reads.history import ParticipationHistory, foresee, participation_history
-from reconciler.ports.payment import FactsPage
+from reconciler.ports.facts import FactsPage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

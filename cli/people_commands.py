@@ -30,7 +30,7 @@ from reconciler.exit_codes import ExitCode
 from reconciler.ledger.journal.decisions import REQUESTED, Adjustment, Signature
 from reconciler.ledger.operations.outbox import raise_versions
 from reconciler.mongo.history import History
-from reconciler.ports.payment import BatchStamp
+from reconciler.ports.journal import BatchStamp
 
 F = TypeVar("F", bound=Callable[..., Any])
 

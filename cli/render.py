@@ -20,7 +20,7 @@ from cli.tables import one_line
 from jobs.payment.sweep import SweepResult
 from reconciler.domain.money import format_minor
 from reconciler.escaping import escaped
-from reconciler.ports.payment import AccountChange
+from reconciler.ports.journal import AccountChange
 
 _BREAKS_SHOWN_MAX = 20
 _LINES = "\n\t"

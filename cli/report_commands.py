@@ -22,7 +22,7 @@ from cli.session import Session
 from cli.tables import one_line, show_table
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
-from reconciler.ports.payment import RunRecord
+from reconciler.ports.runs import RunRecord
 from reconciler.reports.difference import difference
 from reconciler.reports.shelf import LATEST, ReportShelf
 from reconciler.reports.stored import StoredReport, read_breaks, read_report

@@ -23,7 +23,7 @@ from reconciler.exit_codes import ExitCode
 from reconciler.ledger.migrate import require_current
 from reconciler.ledger.operations.overview import LedgerOverview, overview
 from reconciler.mongo.connection import is_standalone
-from reconciler.ports.payment import RunRecord
+from reconciler.ports.runs import RunRecord
 from reconciler.reports.shelf import LATEST, ReportShelf
 from reconciler.reports.stored import read_report
 

@@ -22,7 +22,7 @@ from reconciler.ledger.migrate import require_current
 from reconciler.ledger.proof.anchor import Anchor, anchor_of
 from reconciler.ledger.proof.damage import require_file
 from reconciler.ledger.proof.verify import SqlVerifier, file_faults
-from reconciler.ports.payment import Integrity, IntegrityFault
+from reconciler.ports.integrity import Integrity, IntegrityFault
 
 _FAULTS_SHOWN_MAX = 20
 

@@ -12,7 +12,7 @@ import structlog
 from jobs.payment.projecting import Projector
 from jobs.payment.refunding import Refunds
 from reconciler.clock import Clock
-from reconciler.ports.payment import BatchStamp
+from reconciler.ports.journal import BatchStamp
 
 log = structlog.get_logger(__name__)
 

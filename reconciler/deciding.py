@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from reconciler.domain.decision import Decision, Due, ParticipationFacts, Policy, Settled, decide
 from reconciler.domain.participation import Participation
-from reconciler.ports.payment import Facts, FactsPage, LedgerReads, SettledFacts
+from reconciler.ports.facts import Facts, FactsPage
+from reconciler.ports.ledger_reads import LedgerReads, SettledFacts
 
 Change = Callable[[ParticipationFacts, SettledFacts], ParticipationFacts]
 """What a person's command goes beyond: facts as if that were not so."""

@@ -21,7 +21,7 @@ from typing import Generic, TypeVar
 
 from reconciler.backoff import Backoff
 from reconciler.metrics import Metrics
-from reconciler.ports.payment import Moment
+from reconciler.ports.facts import Moment
 
 K = TypeVar("K", bound=Hashable)
 

@@ -29,7 +29,7 @@ from reconciler.ledger.schema import payouts
 from reconciler.mongo.connection import connect
 from reconciler.mongo.facts import FactsReader
 from reconciler.mongo.scanning import MongoFactScan
-from reconciler.ports.check import PayoutRow
+from reconciler.ports.population import PayoutRow
 
 PAID_EVERY = 5
 PARTITION_SIZE = 100_000

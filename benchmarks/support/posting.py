@@ -22,7 +22,7 @@ from reconciler.ledger.database_clock import LedgerClock
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.journal.posting import SqlJournal
 from reconciler.ledger.migrate import upgrade
-from reconciler.ports.payment import BatchStamp, PostingBatch
+from reconciler.ports.journal import BatchStamp, PostingBatch
 
 STAMP = BatchStamp(run_id="benchmark", trigger="benchmark")
 

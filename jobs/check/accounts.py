@@ -12,16 +12,11 @@ from reconciler.domain.campaign import Campaign, CampaignTerms
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.money import format_minor
 from reconciler.errors import DatabaseFailure
-from reconciler.ports.check import (
-    CampaignCounters,
-    CampaignMoney,
-    EffectStates,
-    FactScan,
-    PopulationReads,
-    WalletAccount,
-    WalletFault,
-)
-from reconciler.ports.payment import Facts, Projection
+from reconciler.ports.effect_states import EffectStates, WalletFault
+from reconciler.ports.facts import Facts
+from reconciler.ports.population import CampaignMoney, PopulationReads, WalletAccount
+from reconciler.ports.projection import Projection
+from reconciler.ports.scanning import CampaignCounters, FactScan
 
 ACCOUNTS_A_PAGE = 10_000
 CAMPAIGNS_A_PAGE = 500

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.money import format_minor
-from reconciler.ports.check import PopulationReads, RecordedBudget, RecordedBudgets
-from reconciler.ports.payment import Facts
+from reconciler.ports.facts import Facts
+from reconciler.ports.population import PopulationReads
+from reconciler.ports.scanning import RecordedBudget, RecordedBudgets
 
 CAMPAIGNS_A_PAGE = 500
 

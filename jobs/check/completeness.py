@@ -17,8 +17,9 @@ from reconciler.domain.campaign import Campaign, CampaignTerms
 from reconciler.domain.decision import shown_word
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.parsing import parse_count
-from reconciler.ports.check import FactScan, PopulationReads, Reached
-from reconciler.ports.payment import Facts
+from reconciler.ports.facts import Facts
+from reconciler.ports.population import PopulationReads
+from reconciler.ports.scanning import FactScan, Reached
 
 CAMPAIGNS_A_QUERY = 500
 UNACCOUNTED = "unaccounted"

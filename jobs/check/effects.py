@@ -11,8 +11,8 @@ from jobs.payment.projecting import Projector
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.effects import ProjectionTask, TaskKind
 from reconciler.domain.ids import DocumentId
-from reconciler.ports.check import PopulationReads
-from reconciler.ports.payment import Outbox
+from reconciler.ports.outbox import Outbox
+from reconciler.ports.population import PopulationReads
 
 PAGE = 1_000
 

@@ -21,8 +21,13 @@ from reconciler.domain.decision import Decision, Due, NotDue, ParticipationFacts
 from reconciler.domain.effects import ProjectionTask
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.participation import MalformedParticipation, Participation
-from reconciler.ports.check import PayoutRow, PopulationReads, SweepWatch
-from reconciler.ports.payment import BatchStamp, FactsPage, LedgerReads, Outbox, Projection, SettledFacts
+from reconciler.ports.check_runs import SweepWatch
+from reconciler.ports.facts import FactsPage
+from reconciler.ports.journal import BatchStamp
+from reconciler.ports.ledger_reads import LedgerReads, SettledFacts
+from reconciler.ports.outbox import Outbox
+from reconciler.ports.population import PayoutRow, PopulationReads
+from reconciler.ports.projection import Projection
 
 _PART_OF_OUTCOME = {
     Outcome.REJECTED_BY_PERSON: "not_due",

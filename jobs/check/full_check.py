@@ -38,31 +38,18 @@ from reconciler.domain.decision import Scope as WholeScope
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.settlement import PoolNotDue
 from reconciler.errors import Defect, InvariantBroken, Outage, UsageError
-from reconciler.ports.check import (
-    CheckKey,
-    CheckLease,
-    CheckRuns,
-    DonePartition,
-    EffectStates,
-    FactScan,
-    PopulationReads,
-    RecordedBudgets,
-    SweepWatch,
-    WatchedPosition,
-)
-from reconciler.ports.payment import (
-    BatchStamp,
-    BreakRecords,
-    Facts,
-    Integrity,
-    Journal,
-    LedgerGuard,
-    LedgerReads,
-    Outbox,
-    Poster,
-    Projection,
-    Verifier,
-)
+from reconciler.ports.break_records import BreakRecords
+from reconciler.ports.check_runs import CheckKey, CheckLease, CheckRuns, DonePartition, SweepWatch, WatchedPosition
+from reconciler.ports.effect_states import EffectStates
+from reconciler.ports.facts import Facts
+from reconciler.ports.integrity import Integrity, Verifier
+from reconciler.ports.journal import BatchStamp, Journal, Poster
+from reconciler.ports.ledger_guard import LedgerGuard
+from reconciler.ports.ledger_reads import LedgerReads
+from reconciler.ports.outbox import Outbox
+from reconciler.ports.population import PopulationReads
+from reconciler.ports.projection import Projection
+from reconciler.ports.scanning import FactScan, RecordedBudgets
 from reconciler.ports.watch import KeptPosition
 from reconciler.reports.model import Report, Sighting, Totals, Waiting
 from reconciler.reports.writer import ReportDirectory

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import structlog
 
 from reconciler.errors import DatabaseFailure, UsageError
-from reconciler.ports.check import CheckLease
+from reconciler.ports.check_runs import CheckLease
 
 log = structlog.get_logger(__name__)
 

@@ -13,8 +13,11 @@ from jobs.check.unpaid import count_unreadable
 from reconciler.comparison.ledger_side import LedgerFrame
 from reconciler.comparison.partition import Compared, compare
 from reconciler.domain.ids import DocumentId
-from reconciler.ports.check import EffectStates, PopulationReads, ScannedPartition
-from reconciler.ports.payment import BatchStamp, Facts
+from reconciler.ports.effect_states import EffectStates
+from reconciler.ports.facts import Facts
+from reconciler.ports.journal import BatchStamp
+from reconciler.ports.population import PopulationReads
+from reconciler.ports.scanning import ScannedPartition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

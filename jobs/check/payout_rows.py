@@ -12,7 +12,7 @@ from reconciler.domain.earnings import Overdelivery, earnings
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.money import format_minor
 from reconciler.domain.participation import Participation
-from reconciler.ports.check import PayoutRow
+from reconciler.ports.population import PayoutRow
 
 
 def breaks_of_rows(rows: Sequence[PayoutRow]) -> Iterator[Break]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from jobs.check.tally import Tally
 from reconciler.domain.breaks import Break, BreakKind
-from reconciler.ports.check import LedgerSums
+from reconciler.ports.population import LedgerSums
 from reconciler.reports.model import Totals
 
 IN_FLIGHT = "in_flight"

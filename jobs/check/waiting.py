@@ -18,8 +18,10 @@ from reconciler.domain.decision import NotDue, Policy
 from reconciler.domain.ids import DocumentId, payout_key
 from reconciler.domain.ledger_view import OpenHold
 from reconciler.domain.stranding import Accrued, stranded
-from reconciler.ports.check import FactScan, PopulationReads
-from reconciler.ports.payment import Facts, LedgerReads
+from reconciler.ports.facts import Facts
+from reconciler.ports.ledger_reads import LedgerReads
+from reconciler.ports.population import PopulationReads
+from reconciler.ports.scanning import FactScan
 from reconciler.reports.model import Waiting
 
 DAYS = 31

@@ -11,7 +11,7 @@ from jobs.payment.pools import PoolFreezer
 from reconciler.domain.campaign import STATUSES, STATUSES_THAT_PAY, CampaignTerms
 from reconciler.domain.decision import Reason, Rule, shown_word
 from reconciler.domain.settlement import PoolDue
-from reconciler.ports.payment import Facts
+from reconciler.ports.facts import Facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

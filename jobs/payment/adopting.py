@@ -10,7 +10,8 @@ from typing import Protocol
 from reconciler.clock import Clock
 from reconciler.domain.decision import Settled
 from reconciler.domain.plan import NewAdoption
-from reconciler.ports.payment import LedgerReads, ShownPayment
+from reconciler.ports.history import ShownPayment
+from reconciler.ports.ledger_reads import LedgerReads
 
 
 class Marks(Protocol):

@@ -24,8 +24,8 @@ from reconciler.domain.decision import Scope
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.settlement import PoolDue
 from reconciler.errors import DatabaseFailure, ReconcilerError
-from reconciler.ports.payment import BatchStamp, Posted, Poster, PostingBatch
-from reconciler.ports.watch import Key, KeyKind
+from reconciler.ports.hints import Key, KeyKind
+from reconciler.ports.journal import BatchStamp, Posted, Poster, PostingBatch
 from reconciler.status import Value
 from reconciler.workqueue import Work, WorkQueue
 

@@ -14,7 +14,9 @@ from reconciler.domain.campaign import CampaignTerms
 from reconciler.domain.decision import Policy, Reason
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.settlement import PoolDue, PoolFacts, PoolNotDue, decide_pool
-from reconciler.ports.payment import BatchStamp, Facts, FactsPage, LedgerReads, Poster
+from reconciler.ports.facts import Facts, FactsPage
+from reconciler.ports.journal import BatchStamp, Poster
+from reconciler.ports.ledger_reads import LedgerReads
 
 log = structlog.get_logger(__name__)
 

@@ -9,7 +9,10 @@ import structlog
 
 from reconciler.domain.effects import BlockedEffect, Effect, Obstacle, ProjectionResult, ProjectionTask
 from reconciler.errors import DatabaseFailure
-from reconciler.ports.payment import LedgerGuard, LedgerReads, Outbox, Projection
+from reconciler.ports.ledger_guard import LedgerGuard
+from reconciler.ports.ledger_reads import LedgerReads
+from reconciler.ports.outbox import Outbox
+from reconciler.ports.projection import Projection
 
 log = structlog.get_logger(__name__)
 

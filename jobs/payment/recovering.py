@@ -17,7 +17,10 @@ from reconciler.domain.batch import Outcome
 from reconciler.domain.decision import Decision, Due, Policy
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_view import Lost, PayoutRequest
-from reconciler.ports.payment import BatchStamp, Facts, LedgerReads, Poster, PostingBatch, StatementLine
+from reconciler.ports.facts import Facts
+from reconciler.ports.history import StatementLine
+from reconciler.ports.journal import BatchStamp, Poster, PostingBatch
+from reconciler.ports.ledger_reads import LedgerReads
 
 _HOLD = "earnings_hold"
 _PAYMENTS = frozenset({"earnings_credit", _HOLD})

@@ -16,7 +16,10 @@ from reconciler.domain.decision import NotDue, Policy, Reason
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.participation import Participation
 from reconciler.errors import UsageError
-from reconciler.ports.payment import BatchStamp, Escrow, Facts, FactsPage, LedgerReads, Refund, RefundOutcome
+from reconciler.ports.facts import Facts, FactsPage
+from reconciler.ports.journal import BatchStamp
+from reconciler.ports.ledger_reads import LedgerReads
+from reconciler.ports.refunds import Escrow, Refund, RefundOutcome
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from reconciler.domain.events import Event, EventType, gkey_released
 from reconciler.domain.ids import DocumentId
-from reconciler.ports.payment import RestedKey
+from reconciler.ports.projection import RestedKey
 
 _SUBJECT = "gkey:"
 PAGE_SIZE = 1000

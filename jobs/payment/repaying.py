@@ -15,7 +15,9 @@ from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.domain.participation import Participation
 from reconciler.domain.plan import NewDecision
 from reconciler.errors import UsageError
-from reconciler.ports.payment import BatchStamp, Facts, LedgerReads, Posted, SettledFacts
+from reconciler.ports.facts import Facts
+from reconciler.ports.journal import BatchStamp, Posted
+from reconciler.ports.ledger_reads import LedgerReads, SettledFacts
 
 
 class Repayer(Protocol):

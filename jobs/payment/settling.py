@@ -20,8 +20,11 @@ from reconciler.domain.decision import Decision, Due, NotDue, Policy, Reason
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_view import HoldWithdrawal, OpenHold, PayoutRequest
 from reconciler.domain.participation import MalformedParticipation, Participation
-from reconciler.ports.payment import BatchStamp, LedgerGuard, LedgerReads, Moment, Poster, PostingBatch, SettledFacts
-from reconciler.ports.payment import Facts as FactsSource
+from reconciler.ports.facts import Facts as FactsSource
+from reconciler.ports.facts import Moment
+from reconciler.ports.journal import BatchStamp, Poster, PostingBatch
+from reconciler.ports.ledger_guard import LedgerGuard
+from reconciler.ports.ledger_reads import LedgerReads, SettledFacts
 
 log = structlog.get_logger(__name__)
 

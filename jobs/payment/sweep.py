@@ -21,17 +21,11 @@ from reconciler.domain.decision import Policy, Scope
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.participation import MalformedParticipation
 from reconciler.errors import DatabaseFailure
-from reconciler.ports.payment import (
-    AccountChange,
-    BatchStamp,
-    Facts,
-    Journal,
-    LedgerGuard,
-    LedgerReads,
-    Outbox,
-    Poster,
-    Rehearsal,
-)
+from reconciler.ports.facts import Facts
+from reconciler.ports.journal import AccountChange, BatchStamp, Journal, Poster, Rehearsal
+from reconciler.ports.ledger_guard import LedgerGuard
+from reconciler.ports.ledger_reads import LedgerReads
+from reconciler.ports.outbox import Outbox
 
 log = structlog.get_logger(__name__)
 

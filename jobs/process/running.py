@@ -12,7 +12,7 @@ import structlog
 
 from reconciler.clock import Clock
 from reconciler.errors import DatabaseFailure, ReconcilerError
-from reconciler.ports.payment import RunRecord, Runs
+from reconciler.ports.runs import RunRecord, Runs
 from reconciler.redaction import redact
 
 log = structlog.get_logger(__name__)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from reconciler.domain.ids import DocumentId
-from reconciler.ports.watch import Key, KeyKind
+from reconciler.ports.hints import Key, KeyKind
 from reconciler.workqueue import WorkQueue
 
 
 class HintQueue:
-    """Implements :class:`reconciler.ports.payment.Hints`.
+    """Implements :class:`reconciler.ports.hints.Hints`.
 
     Dropped while this process does not lead, as every process does not unless told otherwise: the leader's own stream
     tells it of the same change, and a queue that nobody empties would only grow.

@@ -9,7 +9,8 @@ import structlog
 
 from jobs.watch.state import WatchReport
 from reconciler.errors import DatabaseFailure
-from reconciler.ports.watch import Key, OpenStream, Position, Positions
+from reconciler.ports.hints import Key
+from reconciler.ports.watch import OpenStream, Position, Positions
 from reconciler.workqueue import WorkQueue
 
 log = structlog.get_logger(__name__)

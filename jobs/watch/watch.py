@@ -16,16 +16,8 @@ from jobs.watch.position import PositionKeeping
 from jobs.watch.state import WatchReport, WatchState
 from reconciler.backoff import Backoff, Draw
 from reconciler.errors import DatabaseFailure, LeaseLost
-from reconciler.ports.watch import (
-    Change,
-    ChangeSource,
-    FailureKind,
-    Key,
-    OpenStream,
-    Quiet,
-    StreamFailure,
-    Unnamed,
-)
+from reconciler.ports.hints import Key
+from reconciler.ports.watch import Change, ChangeSource, FailureKind, OpenStream, Quiet, StreamFailure, Unnamed
 from reconciler.workqueue import WorkQueue
 
 STAND_BY_LOOK_S = 1.0

@@ -21,7 +21,7 @@ import structlog
 from reconciler.clock import Clock
 from reconciler.domain.deliveries import Answer, Answered, Message, RetryPolicy, Target
 from reconciler.metrics import Metrics
-from reconciler.ports.payment import Attempt, DueDelivery, EndpointBacklog
+from reconciler.ports.deliveries import Attempt, DueDelivery, EndpointBacklog
 from reconciler.status import StatusBoard
 
 log = structlog.get_logger(__name__)

@@ -18,7 +18,8 @@ import structlog
 
 from reconciler.domain.recording import Outcome, Recorded, RecordingRefusal, RefusedReport, ViewerReport
 from reconciler.metrics import Metrics
-from reconciler.ports.payment import Hints, Recorder
+from reconciler.ports.hints import Hints
+from reconciler.ports.recording import Recorder
 
 log = structlog.get_logger(__name__)
 

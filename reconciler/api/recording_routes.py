@@ -27,7 +27,8 @@ from reconciler.api.recording_schema import CLICK_OPENAPI, IMPRESSION_OPENAPI, P
 from reconciler.config.recording import RecordingSettings
 from reconciler.domain.recording import Outcome, Recorded, RecordingKind, RecordingRefusal, RefusedReport, ViewerReport
 from reconciler.metrics import Metrics
-from reconciler.ports.payment import Hints, Recorder
+from reconciler.ports.hints import Hints
+from reconciler.ports.recording import Recorder
 
 BODY_BYTES_MAX = 1_024
 """A body is ``{"count": 1000}``; whoever sends more means something else."""

@@ -24,7 +24,7 @@ from reconciler.domain.decision import Rule
 from reconciler.domain.earnings import Overdelivery
 from reconciler.domain.money import minor_digits
 from reconciler.domain.rederivation import AmountFacts, amounts_of
-from reconciler.ports.check import PayoutRow
+from reconciler.ports.population import PayoutRow
 
 _WHOLE = ("sequence", "n", "impressions", "target", "gross_minor", "fee_minor", "amount_minor", "fee_bps")
 _AT = {name: place for place, name in enumerate(PayoutRow._fields)}

@@ -34,7 +34,8 @@ from reconciler.domain.money import AMOUNT_MINOR_MAX, minor_per_major
 from reconciler.domain.parsing import IMPRESSIONS_MAX
 from reconciler.domain.participation import STATUSES, STATUSES_THAT_PAY
 from reconciler.domain.stranding import STATUSES_OVER
-from reconciler.ports.check import FactColumns, LedgerPartition
+from reconciler.ports.population import LedgerPartition
+from reconciler.ports.scanning import FactColumns
 
 _TARGET_MAX = IMPRESSIONS_MAX + 1
 """A derived target can be beyond what an int64 holds; a count beyond the maximum is malformed anyway."""

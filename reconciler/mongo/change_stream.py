@@ -28,18 +28,8 @@ from reconciler.mongo.driver_errors import FORBIDDEN
 from reconciler.mongo.stream_errors import classify
 from reconciler.mongo.stream_pipeline import GONE, pipeline_of
 from reconciler.mongo.values import identity_of
-from reconciler.ports.watch import (
-    Change,
-    FailureKind,
-    Key,
-    KeyKind,
-    OpenStream,
-    Position,
-    Quiet,
-    Read,
-    StreamFailure,
-    Unnamed,
-)
+from reconciler.ports.hints import Key, KeyKind
+from reconciler.ports.watch import Change, FailureKind, OpenStream, Position, Quiet, Read, StreamFailure, Unnamed
 
 FORMAT = 1
 """Of what is kept with a position; a later program that reads tokens in another way counts on."""

@@ -21,7 +21,8 @@ from reconciler.mongo.connection import Connection, Document
 from reconciler.mongo.driver_errors import translated
 from reconciler.mongo.values import to_bson_id, to_plain, whole_number
 from reconciler.mongo.wallets import EARNED
-from reconciler.ports.check import WalletAccount, WalletFault
+from reconciler.ports.effect_states import WalletFault
+from reconciler.ports.population import WalletAccount
 
 _VALUES_A_QUERY = 20_000
 """Values of one ``$in``: below a megabyte of statement, and few enough round trips."""

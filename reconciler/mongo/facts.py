@@ -33,7 +33,7 @@ from reconciler.mongo.driver_errors import is_without_sessions, translated
 from reconciler.mongo.indexes import SIMPLE, due_index
 from reconciler.mongo.names import CAMPAIGN_FACTS, FactNames
 from reconciler.mongo.values import date_of, identity_of, to_bson_id, to_plain, to_record
-from reconciler.ports.payment import FactsPage, Moment
+from reconciler.ports.facts import FactsPage, Moment
 
 CAMPAIGNS_A_QUERY_MAX = 500
 """Clauses of one ``$or``: each is one index seek; more would make the statement itself large."""

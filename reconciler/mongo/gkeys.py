@@ -16,7 +16,7 @@ from reconciler.domain.effects import ProjectionTask
 from reconciler.domain.ids import DocumentId, parse_id
 from reconciler.mongo.connection import Document
 from reconciler.mongo.values import to_bson_id, to_plain
-from reconciler.ports.payment import RestedKey
+from reconciler.ports.projection import RestedKey
 
 _MS_PER_HOUR = 3_600_000
 

@@ -25,7 +25,7 @@ from reconciler.mongo.values import (
     whole_number,
 )
 from reconciler.mongo.wallet_records import CREATED_BY
-from reconciler.ports.payment import ShownPayment, StatementLine
+from reconciler.ports.history import ShownPayment, StatementLine
 
 _PAGE = 1000
 

@@ -12,7 +12,7 @@ from reconciler.mongo.connection import Connection
 from reconciler.mongo.driver_errors import translated
 from reconciler.mongo.refusals import in_its_words
 from reconciler.mongo.values import to_plain, whole_number
-from reconciler.ports.payment import LedgerPosition
+from reconciler.ports.ledger_guard import LedgerPosition
 
 _ID = "ledger"
 

@@ -33,7 +33,7 @@ from reconciler.mongo.staleness import Staleness
 from reconciler.mongo.values import to_bson_id, to_document_money
 from reconciler.mongo.wallet_records import CREATED_BY
 from reconciler.mongo.wallets import Credited, Outcome, Wallets
-from reconciler.ports.payment import RestedKey
+from reconciler.ports.projection import RestedKey
 
 _DESCRIPTIONS = {
     "earnings_credit": "Earnings of a campaign that was completed",

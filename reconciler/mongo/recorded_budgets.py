@@ -17,7 +17,7 @@ from reconciler.mongo.connection import Connection, is_standalone
 from reconciler.mongo.driver_errors import translated
 from reconciler.mongo.names import CAMPAIGN_FACTS
 from reconciler.mongo.values import amount_of, to_bson_id, to_plain, to_record
-from reconciler.ports.check import RecordedBudget
+from reconciler.ports.scanning import RecordedBudget
 
 _IMPRESSIONS_A_READ = 10_000
 

@@ -46,7 +46,7 @@ _REJECTIONS = frozenset({2, 9, 14, 15, 66, 121, 10334, 16766, 17280, 17419, 1742
 
 
 class GroupRecorder:
-    """The :class:`reconciler.ports.payment.Recorder` on MongoDB, which has to be a replica set."""
+    """The :class:`reconciler.ports.recording.Recorder` on MongoDB, which has to be a replica set."""
 
     def __init__(self, connection: Connection, group: RecordingGroup, *, deadline_s: float, clock: Clock) -> None:
         self._client = connection.client

@@ -32,7 +32,7 @@ from reconciler.mongo.connection import Connection, Document
 from reconciler.mongo.driver_errors import translated
 from reconciler.mongo.names import FactNames
 from reconciler.mongo.values import amount_of, date_of, identity_of, text_of, to_bson_id, to_plain, to_record
-from reconciler.ports.check import CampaignCounters, FactColumns, MissingCollection, Reached, ScannedPartition
+from reconciler.ports.scanning import CampaignCounters, FactColumns, MissingCollection, Reached, ScannedPartition
 
 _DOCUMENTS_A_CHUNK = 5_000
 """Documents that are held as such before they become columns: a document takes five times the memory."""

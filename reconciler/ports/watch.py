@@ -9,24 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from reconciler.domain.ids import DocumentId
-from reconciler.ports.payment import Moment
-
-
-class KeyKind(StrEnum):
-    """What a key of the work queue names."""
-
-    PARTICIPATION = "participation"
-    CAMPAIGN = "campaign"
-
-
-class Key(NamedTuple):
-    """What the work queue holds: a document that something may be due for. A tuple, since it is hashed all the time."""
-
-    kind: KeyKind
-    document_id: DocumentId
+from reconciler.ports.facts import Moment
+from reconciler.ports.hints import Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

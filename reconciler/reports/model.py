@@ -13,7 +13,7 @@ from reconciler.domain.break_memory import BreakStatus, TrackedBreak
 from reconciler.domain.breaks import ACTION, Break, Severity
 from reconciler.errors import InvariantBroken
 from reconciler.exit_codes import ExitCode
-from reconciler.ports.payment import Integrity
+from reconciler.ports.integrity import Integrity
 
 SCHEMA = "reconciliation-report/1"
 

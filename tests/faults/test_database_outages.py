@@ -20,7 +20,7 @@ from reconciler.domain.settlement import PoolDue
 from reconciler.errors import Outage
 from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.indexes import create_missing
-from reconciler.ports.payment import BatchStamp, Journal, Posted, PostingBatch, Rehearsal
+from reconciler.ports.journal import BatchStamp, Journal, Posted, PostingBatch, Rehearsal
 from tests.support.crowd import crowd
 from tests.support.invariants import ledger_violations, opening, violations
 from tests.support.ledger_rows import paid_minor

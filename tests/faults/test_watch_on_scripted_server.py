@@ -24,7 +24,8 @@ from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.operations.stream_positions import StreamPositions
 from reconciler.metrics import Metrics
 from reconciler.mongo.change_stream import ChangeStreams, StreamLimits
-from reconciler.ports.watch import Key, KeyKind, Position
+from reconciler.ports.hints import Key, KeyKind
+from reconciler.ports.watch import Position
 from reconciler.workqueue import WorkQueue
 from tests.support.wire_server import Batch, Hurt, Refusal, WireServer, event, token
 

@@ -24,7 +24,7 @@ from reconciler.ledger.journal.decisions import Signature
 from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.operations.lease import PAYING, Lease
 from reconciler.mongo.indexes import create_missing
-from reconciler.ports.payment import FactsPage
+from reconciler.ports.facts import FactsPage
 from reconciler.reports.model import Report
 from tests.support.platform import ABSENT, Platform
 

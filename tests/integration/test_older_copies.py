@@ -15,7 +15,7 @@ from reconciler.ledger import schema
 from reconciler.ledger.engine import open_engine
 from reconciler.mongo.connection import Connection
 from reconciler.mongo.ledger_state import LedgerState
-from reconciler.ports.payment import LedgerPosition
+from reconciler.ports.ledger_guard import LedgerPosition
 from tests.support.ledger import rows_of
 from tests.support.platform import Platform
 from tests.support.product import Product

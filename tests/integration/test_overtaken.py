@@ -16,7 +16,7 @@ from jobs.payment.pools import PoolFreezer
 from reconciler.domain.campaign import CampaignTerms
 from reconciler.ledger import schema
 from reconciler.ledger.journal.decisions import Adjustment, Signature
-from reconciler.ports.payment import BatchStamp
+from reconciler.ports.journal import BatchStamp
 from tests.support.ledger import balances, ledger_is_sound, rows_of
 from tests.support.ledger_rows import paid_minor
 from tests.support.platform import Platform

@@ -17,7 +17,7 @@ from reconciler.domain.ids import DocumentId
 from reconciler.errors import Outage
 from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.indexes import create_missing
-from reconciler.ports.watch import Key, KeyKind
+from reconciler.ports.hints import Key, KeyKind
 from tests.support.ledger import ToldClock
 from tests.support.platform import Platform
 

@@ -20,7 +20,8 @@ from reconciler.domain.settlement import PoolDue, PoolFacts, decide_pool
 from reconciler.ledger.journal.decisions import Adjustment, Desk, Signature
 from reconciler.ledger.journal.escrows import Treasury
 from reconciler.ledger.journal.posting import SqlJournal
-from reconciler.ports.payment import BatchStamp, Escrow, Posted, PostingBatch, Refund
+from reconciler.ports.journal import BatchStamp, Posted, PostingBatch
+from reconciler.ports.refunds import Escrow, Refund
 from tests.support.ledger import ToldClock
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)

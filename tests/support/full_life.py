@@ -24,7 +24,7 @@ from reconciler.domain.ids import DocumentId
 from reconciler.errors import UsageError
 from reconciler.ledger import schema
 from reconciler.ledger.journal.decisions import Signature
-from reconciler.ports.payment import BatchStamp
+from reconciler.ports.journal import BatchStamp
 from tests.support.ledger import ToldClock
 from tests.support.platform import Platform
 

@@ -30,7 +30,7 @@ from reconciler.ledger.journal.chain import batch_hash
 from reconciler.ledger.journal.decisions import Desk, Signature
 from reconciler.ledger.journal.escrows import Treasury
 from reconciler.ledger.journal.posting import SqlJournal
-from reconciler.ports.payment import BatchStamp, PostingBatch
+from reconciler.ports.journal import BatchStamp, PostingBatch
 
 Row = dict[str, Any]
 

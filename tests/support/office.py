@@ -18,7 +18,8 @@ from reconciler.errors import Halted, UsageError
 from reconciler.ledger.journal.decisions import Adjustment, Desk, Signature
 from reconciler.ledger.journal.escrows import Treasury
 from reconciler.ledger.journal.posting import SqlJournal, SqlPoster
-from reconciler.ports.payment import BatchStamp, Escrow, Posted, PostingBatch, Refund
+from reconciler.ports.journal import BatchStamp, Posted, PostingBatch
+from reconciler.ports.refunds import Escrow, Refund
 from tests.support.bookkeeper import FACTS_AGE_MAX, HALTED, REFUSED, House
 from tests.support.ledger import ToldClock
 from tests.support.simulated_world import BEGUN, BRAND, Ask, Campaign, Member, request_of

@@ -32,7 +32,7 @@ from reconciler.domain.posted import PostedPayout
 from reconciler.domain.settlement import Line, PoolDue, largest_remainder, pool
 from reconciler.ledger.engine import writing
 from reconciler.ledger.journal.writing import lock_head, write_batch
-from reconciler.ports.payment import BatchStamp
+from reconciler.ports.journal import BatchStamp
 
 BEGUN = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
 

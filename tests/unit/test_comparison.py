@@ -18,7 +18,8 @@ from reconciler.domain.earnings import Overdelivery, earnings
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.parsing import parse_count
 from reconciler.domain.participation import Participation
-from reconciler.ports.check import FactColumns, LedgerPartition
+from reconciler.ports.population import LedgerPartition
+from reconciler.ports.scanning import FactColumns
 from tests.support.ledger import NOW
 
 STREAMER = "5" * 24

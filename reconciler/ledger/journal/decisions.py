@@ -26,7 +26,7 @@ from reconciler.ledger.journal.posting import Locked, SqlJournal
 from reconciler.ledger.reads.halts import current_halt
 from reconciler.ledger.reads.lookups import hold_events_of, open_holds_where, read_accounts, settled_by_us_or_before
 from reconciler.ledger.schema import decisions, entries
-from reconciler.ports.payment import BatchStamp
+from reconciler.ports.journal import BatchStamp
 
 REQUESTED = "requested"
 """Answer of a command that, under four eyes, waits for another person."""

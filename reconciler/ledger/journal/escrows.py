@@ -20,7 +20,8 @@ from reconciler.ledger.journal.posting import SqlPoster
 from reconciler.ledger.reads.halts import require_not_halted
 from reconciler.ledger.reads.lookups import holds_of_campaign, open_holds_where, read_accounts, unposted_lines_of
 from reconciler.ledger.schema import accounts, closures, entries, postings
-from reconciler.ports.payment import BatchStamp, Escrow, Refund, RefundOutcome
+from reconciler.ports.journal import BatchStamp
+from reconciler.ports.refunds import Escrow, Refund, RefundOutcome
 
 _RELEASES_A_BATCH = 2000
 

@@ -15,7 +15,7 @@ from reconciler.domain.posted import PostedPayout
 from reconciler.ledger.journal.posting import SqlPoster
 from reconciler.ledger.reads.halts import require_not_halted
 from reconciler.ledger.schema import entries, outbox, payouts
-from reconciler.ports.payment import BatchStamp
+from reconciler.ports.journal import BatchStamp
 
 _release = entries.alias("release")
 _reversal = payouts.alias("reversal")

@@ -29,7 +29,7 @@ from reconciler.ledger.reads.batch_view import read_view
 from reconciler.ledger.reads.halts import current_halt, require_not_halted
 from reconciler.ledger.reads.lookups import LedgerReader, pool_stands
 from reconciler.ledger.schema import accounts, postings
-from reconciler.ports.payment import AccountChange, BatchStamp, Posted, PostingBatch
+from reconciler.ports.journal import AccountChange, BatchStamp, Posted, PostingBatch
 
 Begin = Callable[[], AbstractContextManager[Connection]]
 Fence = Callable[[Connection], None]

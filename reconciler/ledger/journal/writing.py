@@ -31,7 +31,7 @@ from reconciler.ledger.database_clock import NOW, DatabaseTimes, times_columns
 from reconciler.ledger.journal.chain import FORMAT, batch_hash
 from reconciler.ledger.reads.lookups import read_accounts
 from reconciler.ledger.round_trip import one_round_trip
-from reconciler.ports.payment import BatchStamp
+from reconciler.ports.journal import BatchStamp
 
 Row = dict[str, Any]
 

@@ -17,7 +17,7 @@ from reconciler.errors import UsageError
 from reconciler.ledger.journal.decisions import Signature
 from reconciler.ledger.journal.posting import Locked, SqlJournal
 from reconciler.ledger.operations.break_records import BreakLine, find_lines, mark_resolved, subject_of
-from reconciler.ports.payment import BatchStamp
+from reconciler.ports.journal import BatchStamp
 
 _IDENTITY = re.compile(rf"[0-9a-f]{{{ID_LENGTH}}}")
 _CRITICAL = Severity.CRITICAL.label

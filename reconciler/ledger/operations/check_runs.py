@@ -15,7 +15,7 @@ from reconciler.domain.breaks import Break, BreakKind
 from reconciler.ledger.bulk import put
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.schema import check_partitions, check_waiting, runs
-from reconciler.ports.check import CheckKey, DonePartition
+from reconciler.ports.check_runs import CheckKey, DonePartition
 
 INTERRUPTED = "interrupted"
 

@@ -21,7 +21,7 @@ from reconciler.ledger import bulk
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.journal.posting import Fence, no_fence
 from reconciler.ledger.schema import events, webhook_deliveries, webhook_endpoints
-from reconciler.ports.payment import Attempt, DueDelivery, EndpointBacklog
+from reconciler.ports.deliveries import Attempt, DueDelivery, EndpointBacklog
 
 _table = webhook_deliveries
 _earlier = webhook_deliveries.alias("earlier")

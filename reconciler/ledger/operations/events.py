@@ -29,7 +29,7 @@ from reconciler.ledger import bulk
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.journal.writing import lock_head
 from reconciler.ledger.schema import entries, events, payouts, webhook_deliveries
-from reconciler.ports.payment import RunRecord
+from reconciler.ports.runs import RunRecord
 
 Subscriptions = Mapping[str, frozenset[EventType]]
 """Endpoint → the types of events that it wants."""

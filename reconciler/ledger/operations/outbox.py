@@ -29,7 +29,7 @@ from reconciler.ledger.journal.writing import lock_head
 from reconciler.ledger.operations.events import EventLog
 from reconciler.ledger.reads.lookups import read_accounts
 from reconciler.ledger.schema import entries, outbox, payouts, postings, wallet_positions
-from reconciler.ports.payment import BlockedPayout, OutboxCounts
+from reconciler.ports.outbox import BlockedPayout, OutboxCounts
 
 _reversal = payouts.alias("reversal")
 

@@ -18,7 +18,8 @@ from reconciler.ledger.operations.runs import RunLog
 from reconciler.ledger.reads.halts import HaltState, current_halt
 from reconciler.ledger.reads.lookups import open_holds_where
 from reconciler.ledger.schema import chain_head, ledger_identity, outbox
-from reconciler.ports.payment import OutboxCounts, RunRecord
+from reconciler.ports.outbox import OutboxCounts
+from reconciler.ports.runs import RunRecord
 
 _CHECKS_LOOKED_AT = 20
 _CHECKS = ("full_check", "campaign_check")

@@ -16,7 +16,8 @@ from reconciler.ledger.engine import asking, reading, writing
 from reconciler.ledger.operations.events import EventLog
 from reconciler.ledger.schema import chain_head, ledger_identity, runs
 from reconciler.ledger.together import Together
-from reconciler.ports.payment import LedgerPosition, RunRecord
+from reconciler.ports.ledger_guard import LedgerPosition
+from reconciler.ports.runs import RunRecord
 
 _POSITION = Together(
     lambda _: {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from reconciler.ports.payment import IntegrityFault
+from reconciler.ports.integrity import IntegrityFault
 
 FAULTS_MAX_A_KIND = 100
 """A ledger that is wrong from end to end need not be listed from end to end."""

@@ -26,7 +26,7 @@ from reconciler.ledger.proof.table_sums import added, as_text, differing, table_
 from reconciler.ledger.proof.verify import SqlVerifier, file_faults
 from reconciler.ledger.proof.walking import Milestone, Walk
 from reconciler.ledger.schema import chain, chain_head, chain_marks
-from reconciler.ports.payment import Integrity, IntegrityFault
+from reconciler.ports.integrity import Integrity, IntegrityFault
 
 _FAULTS_MAX = 200
 NOT_THE_SAME = "is not the one that was verified before"

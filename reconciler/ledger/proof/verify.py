@@ -20,7 +20,7 @@ from reconciler.ledger.proof.damage import check_file, check_rules, check_struct
 from reconciler.ledger.proof.faults import Faults
 from reconciler.ledger.proof.table_sums import as_text, table_sums
 from reconciler.ledger.proof.walking import Walk
-from reconciler.ports.payment import Integrity
+from reconciler.ports.integrity import Integrity
 
 Answer = TypeVar("Answer")
 

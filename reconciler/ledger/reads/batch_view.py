@@ -33,7 +33,8 @@ from reconciler.ledger.schema import (
     settlements,
 )
 from reconciler.ledger.together import Lists, Pairs, Select, Together
-from reconciler.ports.payment import PostingBatch, SettledFacts
+from reconciler.ports.journal import PostingBatch
+from reconciler.ports.ledger_reads import SettledFacts
 
 _HALF = 2**32
 

@@ -31,7 +31,7 @@ from reconciler.ledger.schema import (
     settlements,
     wallet_positions,
 )
-from reconciler.ports.payment import PostingBatch
+from reconciler.ports.journal import PostingBatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

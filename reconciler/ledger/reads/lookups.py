@@ -32,7 +32,7 @@ from reconciler.ledger.schema import (
     settlements,
 )
 from reconciler.ledger.together import Together
-from reconciler.ports.payment import PaidTotals, SettledFacts
+from reconciler.ports.ledger_reads import PaidTotals, SettledFacts
 
 _ACCOUNTS = Together(
     lambda lists: {

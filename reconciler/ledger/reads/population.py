@@ -34,16 +34,16 @@ from reconciler.ledger.schema import (
     settlements,
     wallet_positions,
 )
-from reconciler.ports.check import (
+from reconciler.ports.population import (
     CampaignMoney,
     DayPaid,
     LedgerPartition,
     LedgerSums,
     PayoutRow,
-    ScannedPartition,
     SettledBefore,
     WalletAccount,
 )
+from reconciler.ports.scanning import ScannedPartition
 
 _FIRST, _BEYOND = "oid:", "oid:g"
 """Bounds around every ObjectId's hex."""

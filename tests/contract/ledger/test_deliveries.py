@@ -12,7 +12,7 @@ from reconciler.errors import LeaseLost
 from reconciler.ledger import schema
 from reconciler.ledger.operations.deliveries import Deliveries, DeliveryFilter, dead_letters, list_deliveries
 from reconciler.ledger.operations.events import EventLog
-from reconciler.ports.payment import Attempt, EndpointBacklog
+from reconciler.ports.deliveries import Attempt, EndpointBacklog
 from tests.support.ledger import NOW, SetClock, rows_of
 
 SUBSCRIPTIONS = {"a": frozenset(EventType), "b": frozenset(EventType)}

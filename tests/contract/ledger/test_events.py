@@ -19,7 +19,7 @@ from reconciler.ledger import schema
 from reconciler.ledger.operations.events import EventFilter, EventLog, list_events, read_event
 from reconciler.ledger.operations.outbox import SqlOutbox
 from reconciler.ledger.operations.runs import RunLog
-from reconciler.ports.payment import RunRecord
+from reconciler.ports.runs import RunRecord
 from tests.support.ledger import FULL, NOW, STAMP, SetClock, asking, journal_of, request, reverse, rows_of
 
 ALL = frozenset(EventType)

@@ -21,7 +21,7 @@ from reconciler.ledger.journal.posting import SqlJournal
 from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.operations.lease import Lease, is_held
 from reconciler.ledger.schema import chain_head, leases
-from reconciler.ports.payment import BatchStamp
+from reconciler.ports.journal import BatchStamp
 from tests.support.varied_ledger import decision_of
 
 LONG = timedelta(minutes=10)

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Engine
 
 from reconciler.domain.decision import Settled
 from reconciler.ledger.reads.lookups import LedgerReader
-from reconciler.ports.payment import PaidTotals, SettledFacts
+from reconciler.ports.ledger_reads import PaidTotals, SettledFacts
 from tests.support.ledger import FULL, NOW, STAMP, SetClock, asking, identity, journal_of, request, reverse
 
 

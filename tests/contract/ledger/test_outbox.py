@@ -17,7 +17,7 @@ from reconciler.errors import InvariantBroken
 from reconciler.ledger import schema
 from reconciler.ledger.operations import outbox as outbox_module
 from reconciler.ledger.operations.outbox import SqlOutbox, raise_versions
-from reconciler.ports.payment import BlockedPayout, OutboxCounts
+from reconciler.ports.outbox import BlockedPayout, OutboxCounts
 from tests.support.ledger import FULL, NOW, STAMP, SetClock, asking, everything, journal_of, request, rows_of
 
 MISSING = BlockedEffect(effect=Effect.WALLET, obstacle=Obstacle.WALLET_MISSING)

@@ -13,7 +13,8 @@ from reconciler.domain.batch import Outcome
 from reconciler.errors import Halted
 from reconciler.ledger import schema
 from reconciler.ledger.reads.lookups import LedgerReader
-from reconciler.ports.payment import Escrow, PostingBatch, Refund, RefundOutcome
+from reconciler.ports.journal import PostingBatch
+from reconciler.ports.refunds import Escrow, Refund, RefundOutcome
 from tests.support.ledger import (
     FULL,
     NOW,

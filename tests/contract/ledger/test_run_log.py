@@ -13,7 +13,7 @@ from reconciler.errors import Defect
 from reconciler.ledger import schema
 from reconciler.ledger.database_clock import before
 from reconciler.ledger.operations.runs import SILENT_FOR, RunLog, ledger_position
-from reconciler.ports.payment import RunRecord
+from reconciler.ports.runs import RunRecord
 from tests.support.ledger import NOW, rows_of
 
 HOUR = timedelta(hours=1)

@@ -16,7 +16,7 @@ from reconciler.ledger import schema
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.operations.outbox import SqlOutbox
-from reconciler.ports.payment import BatchStamp
+from reconciler.ports.journal import BatchStamp
 from tests.support.ledger import (
     NOW,
     Row,

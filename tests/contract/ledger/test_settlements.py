@@ -17,7 +17,7 @@ from reconciler.errors import Halted
 from reconciler.ledger import schema
 from reconciler.ledger.journal import writing as rows
 from reconciler.ledger.reads.lookups import LedgerReader
-from reconciler.ports.payment import PostingBatch
+from reconciler.ports.journal import PostingBatch
 from tests.support.ledger import (
     FULL,
     NOW,

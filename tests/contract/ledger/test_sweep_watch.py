@@ -12,7 +12,7 @@ from reconciler.clock import utc_now
 from reconciler.ledger.operations.lease import PAYING, Lease
 from reconciler.ledger.operations.runs import RunLog
 from reconciler.ledger.operations.sweep_watch import SqlSweepWatch
-from reconciler.ports.payment import RunRecord
+from reconciler.ports.runs import RunRecord
 from tests.support.ledger import desk_of
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)

@@ -21,7 +21,7 @@ from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.proof.anchor import Anchor, anchor_of
 from reconciler.ledger.proof.integrity import CheckVerifier
 from reconciler.ledger.proof.verify import SqlVerifier
-from reconciler.ports.payment import Integrity
+from reconciler.ports.integrity import Integrity
 from tests.support.ledger import NOW
 from tests.support.tampering import Row, Tamperer, another, same
 from tests.support.varied_ledger import Writer, decision_of, write_varied

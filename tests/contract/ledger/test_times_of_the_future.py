@@ -25,8 +25,9 @@ from reconciler.ledger.operations.outbox import SqlOutbox
 from reconciler.ledger.operations.runs import RunLog
 from reconciler.ledger.operations.sweep_watch import SqlSweepWatch
 from reconciler.ledger.proof.integrity import CheckVerifier
-from reconciler.ports.check import CheckKey, DonePartition
-from reconciler.ports.payment import Attempt, RunRecord
+from reconciler.ports.check_runs import CheckKey, DonePartition
+from reconciler.ports.deliveries import Attempt
+from reconciler.ports.runs import RunRecord
 from tests.support.ledger import (
     FULL,
     NOW,

@@ -21,8 +21,9 @@ from reconciler.ledger.journal.decisions import Adjustment
 from reconciler.ledger.operations.check_runs import SqlCheckRuns
 from reconciler.ledger.proof.integrity import CheckVerifier
 from reconciler.ledger.reads.lookups import LedgerReader
-from reconciler.ports.check import CheckKey, DonePartition
-from reconciler.ports.payment import Escrow, PostingBatch, Refund, RefundOutcome
+from reconciler.ports.check_runs import CheckKey, DonePartition
+from reconciler.ports.journal import PostingBatch
+from reconciler.ports.refunds import Escrow, Refund, RefundOutcome
 from tests.support.ledger import (
     FULL,
     NOW,

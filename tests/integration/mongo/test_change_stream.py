@@ -16,7 +16,8 @@ from reconciler.config.mapping import MappingSettings
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.mongo.change_stream import ChangeStreams, MongoStream, StreamLimits, time_of
 from reconciler.mongo.stream_pipeline import PARTICIPATION_TRIGGERS, pipeline_of
-from reconciler.ports.watch import Change, Key, KeyKind, Quiet, StreamFailure, Unnamed
+from reconciler.ports.hints import Key, KeyKind
+from reconciler.ports.watch import Change, Quiet, StreamFailure, Unnamed
 
 Document = dict[str, Any]
 LIMITS = StreamLimits(await_max_s=0.1, silence_max_s=10, open_max_s=20, server_wait_max_s=10)

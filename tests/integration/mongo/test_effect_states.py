@@ -16,7 +16,7 @@ from reconciler.domain.ids import statement_line_id
 from reconciler.mongo.connection import Connection
 from reconciler.mongo.effect_states import MongoEffectStates
 from reconciler.mongo.projection import MongoProjection
-from reconciler.ports.check import WalletAccount
+from reconciler.ports.population import WalletAccount
 from tests.support.platform import Platform
 from tests.support.projecting import PAID_AT, payout_task
 

@@ -16,7 +16,8 @@ from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.errors import Outage
 from reconciler.ledger.engine import open_engine, writing
 from reconciler.ledger.operations.stream_positions import StreamPositions
-from reconciler.ports.watch import Key, KeyKind, Position
+from reconciler.ports.hints import Key, KeyKind
+from reconciler.ports.watch import Position
 from tests.support.platform import Platform
 from tests.support.watched import Watched, tagged, triggers, watched
 

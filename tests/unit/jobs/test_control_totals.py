@@ -7,7 +7,7 @@ from collections import Counter
 from jobs.check.tally import Tally
 from jobs.check.totals import control_totals, unexplained
 from reconciler.domain.breaks import Break, BreakKind
-from reconciler.ports.check import LedgerSums
+from reconciler.ports.population import LedgerSums
 
 
 def sums(*, cut: int = 1_000, paid: int = 1_000) -> list[LedgerSums]:

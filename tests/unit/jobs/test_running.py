@@ -12,7 +12,7 @@ from jobs.check.full_check import Stopped
 from jobs.process import running
 from jobs.process.running import RunRecorder
 from reconciler.errors import InvariantBroken, Outage
-from reconciler.ports.payment import RunRecord
+from reconciler.ports.runs import RunRecord
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

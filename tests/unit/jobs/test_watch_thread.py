@@ -19,7 +19,8 @@ from reconciler.clock import utc_now
 from reconciler.devstack.process import wait_until
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.metrics import Metrics
-from reconciler.ports.watch import Change, KeptPosition, Key, KeyKind, Position, Quiet, Read
+from reconciler.ports.hints import Key, KeyKind
+from reconciler.ports.watch import Change, KeptPosition, Position, Quiet, Read
 from reconciler.workqueue import WorkQueue
 
 WITHIN_S = 30.0

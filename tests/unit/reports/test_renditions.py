@@ -14,7 +14,7 @@ import pytest
 
 from reconciler.domain.break_memory import BreakStatus, TrackedBreak
 from reconciler.domain.breaks import Break, BreakKind
-from reconciler.ports.payment import Integrity
+from reconciler.ports.integrity import Integrity
 from reconciler.reports import renditions as renditions_module
 from reconciler.reports.model import Completeness, Report, Sighting, Totals
 from reconciler.reports.payout_rows import PAYOUT_COLUMNS

@@ -1,0 +1,66 @@
+"""Payouts whose effects MongoDB must still be shown. ``reconciler.ledger`` implements it. Methods may raise Outage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from reconciler.domain.effects import BlockedEffect, ProjectionResult, ProjectionTask, WalletPosition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxCounts:
+    """How many payouts wait for their effects, and how many cannot have them."""
+
+    pending: int
+    blocked: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockedPayout:
+    """A payout of which an effect cannot be applied."""
+
+    task: ProjectionTask
+    blocked: BlockedEffect
+
+
+class Outbox(Protocol):
+    """Payouts whose effects MongoDB must still be told."""
+
+    def ready(self, limit: int) -> list[ProjectionTask]:
+        """The oldest tasks whose time has come."""
+        ...
+
+    def of_entries(self, sequences: Sequence[int]) -> list[ProjectionTask]:
+        """The tasks of some entries."""
+        ...
+
+    def told(self, participation_ids: Sequence[str]) -> list[ProjectionTask]:
+        """Payouts of participations (tagged) of which MongoDB was told everything."""
+        ...
+
+    def blocked(self, participation_ids: Sequence[str] | None = None) -> list[BlockedPayout]:
+        """Payouts of which an effect cannot be applied; all, or those of participations (tagged)."""
+        ...
+
+    def again(self, sequences: Sequence[int]) -> None:
+        """Put entries back into the queue, since MongoDB no longer shows their effects."""
+        ...
+
+    def settle(self, result: ProjectionResult) -> None:
+        """Record what became of a chunk."""
+        ...
+
+    def overdue(self, within: timedelta, after: int, limit: int) -> list[ProjectionTask]:
+        """Entries behind ``after`` that MongoDB should have been told of by now, and for which nothing says why not."""
+        ...
+
+    def lagging(self, limit: int, within: timedelta | None = None) -> list[WalletPosition]:
+        """Positions that changed without an entry MongoDB is told of, and were not shown yet (``within`` a time)."""
+        ...
+
+    def counts(self) -> OutboxCounts:
+        """How much is still to be told."""
+        ...
