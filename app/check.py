@@ -31,7 +31,7 @@ from reconciler.ledger.reads.population import SqlPopulationReads
 from reconciler.mongo.connection import Connection
 from reconciler.mongo.effect_states import MongoEffectStates
 from reconciler.mongo.facts import FactsReader
-from reconciler.mongo.ledger_state import LedgerState
+from reconciler.mongo.ledger_guard import MongoLedgerGuard
 from reconciler.mongo.projection import MongoProjection
 from reconciler.mongo.recorded_budgets import MongoRecordedBudgets
 from reconciler.mongo.scanning import MongoFactScan
@@ -53,7 +53,7 @@ class Shared:
     projection: MongoProjection
     projector: Projector
     policy: Policy
-    guard: LedgerState
+    guard: MongoLedgerGuard
     recorder: RunRecorder
     book: SqlBreakRecords
     defaults: CampaignDefaults

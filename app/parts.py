@@ -51,7 +51,7 @@ from reconciler.ledger.reads.lookups import LedgerReader
 from reconciler.metrics import Metrics
 from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.facts import FactsReader
-from reconciler.mongo.ledger_state import LedgerState
+from reconciler.mongo.ledger_guard import MongoLedgerGuard
 from reconciler.mongo.projection import MongoProjection
 from reconciler.status import Pulse, StatusBoard
 
@@ -76,7 +76,7 @@ class Parts:
     runs: RunLog
     recorder: RunRecorder
     policy: Policy
-    guard: LedgerState
+    guard: MongoLedgerGuard
     desk: Desk
     sweep: Sweep
     full_check: FullCheck
@@ -133,7 +133,7 @@ def _wired(
     facts = FactsReader(connection, mapping, defaults, clock=clock)
     ledger = LedgerReader(engine)
     journal = SqlJournal(engine, clock=ledger_clock, rules=posting_rules_of(settings), fence=fence)
-    guard = LedgerState(connection, mapping, position=lambda: ledger_position(engine))
+    guard = MongoLedgerGuard(connection, mapping, position=lambda: ledger_position(engine))
     treasury = Treasury(engine, journal, clock=journal.now)
     events = EventLog(engine, clock=clock, subscriptions=subscriptions_of(settings))
     bell = Bell()

@@ -109,11 +109,11 @@ def _live(settings: Settings, *, seed: int) -> ExitCode:
 
 
 def _wrong_payments(first: SweepResult, second: SweepResult, sample: Sample) -> Iterable[str]:
-    paid, paid_minor = first.settlement.paid, dict(first.settlement.paid_minor)
+    paid, paid_minor = first.settled.paid, dict(first.settled.paid_minor)
     if paid != sample.expected_paid_count or paid_minor != dict(sample.expected_paid_minor):
         yield f"the first sweep paid {paid} ({paid_minor}), not {sample.expected_paid_count}"
-    if second.settlement.paid:
-        yield f"the second sweep paid {second.settlement.paid} again"
+    if second.settled.paid:
+        yield f"the second sweep paid {second.settled.paid} again"
 
 
 def _wrong_breaks(report: Report, sample: Sample, parts: Parts) -> Iterable[str]:

@@ -30,15 +30,15 @@ T = TypeVar("T")
 
 def sweep(result: SweepResult) -> None:
     """What a sweep did."""
-    settlement = result.settlement
+    settled = result.settled
     verb = "would pay" if result.dry_run else "paid"
     rows = [
-        ("due", str(settlement.due)),
-        (verb, _paid(settlement.paid, settlement.paid_minor)),
-        ("held (over budget)", str(settlement.held)),
-        *((f"skipped: {reason}", str(count)) for reason, count in sorted(settlement.skipped.items()) if count),
+        ("due", str(settled.due)),
+        (verb, _paid(settled.paid, settled.paid_minor)),
+        ("held (over budget)", str(settled.held)),
+        *((f"skipped: {reason}", str(count)) for reason, count in sorted(settled.skipped.items()) if count),
         ("malformed campaigns", str(result.malformed_campaigns)),
-        ("effects applied", str(settlement.projected)),
+        ("effects applied", str(settled.projected)),
         ("effects blocked", str(result.blocked)),
         ("seconds", f"{result.duration_s:.2f}"),
     ]

@@ -35,7 +35,7 @@ class AccountChecker:
     dry_run: bool
 
     def check_wallets(self, campaign_id: str | None) -> Tally:
-        """Wallets that say less of the ledger than they acknowledged are told again; those below zero are named."""
+        """Project wallets again whose record of the ledger is behind; name those below zero."""
         tally, after = Tally(), ("", "")
         while accounts := self.reads.wallet_accounts(after, ACCOUNTS_A_PAGE, campaign_id):
             after = (accounts[-1].streamer_id, accounts[-1].currency)
@@ -62,10 +62,10 @@ class AccountChecker:
         if behind and not self.dry_run:
             self.reads.show_again(sorted(behind))
             self.projector.show_lagging(ACCOUNTS_A_PAGE)
-            # One that could not take its position is not told: it stays open, and the reason is that of its effects.
+            # A wallet that could not take its position stays open; the reason is that of its effects.
             still = {(one.streamer_id, one.currency) for one in self._faults_of(behind) if one.is_repairable}
             now = self.reads.accounts_of(sorted(behind))
-            still |= {(one.streamer_id, one.currency) for one in now if not one.is_told}
+            still |= {(one.streamer_id, one.currency) for one in now if not one.is_acknowledged}
             tally.projected += len(behind - still)
         paid = self.reads.participations_of([one.streamer_id for one in faults])
         for fault in faults:
@@ -117,7 +117,7 @@ class AccountChecker:
         still, why = stale, ""
         if stale and not self.dry_run:
             try:
-                self.projection.complete_campaigns(self.reads.told_totals(sorted(stale)))
+                self.projection.complete_campaigns(self.reads.projected_totals(sorted(stale)))
             except DatabaseFailure as failure:
                 if not failure.is_answer:
                     raise
@@ -137,7 +137,7 @@ class AccountChecker:
 
     def _stale(self, campaign_ids: Sequence[DocumentId]) -> dict[DocumentId, str]:
         """By totals read before the documents: of a campaign that is just being paid they differ, once."""
-        totals = self.reads.told_totals(campaign_ids)
+        totals = self.reads.projected_totals(campaign_ids)
         return self.states.stale_campaigns(totals) if totals else {}
 
 

@@ -1,4 +1,4 @@
-"""Payments that MongoDB should show by now and does not, by the entries themselves: named, and told again."""
+"""Payments that MongoDB should show by now and does not, by the entries themselves: named, and projected again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGE = 1_000
 
 @dataclass(slots=True, kw_only=True)
 class LateEffects:
-    """What was found. ``participations``: those (tagged) of which something stays untold."""
+    """What was found. ``participations``: those (tagged) of which something stays pending."""
 
     breaks: list[Break] = field(default_factory=list)
     participations: set[str] = field(default_factory=set)
@@ -37,31 +37,33 @@ class EffectsChecker:
     dry_run: bool
 
     def check(self, campaign_id: str | None) -> LateEffects:
-        """Name and tell again what is late, whatever the queue says of it."""
+        """Name and project again what is late, whatever the queue says of it."""
         late, after = LateEffects(), 0
         while tasks := self.outbox.overdue(self.within, after, PAGE):
             after = tasks[-1].sequence
-            self._tell(late, [task for task in tasks if campaign_id in (None, task.campaign_id.value)])
+            self._project(late, [task for task in tasks if campaign_id in (None, task.campaign_id.value)])
         return late
 
-    def _tell(self, late: LateEffects, tasks: Sequence[ProjectionTask]) -> None:
+    def _project(self, late: LateEffects, tasks: Sequence[ProjectionTask]) -> None:
         sequences = [task.sequence for task in tasks]
-        untold, blocked = set(sequences), set()
+        pending, blocked = set(sequences), set()
         if tasks and not self.dry_run:
             self.outbox.again(sequences)
             self.projector.project(sequences)
-            untold = {task.sequence for task in self.outbox.of_entries(sequences)}
+            pending = {task.sequence for task in self.outbox.of_entries(sequences)}
             of_them = self.outbox.blocked(sorted({task.participation_id.tagged for task in tasks}))
             blocked = {one.task.sequence for one in of_them}
-        late.projected += len(sequences) - len(untold)
+        late.projected += len(sequences) - len(pending)
         for task in tasks:
-            if task.sequence in untold:
+            if task.sequence in pending:
                 late.participations.add(task.participation_id.tagged)
             # One that is blocked now is named by what stands in its way.
             if task.sequence not in blocked:
                 detail = f"paid at {task.posted_at:%Y-%m-%d %H:%M:%S} UTC, and MongoDB was not told of it"
-                is_told = task.sequence not in untold
-                found = break_of_task(BreakKind.EFFECT_OVERDUE, task, detail, reason=task.kind.value, repaired=is_told)
+                is_projected = task.sequence not in pending
+                found = break_of_task(
+                    BreakKind.EFFECT_OVERDUE, task, detail, reason=task.kind.value, repaired=is_projected
+                )
                 late.breaks.append(found)
 
     def lagging_wallets(self) -> list[Break]:
@@ -83,7 +85,7 @@ class EffectsChecker:
         ]
 
     def blocked_releases(self, named: Sequence[Break]) -> list[Break]:
-        """Releases with an obstacle: the payout itself may be told, so that nobody looked at it one by one."""
+        """Releases with an obstacle: the payout itself may be projected, so that nobody looked at it one by one."""
         known = {one.break_id for one in named}
         found = [
             break_of_task(BreakKind.EFFECT_BLOCKED, one.task, str(one.blocked), reason=one.blocked.obstacle.value)

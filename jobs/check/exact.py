@@ -14,7 +14,7 @@ from jobs.check.payout_rows import breaks_beside_document, breaks_of_rows
 from jobs.check.tally import Tally
 from jobs.check.unpaid import count_malformed, count_not_due, count_unreadable
 from jobs.payment.projecting import Projector
-from jobs.payment.settling import Settlement, Settler
+from jobs.payment.settling import Settler, SettleResult
 from reconciler.domain.batch import HELD, Outcome
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.decision import Decision, Due, NotDue, ParticipationFacts, Reason
@@ -60,7 +60,7 @@ class PageChecker:
     sweeps: SweepWatch
     dry_run: bool
     overdue: Set[str] = frozenset()
-    """Tagged participations of which something stays untold for too long."""
+    """Tagged participations of which something was not projected for too long."""
 
     def check(self, page: FactsPage, stamp: BatchStamp, read_at: datetime, earlier: Mapping[str, datetime]) -> Tally:
         """Check one page and repair what is safe. Raises Outage or InvariantBroken.
@@ -78,8 +78,8 @@ class PageChecker:
         facts_of = {one.participation.participation_id: one for one in decided.facts}
         due_since = {one.participation_id.tagged: earlier.get(one.participation_id.tagged, read_at) for one in readable}
         due = self._due_by_now(checked, decisions, known, due_since)
-        settlement = self.settler.settle(list(due), stamp) if due else Settlement()
-        settled_now = self._count_settled(checked, settlement, due, facts_of)
+        settled = self.settler.settle(list(due), stamp) if due else SettleResult()
+        settled_now = self._count_settled(checked, settled, due, facts_of)
         with_payouts: dict[DocumentId, Participation] = {}
         reversed_: dict[str, ParticipationFacts] = {}
         policy = self.settler.policy
@@ -139,15 +139,15 @@ class PageChecker:
     def _count_settled(
         self,
         checked: Tally,
-        settlement: Settlement,
+        settled: SettleResult,
         due: Mapping[DocumentId, Due],
         facts_of: Mapping[DocumentId, ParticipationFacts],
     ) -> list[Participation]:
         """Count what the settlement made of those that looked due; answers those that are paid now."""
         paid: list[Participation] = []
-        again = {one.participation.participation_id: one for one in settlement.not_paid}
+        again = {one.participation.participation_id: one for one in settled.not_paid}
         for participation_id, decision in due.items():
-            outcome = settlement.outcomes.get(decision.participation.participation_id.tagged)
+            outcome = settled.outcomes.get(decision.participation.participation_id.tagged)
             if outcome in (Outcome.NEW, Outcome.EXISTS):
                 self._count_paid(checked, decision, outcome)
                 paid += [] if self.dry_run and outcome is Outcome.NEW else [decision.participation]
@@ -196,7 +196,7 @@ class PageChecker:
         reversed_: Mapping[str, ParticipationFacts],
         page: FactsPage,
     ) -> None:
-        """Compare payouts with their own facts and with documents, and what documents show with what they were told."""
+        """Compare payouts with their own facts, with documents, and with the effects that documents show."""
         if not paid:
             return
         ids = [one.participation_id.tagged for one in paid]
@@ -209,7 +209,7 @@ class PageChecker:
         shown = {one.participation_id for one in found if one.is_open}
         broken = {one.participation_id.tagged for one in paid if str(one.participation_id) in shown}
         broken |= self._check_effects(checked, ids) | self.overdue
-        told = {task.participation_id.tagged for task in self.outbox.told(ids)}
+        projected = {task.participation_id.tagged for task in self.outbox.projected(ids)}
         for one in paid:
             tagged = one.participation_id.tagged
             if tagged in broken:
@@ -220,7 +220,7 @@ class PageChecker:
                 taken_back = NotDue(participation=one, reason=Reason.REVERSED)
                 count_not_due(checked, taken_back, reversed_[tagged], self.settler.policy)
             else:
-                checked.parts["matched" if tagged in told else "in_flight"] += 1
+                checked.parts["matched" if tagged in projected else "in_flight"] += 1
 
     def _beside_documents(
         self, paid: Sequence[Participation], rows: Mapping[str, Sequence[PayoutRow]], page: FactsPage
@@ -238,12 +238,12 @@ class PageChecker:
         ]
 
     def _check_effects(self, checked: Tally, ids: Sequence[str]) -> set[str]:
-        """Compare documents with what they were told, and tell stale ones again; answers who stays broken."""
-        tasks = self.outbox.told(ids)
+        """Find effects that documents no longer show, and project them again; returns who stays broken."""
+        tasks = self.outbox.projected(ids)
         stale = dict(self.projection.find_stale(tasks))
         if stale:
             # A reversal or a repayment may have come between the two reads: only what is stale twice is stale.
-            tasks = self.outbox.told(ids)
+            tasks = self.outbox.projected(ids)
             again = self.projection.find_stale([task for task in tasks if task.sequence in stale])
             stale = {sequence: what for sequence, what in again.items() if sequence in stale}
         still_stale: dict[int, str] = dict(stale)
@@ -251,9 +251,9 @@ class PageChecker:
         if stale and not self.dry_run:
             self.outbox.again(list(stale))
             self.projector.project(list(stale))
-            told_again = self.outbox.told(ids)
-            still_stale = dict(self.projection.find_stale(told_again))
-            in_order = {task.sequence for task in told_again} - still_stale.keys()
+            projected_again = self.outbox.projected(ids)
+            still_stale = dict(self.projection.find_stale(projected_again))
+            in_order = {task.sequence for task in projected_again} - still_stale.keys()
             checked.projected += len(stale.keys() & in_order)
         by_sequence = {task.sequence: task for task in tasks}
         for sequence, what in stale.items():

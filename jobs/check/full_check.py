@@ -20,7 +20,7 @@ from jobs.check.completeness import CompletenessProof
 from jobs.check.effects import EffectsChecker
 from jobs.check.exact import PageChecker
 from jobs.check.lock import only_check
-from jobs.check.partition import CheckScope, PartitionChecker
+from jobs.check.partition import CheckBounds, PartitionChecker
 from jobs.check.tally import Tally
 from jobs.check.totals import control_totals, unexplained
 from jobs.check.unpaid import breaks_of_statuses
@@ -33,8 +33,7 @@ from jobs.process.running import Interrupted, RunInProgress, RunRecorder
 from reconciler.domain.break_memory import BreakStatus, CheckMark
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.campaign import CampaignTerms
-from reconciler.domain.decision import Policy, Rule
-from reconciler.domain.decision import Scope as WholeScope
+from reconciler.domain.decision import Policy, Rule, Scope
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.settlement import PoolNotDue
 from reconciler.errors import Defect, InvariantBroken, Outage, UsageError
@@ -239,7 +238,7 @@ class _Work:
         self._overdue = frozenset(late.participations)
         if not options.dry_run:
             check.projector.drain()
-        is_told = False
+        is_torn = False
         try:
             with self._poster() as poster:
                 self._population(poster)
@@ -247,10 +246,10 @@ class _Work:
             # Where a posted row was taken away, what the rest says is due cannot be posted: that is what to tell then.
             if not check.verifier.verify().faults:
                 raise
-            is_told = True
+            is_torn = True
         if options.dry_run and options.writes_progress:
             self._progress(total.scanned, total.scanned)
-        if options.campaign_id is not None and not total.scanned and not is_told:
+        if options.campaign_id is not None and not total.scanned and not is_torn:
             raise UsageError(f"there is no participation of a campaign {options.campaign_id}")
         self._count_campaigns()
         accounts = self._accounts()
@@ -317,7 +316,7 @@ class _Work:
         total.paid += retry_holds(partitions.pages.settler, check.limits.page_size, self._stamp)
         done = check.check_runs.done(self._key, check.recorder.clock() - check.limits.resume_within)
         self._cut, after = self._go_on_from(done)
-        scope = CheckScope(cut=self._cut, campaign_id=options.campaign_id, earlier=check.check_runs.waiting())
+        bounds = CheckBounds(cut=self._cut, campaign_id=options.campaign_id, earlier=check.check_runs.waiting())
         expected, number = check.facts.count(), len(done)
         with check.scan.partitions(
             check.limits.partition_size, campaign_id=options.campaign_id, after=after
@@ -325,7 +324,7 @@ class _Work:
             for partition in scanned:
                 if check.stopping.is_set():
                     raise Stopped
-                tally = partitions.check(partition, scope, self._stamp)
+                tally = partitions.check(partition, bounds, self._stamp)
                 total.add(tally)
                 number += 1
                 if partition.up_to is not None and partition.is_resumable:
@@ -333,10 +332,10 @@ class _Work:
                 if not (options.dry_run and options.writes_progress):
                     self._progress(total.scanned, expected)
                 check.status.record(SECTION, done=total.scanned, expected=max(expected, total.scanned))
-        total.add(partitions.check_text_identities(scope))
+        total.add(partitions.check_text_identities(bounds))
         last = partitions.check_waiting(total.waiting, self._stamp)
         # A check of one campaign says nothing of who waits in the others.
-        others = scope.earlier if options.campaign_id is not None else {}
+        others = bounds.earlier if options.campaign_id is not None else {}
         total.waiting = {}
         total.add(last)
         self._prove(partitions, {**others, **last.waiting})
@@ -345,12 +344,12 @@ class _Work:
         """Make sure that nobody was forgotten, and keep who waits."""
         check, total = self._check, self._total
         policy = check.policy
-        if policy.scope is WholeScope.STREAMER and Rule.IMPRESSIONS_TARGET_REACHED in policy.rules:
+        if policy.scope is Scope.STREAMER and Rule.IMPRESSIONS_TARGET_REACHED in policy.rules:
             proof = CompletenessProof(facts=check.facts, scan=check.scan, reads=check.reads)
             found = proof.prove(total, waiting, self._options.campaign_id, partitions.judge_alone(self._stamp))
             waiting |= found.waiting
             total.add(found)
-        elif policy.scope is WholeScope.CAMPAIGN:
+        elif policy.scope is Scope.CAMPAIGN:
             freezer = PoolFreezer.beside(partitions.pages.settler, check.recorder.clock)
             whole = WholeCampaigns(facts=check.facts, freezer=freezer)
             whole.count_kept(total, check.recorder.clock(), self._options.campaign_id)
@@ -470,7 +469,7 @@ class _Work:
         memory = check.book.compare(
             total.breaks, CheckMark(report_id=report_id, at=run.record.started_at, is_whole=is_whole)
         )
-        sightings = [Sighting(found=one, standing=memory.standing_of(one)) for one in total.breaks]
+        sightings = [Sighting(found=one, tracked=memory.tracked[one.break_id]) for one in total.breaks]
         now = check.recorder.clock()
         return Report(
             report_id=report_id,
@@ -519,5 +518,5 @@ def _mark_of(report: Report) -> CheckMark:
 
 def _order(sighting: Sighting) -> tuple[bool, int, str, str, str]:
     """What a person acknowledged stands apart, behind the rest."""
-    found, is_apart = sighting.found, sighting.standing.status is BreakStatus.ACKNOWLEDGED
+    found, is_apart = sighting.found, sighting.tracked.status is BreakStatus.ACKNOWLEDGED
     return is_apart, -int(found.severity), found.kind.value, found.campaign_id, found.participation_id

@@ -21,7 +21,7 @@ from reconciler.ports.scanning import ScannedPartition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckScope:
+class CheckBounds:
     """What is checked: ``cut`` is the sequence the sums go up to, ``earlier`` who was due at an earlier check."""
 
     cut: int
@@ -39,21 +39,21 @@ class PartitionChecker:
     pages: PageChecker
     page_size: int
 
-    def check(self, scanned: ScannedPartition, scope: CheckScope, stamp: BatchStamp) -> Tally:
+    def check(self, scanned: ScannedPartition, bounds: CheckBounds, stamp: BatchStamp) -> Tally:
         """Check a partition and repair what is safe. Raises Outage or InvariantBroken."""
         # After the documents were read: whoever was paid meanwhile is looked at again, and nobody is taken for unpaid.
-        ledger = self.reads.partition(scanned, scope.campaign_id)
+        ledger = self.reads.partition(scanned, bounds.campaign_id)
         columns = scanned.columns
         wanted = {one for one, is_plain in zip(columns.campaign_ids, columns.is_plain, strict=True) if is_plain}
         terms = self.facts.campaigns([DocumentId.from_tagged(one) for one in sorted(wanted)])
-        compared = compare(columns, ledger, terms, self.pages.settler.policy, cut=scope.cut)
+        compared = compare(columns, ledger, terms, self.pages.settler.policy, cut=bounds.cut)
         tally = Tally(scanned=scanned.size, expected_minor=compared.expected_minor)
         self._clear(tally, compared)
         unreadable = Tally()
         for malformed in scanned.unreadable:
             count_unreadable(unreadable, malformed)
         tally.add(unreadable)
-        self._judge(tally, compared.remarkable, scanned.read_at, scope, stamp)
+        self._judge(tally, compared.remarkable, scanned.read_at, bounds, stamp)
         for page in _some(compared.orphans, self.page_size):
             self._name_orphans(tally, page)
         return tally
@@ -79,13 +79,13 @@ class PartitionChecker:
 
         return judge
 
-    def check_text_identities(self, scope: CheckScope) -> Tally:
+    def check_text_identities(self, bounds: CheckBounds) -> Tally:
         """Payouts of participations whose identity is text: no range of the ledger holds them."""
         tally, after = Tally(), ""
-        while tagged := self.reads.text_participations(after, self.page_size, scope.campaign_id):
+        while tagged := self.reads.text_participations(after, self.page_size, bounds.campaign_id):
             after = tagged[-1]
             rows = self.reads.rows_of(tagged)
-            tally.expected_minor.update(LedgerFrame(rows, cut=scope.cut).expected_minor)
+            tally.expected_minor.update(LedgerFrame(rows, cut=bounds.cut).expected_minor)
             self._name_orphans(tally, tagged)
         return tally
 
@@ -106,11 +106,11 @@ class PartitionChecker:
         tally.accrued_impressions.update(compared.accrued_impressions)
 
     def _judge(
-        self, tally: Tally, tagged: Sequence[str], read_at: datetime, scope: CheckScope, stamp: BatchStamp
+        self, tally: Tally, tagged: Sequence[str], read_at: datetime, bounds: CheckBounds, stamp: BatchStamp
     ) -> None:
         for some in _some(tagged, self.page_size):
             page = self.facts.read([DocumentId.from_tagged(one) for one in some])
-            checked = self.pages.check(page, stamp, read_at, scope.earlier)
+            checked = self.pages.check(page, stamp, read_at, bounds.earlier)
             # It went away, or its campaign moved, between the two reads: the next check sees what it is then.
             checked.parts["in_flight"] += len(some) - len(page.participations)
             tally.add(checked)

@@ -110,12 +110,12 @@ class RequestedChecks:
 
     def _progress(self, report_id: str) -> Progress:
         """Written down every second, for the other processes; this one's status board knows it from the check."""
-        told_s = 0.0
+        written_s = 0.0
 
         def progress(done_count: int, expected_count: int) -> None:
-            nonlocal told_s
-            if time.monotonic() - told_s >= PROGRESS_EVERY_S:
-                told_s = time.monotonic()
+            nonlocal written_s
+            if time.monotonic() - written_s >= PROGRESS_EVERY_S:
+                written_s = time.monotonic()
                 self._requests.progress(report_id, done_count, expected_count)
 
         return progress

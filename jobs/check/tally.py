@@ -56,7 +56,7 @@ class Tally:
     """Tagged participations that are due and left to a sweep → when that was read first. In no part yet."""
     paid: int = 0
     projected: int = 0
-    _told_campaigns: set[str] = field(default_factory=set)
+    _named_campaigns: set[str] = field(default_factory=set)
 
     def add(self, other: Tally) -> None:
         """Count another one in."""
@@ -64,16 +64,16 @@ class Tally:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in _COUNTERS:
             getattr(self, name).update(getattr(other, name))
-        self.breaks += [one for one in other.breaks if not self._is_told(one)]
+        self.breaks += [one for one in other.breaks if not self._is_named(one)]
         self.waiting |= other.waiting
 
-    def _is_told(self, found: Break) -> bool:
+    def _is_named(self, found: Break) -> bool:
         """Whether a campaign that cannot be read was named already: it is one break, however many take part in it."""
         if found.kind is not BreakKind.MALFORMED or found.reason != "campaign":
             return False
-        is_told = found.campaign_id in self._told_campaigns
-        self._told_campaigns.add(found.campaign_id)
-        return is_told
+        is_named = found.campaign_id in self._named_campaigns
+        self._named_campaigns.add(found.campaign_id)
+        return is_named
 
     @property
     def completeness(self) -> Completeness:
@@ -94,7 +94,7 @@ class Tally:
         """Read :meth:`as_json` back."""
         tally = cls(
             breaks=breaks,
-            _told_campaigns={one.campaign_id for one in breaks if one.reason == "campaign"},
+            _named_campaigns={one.campaign_id for one in breaks if one.reason == "campaign"},
             waiting={tagged: datetime.fromisoformat(at) for tagged, at in plain["waiting"].items()},
         )
         for name in _NUMBERS:

@@ -16,7 +16,7 @@ from datetime import datetime
 import structlog
 
 from jobs.payment.pools import PoolFreezer
-from jobs.payment.settling import Settlement, Settler, say_paid
+from jobs.payment.settling import Settler, SettleResult, say_paid
 from jobs.process.measuring import Measuring
 from reconciler.clock import Clock
 from reconciler.domain.campaign import STATUSES_THAT_PAY, CampaignTerms
@@ -159,7 +159,7 @@ class LiveSettler:
     def _settle_or_split(self, works: Sequence[Work[Key]]) -> None:
         """Where a database refuses a batch, find out which of it is to blame: one document must not stop the others."""
         try:
-            settlement = self._settle([work.key.document_id for work in works], works)
+            settled = self._settle([work.key.document_id for work in works], works)
         except DatabaseFailure as failure:
             if not failure.is_answer:
                 raise
@@ -170,38 +170,38 @@ class LiveSettler:
             self._settle_or_split(works[:middle])
             self._settle_or_split(works[middle:])
             return
-        finished = set(settlement.finished)
+        finished = set(settled.finished)
         for work in works:
-            if self._is_stale(work, settlement, finished):
+            if self._is_stale(work, settled, finished):
                 self.counts.stale += 1
                 del self._taken[work.key]
                 self._queue.retry(work)
             else:
                 self._done(work)
 
-    def _settle(self, participation_ids: Sequence[DocumentId], works: Sequence[Work[Key]] = ()) -> Settlement:
+    def _settle(self, participation_ids: Sequence[DocumentId], works: Sequence[Work[Key]] = ()) -> SettleResult:
         began_s = time.monotonic()
         poster = TimedPoster(self._settler.poster, self._clock)
         self.counts.batches += 1
         self.counts.read += len(participation_ids)
-        settlement = replace(self._settler, poster=poster).settle(participation_ids, self._stamp)
-        self.counts.paid += settlement.paid
-        self._remember(settlement.finished)
-        self._measuring.live(settlement, time.monotonic() - began_s)
-        say_paid(settlement, self._stamp, dry_run=False)
+        settled = replace(self._settler, poster=poster).settle(participation_ids, self._stamp)
+        self.counts.paid += settled.paid
+        self._remember(settled.finished)
+        self._measuring.live(settled, time.monotonic() - began_s)
+        say_paid(settled, self._stamp, dry_run=False)
         if poster.committed_at is not None:
-            self._measure_latency(works, settlement, poster.committed_at)
+            self._measure_latency(works, settled, poster.committed_at)
         if self._settler.policy.has_pools:
-            for campaign_id in settlement.campaigns:
+            for campaign_id in settled.campaigns:
                 self._hint_campaign(campaign_id)
-        return settlement
+        return settled
 
-    def _is_stale(self, work: Work[Key], settlement: Settlement, finished: set[DocumentId]) -> bool:
+    def _is_stale(self, work: Work[Key], settled: SettleResult, finished: set[DocumentId]) -> bool:
         """Whether what was read is older than the change that asked for it, and is worth reading again.
 
         It happens right after an election. What was paid on such facts was rightly paid; what was not may be due.
         """
-        if work.after is None or settlement.as_of is None or settlement.as_of >= work.after:
+        if work.after is None or settled.as_of is None or settled.as_of >= work.after:
             return False
         return work.key.document_id not in finished and self._queue.failures_count(work.key) < STALE_TRIES_MAX
 
@@ -300,9 +300,9 @@ class LiveSettler:
         while len(self._finished) > FINISHED_MAX:
             del self._finished[next(iter(self._finished))]
 
-    def _measure_latency(self, works: Sequence[Work[Key]], settlement: Settlement, committed_at: datetime) -> None:
+    def _measure_latency(self, works: Sequence[Work[Key]], settled: SettleResult, committed_at: datetime) -> None:
         for work in works:
-            if work.changed_at is not None and work.key.document_id.tagged in settlement.outcomes:
+            if work.changed_at is not None and work.key.document_id.tagged in settled.outcomes:
                 waited_s = (committed_at - work.changed_at).total_seconds()
                 self._measuring.metrics.trigger_latency.observe(max(0.0, waited_s))
 

@@ -65,12 +65,12 @@ class Projector:
         try:
             self.guard.advance(max(task.sequence for task in tasks))
         except DatabaseFailure as failure:
-            # Nobody may be told anything then: an older copy of the ledger could not be told from this one.
+            # Nothing may be projected then: an older copy of the ledger would look like this one.
             return self._record(tasks, _all_blocked(tasks, Effect.LEDGER_STATE, _refusal(failure)))
         result = self.projection.apply(tasks)
         campaigns = sorted({task.campaign_id for task in tasks})
         try:
-            # Before the outbox is told: a process that dies here does it all again, and nothing is forgotten.
+            # Before the outbox records it: a process that dies here does it all again, and nothing is forgotten.
             completed = self.projection.complete_campaigns(self.ledger.campaign_totals(campaigns))
         except DatabaseFailure as failure:
             words = _refusal(failure)

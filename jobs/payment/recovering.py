@@ -1,6 +1,6 @@
-"""Recovering an older copy of the ledger: payments that MongoDB was told of and this copy lacks are posted again.
+"""Recovering an older copy of the ledger: payments that MongoDB shows and this copy lacks are posted again.
 
-What no document shows was never told to anybody, and is found by the next sweep as due. The wallet's own memory of the
+What no document shows was never projected, and is found by the next sweep as due. The wallet's own memory of the
 ledger keeps a payment that is posted again from being credited twice.
 """
 

@@ -41,7 +41,7 @@ class Repaying:
     def repay(
         self, participation_id: DocumentId, signed_by: str, reason: str, stamp: BatchStamp
     ) -> tuple[str, Sequence[int]]:
-        """Answers the key of the new payout, and the entry whose effects are to be told."""
+        """Answers the key of the new payout, and the entry whose effects are to be projected."""
         page = self.facts.read([participation_id])
         readable = [one for one in page.participations if isinstance(one, Participation)]
         if not readable:

@@ -33,7 +33,7 @@ DECISIONS_AGAIN_MAX = 3
 
 
 @dataclass(slots=True, kw_only=True)
-class Settlement:
+class SettleResult:
     """What became of some participations."""
 
     due: int = 0
@@ -57,7 +57,7 @@ class Settlement:
     as_of: Moment | None = None
     """The oldest snapshot that was read; None without snapshots."""
 
-    def add(self, other: Settlement) -> None:
+    def add(self, other: SettleResult) -> None:
         """Count another page in. What it lists one by one is not carried on: a sweep may be long."""
         self.due += other.due
         self.paid += other.paid
@@ -69,9 +69,9 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settler:
-    """``projector`` is None in a dry run: nothing was paid, so nobody is told.
+    """``projector`` is None in a dry run: nothing was paid, so nothing is projected.
 
-    ``overdue`` is told who is due and what became of them; None where nothing is paid, or where nobody asks.
+    ``overdue`` records who is due and what became of them; None where nothing is paid, or where nobody asks.
     """
 
     facts: FactsSource
@@ -82,28 +82,28 @@ class Settler:
     guard: LedgerGuard
     overdue: Overdue | None = None
 
-    def settle(self, participation_ids: Sequence[DocumentId], stamp: BatchStamp) -> Settlement:
+    def settle(self, participation_ids: Sequence[DocumentId], stamp: BatchStamp) -> SettleResult:
         """Settle a page of participations. Raises Outage or InvariantBroken; what was paid before that stays paid."""
-        settlement = Settlement()
+        settled = SettleResult()
         waiting = list(participation_ids)
         for _ in range(DECISIONS_AGAIN_MAX):
             if not waiting:
                 break
-            waiting = self._settle_once(waiting, stamp, settlement)
-        settlement.skipped["facts_too_old"] += len(waiting)
-        settlement.skipped += Counter()
-        return settlement
+            waiting = self._settle_once(waiting, stamp, settled)
+        settled.skipped["facts_too_old"] += len(waiting)
+        settled.skipped += Counter()
+        return settled
 
     def _settle_once(
-        self, participation_ids: Sequence[DocumentId], stamp: BatchStamp, settlement: Settlement
+        self, participation_ids: Sequence[DocumentId], stamp: BatchStamp, settled: SettleResult
     ) -> list[DocumentId]:
         """One round; answers those whose facts had grown too old when the lock was there."""
         page = self.facts.read(participation_ids)
         readable = [one for one in page.participations if isinstance(one, Participation)]
-        settlement.as_of = page.as_of if settlement.as_of is None else min(settlement.as_of, page.as_of or (0, 0))
-        settlement.campaigns.update(one.campaign_id for one in readable)
-        settlement.unreadable += [one for one in page.participations if isinstance(one, MalformedParticipation)]
-        settlement.missing += page.missing
+        settled.as_of = page.as_of if settled.as_of is None else min(settled.as_of, page.as_of or (0, 0))
+        settled.campaigns.update(one.campaign_id for one in readable)
+        settled.unreadable += [one for one in page.participations if isinstance(one, MalformedParticipation)]
+        settled.missing += page.missing
         decided = self.deciding.decide(page)
         known = decided.known
         due = [decision for decision in decided.decisions if isinstance(decision, Due)]
@@ -116,27 +116,27 @@ class Settler:
             facts_at=page.facts_at,
         )
         for decision in not_due:
-            _count_not_due(settlement, decision)
+            _count_not_due(settled, decision)
         attempted = [one.participation.participation_id for one in due]
         if self.overdue is not None:
             self.overdue.saw(attempted)
             self.overdue.answered(set(participation_ids).difference(attempted))
-        settlement.skipped[Reason.MALFORMED] += len(page.participations) - len(readable)
+        settled.skipped[Reason.MALFORMED] += len(page.participations) - len(readable)
         if batch.is_empty:
             return []
         self.guard.check()
         posted = self.poster.post(batch, stamp)
-        settlement.paid_minor.update(posted.paid_minor)
+        settled.paid_minor.update(posted.paid_minor)
         again = [
             request.due.participation.participation_id
             for request in requests
-            if not _count_outcome(settlement, request, posted.outcomes[request.key])
+            if not _count_outcome(settled, request, posted.outcomes[request.key])
         ]
         if self.overdue is not None:
             undecided = set(again)
             self.overdue.answered(one for one in attempted if one not in undecided)
         if self.projector is not None and posted.payout_sequences:
-            settlement.projected += self.projector.project(posted.payout_sequences)
+            settled.projected += self.projector.project(posted.payout_sequences)
         return again
 
     @property
@@ -145,16 +145,16 @@ class Settler:
         return Deciding(facts=self.facts, ledger=self.ledger, policy=self.policy)
 
 
-def say_paid(settlement: Settlement, stamp: BatchStamp, *, dry_run: bool) -> None:
+def say_paid(settled: SettleResult, stamp: BatchStamp, *, dry_run: bool) -> None:
     """One line a page of payments."""
-    if settlement.paid:
+    if settled.paid:
         log.info(
             "paid participations",
             action="payouts_posted",
             run_id=stamp.run_id,
             trigger=stamp.trigger,
-            paid=settlement.paid,
-            paid_minor=dict(settlement.paid_minor),
+            paid=settled.paid,
+            paid_minor=dict(settled.paid_minor),
             dry_run=dry_run,
         )
 
@@ -199,31 +199,31 @@ def _voids(not_due: Sequence[NotDue], known: SettledFacts) -> list[DocumentId]:
     return [one for one in forfeited if one.tagged in known.pool_lines and not known.pool_lines[one.tagged].is_void]
 
 
-def _count_not_due(settlement: Settlement, decision: NotDue) -> None:
-    settlement.skipped[decision.reason.value] += 1
+def _count_not_due(settled: SettleResult, decision: NotDue) -> None:
+    settled.skipped[decision.reason.value] += 1
     if decision.reason in (Reason.ALREADY_PAID, Reason.REVERSED):
-        settlement.finished.append(decision.participation.participation_id)
+        settled.finished.append(decision.participation.participation_id)
     if decision.reason not in (Reason.ALREADY_PAID, Reason.BELOW_TARGET):
-        settlement.not_paid.append(decision)
+        settled.not_paid.append(decision)
 
 
-def _count_outcome(settlement: Settlement, request: PayoutRequest, outcome: Outcome) -> bool:
+def _count_outcome(settled: SettleResult, request: PayoutRequest, outcome: Outcome) -> bool:
     """Count one outcome; False when the request has to be decided again."""
     if outcome is Outcome.STALE:
         return False
     participation = request.due.participation
-    settlement.outcomes[participation.participation_id.tagged] = outcome
-    settlement.due += 1
+    settled.outcomes[participation.participation_id.tagged] = outcome
+    settled.due += 1
     if outcome in (Outcome.NEW, Outcome.EXISTS):
-        settlement.finished.append(participation.participation_id)
+        settled.finished.append(participation.participation_id)
     if outcome is Outcome.NEW:
-        settlement.paid += 1
+        settled.paid += 1
     elif outcome in HELD:
-        settlement.held += 1
+        settled.held += 1
     elif outcome is Outcome.EXISTS:
-        settlement.skipped[Reason.ALREADY_PAID] += 1
+        settled.skipped[Reason.ALREADY_PAID] += 1
     else:
-        settlement.skipped[outcome.value] += 1
+        settled.skipped[outcome.value] += 1
         if outcome is Outcome.EXISTS_DIFFERENT:
             log.error(
                 "a payout of another identity holds this participation's key",

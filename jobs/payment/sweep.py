@@ -14,7 +14,7 @@ import structlog
 from jobs.payment.overdue import Overdue
 from jobs.payment.pools import PoolFreezer
 from jobs.payment.projecting import Projector
-from jobs.payment.settling import Settlement, Settler, say_paid
+from jobs.payment.settling import Settler, SettleResult, say_paid
 from jobs.process.running import RunRecorder
 from reconciler.domain.campaign import CampaignTerms, MalformedCampaign
 from reconciler.domain.decision import Policy, Scope
@@ -42,7 +42,7 @@ class SweepResult:
 
     run_id: str
     dry_run: bool
-    settlement: Settlement = field(default_factory=Settlement)
+    settled: SettleResult = field(default_factory=SettleResult)
     settlements_frozen: int = 0
     malformed_campaigns: int = 0
     blocked: int = 0
@@ -57,14 +57,14 @@ class SweepResult:
             "run_id": self.run_id,
             "dry_run": self.dry_run,
             "complete": self.complete,
-            "due": self.settlement.due,
-            "paid": self.settlement.paid,
-            "paid_minor": dict(sorted(self.settlement.paid_minor.items())),
-            "held": self.settlement.held,
-            "skipped": {reason: count for reason, count in sorted(self.settlement.skipped.items()) if count},
+            "due": self.settled.due,
+            "paid": self.settled.paid,
+            "paid_minor": dict(sorted(self.settled.paid_minor.items())),
+            "held": self.settled.held,
+            "skipped": {reason: count for reason, count in sorted(self.settled.skipped.items()) if count},
             "settlements_frozen": self.settlements_frozen,
             "malformed_campaigns": self.malformed_campaigns,
-            "projected": self.settlement.projected,
+            "projected": self.settled.projected,
             "blocked": self.blocked,
             **({"accounts": [asdict(change) for change in self.account_changes]} if self.dry_run else {}),
             "duration_s": round(self.duration_s, 3),
@@ -128,7 +128,7 @@ class Sweep:
             if isinstance(poster, Rehearsal):
                 result.account_changes = poster.account_changes(ACCOUNT_CHANGES_MAX)
             if projector is not None:
-                result.settlement.projected += projector.drain()
+                result.settled.projected += projector.drain()
             result.blocked = self.outbox.counts().blocked
             result.duration_s = time.monotonic() - started
             if everybody.refused:
@@ -195,7 +195,7 @@ class _Pass:
         for unreadable in page:
             if isinstance(unreadable, MalformedParticipation):
                 self._name_malformed("participation", unreadable.shown_id, unreadable.problems)
-                self._result.settlement.skipped["malformed"] += 1
+                self._result.settled.skipped["malformed"] += 1
         self._settle([one for one in page if isinstance(one, DocumentId) and one not in self._seen_held])
 
     def _settle(self, participation_ids: Sequence[DocumentId]) -> None:
@@ -203,7 +203,7 @@ class _Pass:
         if not participation_ids:
             return
         try:
-            settlement = self._settler.settle(participation_ids, self._stamp)
+            settled = self._settler.settle(participation_ids, self._stamp)
         except DatabaseFailure as failure:
             # The pages of a rehearsal are one transaction, which a refusal ends.
             if not failure.is_answer or self._result.dry_run:
@@ -215,9 +215,9 @@ class _Pass:
             self._settle(participation_ids[:middle])
             self._settle(participation_ids[middle:])
             return
-        for unreadable in settlement.unreadable:
+        for unreadable in settled.unreadable:
             self._name_malformed("participation", unreadable.shown_id, unreadable.problems)
-        for decision in settlement.not_paid:
+        for decision in settled.not_paid:
             log.debug(
                 "a participation past its target is not to be paid",
                 action="not_paid",
@@ -225,8 +225,8 @@ class _Pass:
                 reason=decision.reason.value,
                 detail=decision.detail or "; ".join(map(str, decision.problems)),
             )
-        self._result.settlement.add(settlement)
-        say_paid(settlement, self._stamp, dry_run=self._result.dry_run)
+        self._result.settled.add(settled)
+        say_paid(settled, self._stamp, dry_run=self._result.dry_run)
 
     def _set_aside(self, participation_id: DocumentId, failure: DatabaseFailure) -> None:
         """Go on without one participation; where many are refused, it is not they who are to blame."""

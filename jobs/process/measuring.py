@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from jobs.payment.settling import Settlement
+from jobs.payment.settling import SettleResult
 from jobs.payment.sweep import SweepResult
 from reconciler.clock import Clock
 from reconciler.metrics import Metrics
@@ -40,12 +40,12 @@ class Measuring:
         for result in done:
             self._swept(result, began_at)
 
-    def live(self, settlement: Settlement, duration_s: float) -> None:
+    def live(self, settled: SettleResult, duration_s: float) -> None:
         """A batch of the watch was settled."""
         self.metrics.sweeps.labels(LIVE, "complete").inc()
         self.metrics.sweep_duration.labels(LIVE).observe(duration_s)
         self.metrics.sweep_last_success.labels(LIVE).set(self.clock().timestamp())
-        self._settled(settlement)
+        self._settled(settled)
 
     def _swept(self, result: SweepResult, began_at: datetime) -> None:
         outcome = "complete" if result.complete else "stopped"
@@ -55,7 +55,7 @@ class Measuring:
         if result.complete:
             self.metrics.sweep_last_success.labels(FULL).set(now.timestamp())
         if not result.dry_run:
-            self._settled(result.settlement)
+            self._settled(result.settled)
         self.status.record(
             "sweep",
             last_began_at=began_at,
@@ -63,19 +63,19 @@ class Measuring:
             duration_s=round(result.duration_s, 3),
             outcome=outcome,
             dry_run=result.dry_run,
-            due=result.settlement.due,
-            paid=result.settlement.paid,
-            held=result.settlement.held,
-            projected=result.settlement.projected,
+            due=result.settled.due,
+            paid=result.settled.paid,
+            held=result.settled.held,
+            projected=result.settled.projected,
             blocked=result.blocked,
         )
 
-    def _settled(self, settlement: Settlement) -> None:
-        for currency, amount_minor in settlement.paid_minor.items():
+    def _settled(self, settled: SettleResult) -> None:
+        for currency, amount_minor in settled.paid_minor.items():
             self.metrics.amount_paid.labels(currency).inc(amount_minor)
-        for outcome, count in (("paid", settlement.paid), ("held", settlement.held)):
+        for outcome, count in (("paid", settled.paid), ("held", settled.held)):
             if count:
                 self.metrics.ledger_entries.labels(outcome).inc(count)
-        for reason, count in settlement.skipped.items():
+        for reason, count in settled.skipped.items():
             if count:
                 self.metrics.sweep_skipped.labels(reason).inc(count)

@@ -33,7 +33,7 @@ _AT = {name: place for place, name in enumerate(PayoutRow._fields)}
 class LedgerFrame:
     """``frame``: one row a payout or reversal, columns as :class:`PayoutRow`, those of numbers int64, others object.
 
-    ``is_usual``: first payouts of their participation, told to MongoDB, whose amounts follow from facts that reach
+    ``is_usual``: first payouts of their participation, projected, whose amounts follow from facts that reach
     their target. ``unreadable_ids``: participations with a row that is not in the frame, since it holds what this
     program never wrote. ``expected_minor``: currency → gross that the facts of payouts up to ``cut`` give.
     """
@@ -58,8 +58,8 @@ class LedgerFrame:
         by_target = (frame["rule"] == Rule.IMPRESSIONS_TARGET_REACHED.value).to_numpy() & ~is_share
         reached = (frame["impressions"] >= frame["target"]).to_numpy()
         fair = right & (reached | ~by_target)
-        told = (frame["outbox_status"] == "done").to_numpy()
-        self.is_usual: Bools = fair & is_payout & told & (frame["n"] == 1).to_numpy()
+        is_projected = (frame["outbox_status"] == "done").to_numpy()
+        self.is_usual: Bools = fair & is_payout & is_projected & (frame["n"] == 1).to_numpy()
         self.expected_minor: Counter[str] = Counter()
         counted = is_payout & (frame["sequence"] <= cut).to_numpy()
         for currency in frame["currency"].unique():

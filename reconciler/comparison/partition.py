@@ -1,7 +1,7 @@
 """One partition of both sides, compared as frames: who is plainly in order, and who has to be looked at by itself.
 
 The vectors only ever *clear* rows. Whatever is remarkable in any way (no plain number, due, held, reversed, adopted,
-a field that is not as told) is handed on to the exact path, which reads it again and decides. So both can never
+an effect that is not as projected) is handed on to the exact path, which reads it again and decides. So both can never
 disagree: a row that the vectors clear is one that the exact path would clear, and a test holds them to that.
 """
 
@@ -200,7 +200,7 @@ class _Comparison:
         return half_up(campaigns.ratios, codes, times, exact)
 
     def _clear_paid(self, places: Ints, is_apart: Bools) -> Bools:
-        """Those with exactly one payout, told and shown as posted, whose facts still give the same amount."""
+        """Those with exactly one payout, projected and shown as posted, whose facts still give the same amount."""
         frame = self._ledger.frame
         single = (~frame["participation_id"].duplicated(keep=False)).to_numpy()
         usual = single & self._ledger.is_usual & (places >= 0)

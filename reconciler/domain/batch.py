@@ -246,7 +246,7 @@ class _Campaign:
         """Whether somebody else came first since it was decided: a settlement, a forfeiture, another repayment."""
         participation, view, tagged = request.due.participation, self._view, _tagged(request)
         numbers = view.numbers.get((participation.campaign_id.tagged, participation.streamer_id), {})
-        if not is_automatic and (tagged in view.standing or request.n in numbers):
+        if not is_automatic and (tagged in view.unreversed or request.n in numbers):
             return True
         if request.due.settlement_key is not None:
             return tagged in view.voids

@@ -118,16 +118,12 @@ class TrackedBreak:
 class Remembered:
     """What a check's findings become. ``carried``: ``new``, ``carried`` and ``cleared``, against the last whole check.
 
-    ``standings`` has each identity found; ``changed`` the records to be kept.
+    ``tracked`` has each identity found; ``changed`` the records to be kept.
     """
 
-    standings: Mapping[str, TrackedBreak]
+    tracked: Mapping[str, TrackedBreak]
     carried: Mapping[str, int]
     changed: Sequence[BreakRecord]
-
-    def standing_of(self, found: Break) -> TrackedBreak:
-        """Where one of the breaks stands that were handed in."""
-        return self.standings[found.break_id]
 
 
 def remember(
@@ -148,7 +144,7 @@ def remember(
     gone = [known[identity] for identity in sorted(before - members.keys()) if known[identity].last_seen <= check.at]
     cleared = [_gone(record, check) for record in gone] if check.is_whole else []
     return Remembered(
-        standings={identity: _standing(record, decisions.get(identity)) for identity, record in seen.items()},
+        tracked={identity: _tracked(record, decisions.get(identity)) for identity, record in seen.items()},
         carried={
             "new": len(members.keys() - before),
             "carried": len(members.keys() & before),
@@ -182,7 +178,7 @@ def _lapse(record: BreakRecord, decision: BreakDecision) -> str:
     return "" if decision.fingerprint == record.fingerprint else "its severity or amounts have changed"
 
 
-def _standing(record: BreakRecord, decision: BreakDecision | None) -> TrackedBreak:
+def _tracked(record: BreakRecord, decision: BreakDecision | None) -> TrackedBreak:
     # Cleared by a person while the check was running, perhaps; this check did find it.
     shown = replace(record, cleared_at=None, cleared_by=None)
     status = status_of(shown, decision)

@@ -98,7 +98,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PoolStanding:
+class PoolShare:
     """Where a participation stands in the frozen settlement of its campaign."""
 
     settlement_key: str
@@ -128,7 +128,7 @@ class ParticipationFacts:
     """Tagged identity of another participation of the same campaign and streamer that has been paid."""
     pinned_currency: str | None = None
     """Currency of the campaign's first funding."""
-    pool: PoolStanding | None = None
+    pool: PoolShare | None = None
     """Set once the campaign has a frozen settlement."""
 
 
@@ -173,10 +173,10 @@ Decision = Due | NotDue
 
 def decide(facts: ParticipationFacts, policy: Policy) -> Decision:
     """Decide on one participation. Total: every readable identity gets an answer, and nothing raises."""
-    return standing_of(facts) or _in_pool(facts, policy) or _amount_due(facts, policy)
+    return not_payable(facts) or _in_pool(facts, policy) or _amount_due(facts, policy)
 
 
-def standing_of(facts: ParticipationFacts) -> NotDue | None:
+def not_payable(facts: ParticipationFacts) -> NotDue | None:
     """What stands in the way of a participation whatever its campaign earned; None when nothing does."""
     return _settled_before(facts) or _not_eligible(facts) or _malformed(facts)
 

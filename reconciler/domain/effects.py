@@ -1,4 +1,4 @@
-"""What MongoDB is told after a payment, as plain data, and what may stand in the way of it."""
+"""What MongoDB has to show after a payment, as plain data, and what may stand in the way of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Effect(StrEnum):
     """The effects of a payment, in the order in which they are applied."""
 
     LEDGER_STATE = "ledger_state"
-    """How far MongoDB was told (`reconciler_state`): no document of the platform."""
+    """How far MongoDB was brought (`reconciler_state`): no document of the platform."""
     PARTICIPATION = "participation"
     WALLET = "wallet"
     TRANSACTION = "transaction"
@@ -61,7 +61,7 @@ class WalletPosition:
 
 
 class TaskKind(StrEnum):
-    """What happened to a payout that MongoDB has to be told."""
+    """What happened to a payout, and has to be projected."""
 
     PAYOUT = "payout"
     HOLD_RELEASE = "hold_release"

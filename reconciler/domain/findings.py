@@ -11,7 +11,7 @@ from reconciler.domain.batch import PlannedBatch
 from reconciler.domain.campaign import STATUSES as CAMPAIGN_STATUSES
 from reconciler.domain.campaign import STATUSES_THAT_PAY as CAMPAIGN_STATUSES_THAT_PAY
 from reconciler.domain.campaign import CampaignTerms, MalformedCampaign, PaymentType, derived_target
-from reconciler.domain.decision import Decision, Due, ParticipationFacts, Policy, PoolStanding, Rule, Scope, shown_word
+from reconciler.domain.decision import Decision, Due, ParticipationFacts, Policy, PoolShare, Rule, Scope, shown_word
 from reconciler.domain.money import format_minor, minor_per_major
 from reconciler.domain.parsing import Unreadable
 from reconciler.domain.participation import STATUSES, STATUSES_THAT_PAY
@@ -144,7 +144,7 @@ def _amount_finding(facts: ParticipationFacts, case: Case) -> str | Computation:
     return compute_gross(basis_of(terms, case.policy), impressions)
 
 
-def _share(facts: ParticipationFacts, pool: PoolStanding, case: Case) -> str | Computation:
+def _share(facts: ParticipationFacts, pool: PoolShare, case: Case) -> str | Computation:
     frozen = case.pools.get(pool.settlement_key)
     tagged = facts.participation.participation_id.tagged
     if frozen is None or tagged not in frozen.weights:

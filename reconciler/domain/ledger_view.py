@@ -141,7 +141,7 @@ class LedgerView:
     """Campaign with a frozen settlement → the currency that its shares are minor units of."""
     lines: Mapping[str, FrozenLine] = field(default_factory=dict)
     """Tagged participation → its line in a frozen settlement, whatever its document says today."""
-    standing: frozenset[str] = frozenset()
+    unreversed: frozenset[str] = frozenset()
     """Tagged participations, of those a person wants repaid, with a payout that was not reversed."""
     numbers: Mapping[tuple[str, str], Mapping[int, str | None]] = field(default_factory=dict)
     """(campaign, streamer) → number of each payout → the tagged participation it stands for; None once reversed."""

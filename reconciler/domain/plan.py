@@ -61,10 +61,10 @@ class NewReversal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTransfer:
-    """An entry that needs no row beside it: a release, a refund, an adjustment. ``is_told``: MongoDB is told of it."""
+    """An entry that needs no row beside it: a release, a refund, an adjustment. ``is_projected``: it has effects."""
 
     entry: Entry
-    is_told: bool = False
+    is_projected: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

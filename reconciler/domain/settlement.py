@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 
 from reconciler.domain.campaign import CampaignTerms, PaymentType
-from reconciler.domain.decision import ParticipationFacts, Policy, Reason, Rule, Scope, standing_of
+from reconciler.domain.decision import ParticipationFacts, Policy, Reason, Rule, Scope, not_payable
 from reconciler.domain.earnings import Overdelivery
 from reconciler.domain.ids import tie_break
 from reconciler.domain.money import AMOUNT_MINOR_MAX, minor_per_major, round_half_up
@@ -77,7 +77,7 @@ def decide_pool(facts: PoolFacts, policy: Policy) -> PoolDecision:
             # Settled by another way, also by a share of a campaign that it left. Malformed or not it is no member, and
             # a pool must not wait for it.
             continue
-        obstacle = standing_of(one)
+        obstacle = not_payable(one)
         if obstacle is None:
             # Of two participations of one streamer the first takes part; the other is a duplicate.
             members.setdefault(one.participation.streamer_id, one.participation)

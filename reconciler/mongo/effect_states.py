@@ -118,7 +118,7 @@ class MongoEffectStates:
         record = self._record_fault(account, wallet)
         if record is not None:
             yield record
-        elif wallet is not None and account.is_told:
+        elif wallet is not None and account.is_acknowledged:
             yield from self._shared_faults(account, wallet)
 
     def _shared_faults(self, account: WalletAccount, wallet: Document) -> Iterator[WalletFault]:
@@ -143,7 +143,7 @@ class MongoEffectStates:
         stored = _of_currency(wallet.get(self._names.wallets.ledger) if wallet else None, account.currency)
         available, held, version = (stored.get(name) for name in ("availableMinor", "heldMinor", "version"))
         is_lost = account.acknowledged_version > (version or 0)
-        if not is_lost and not account.is_told:
+        if not is_lost and not account.is_acknowledged:
             return None  # What the ledger says by now is still on its way.
         if version is not None and version > account.version:
             return None  # It moved on since the ledger was read; a version nobody gave out stops the projector.

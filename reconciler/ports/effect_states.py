@@ -15,7 +15,7 @@ from reconciler.ports.population import WalletAccount
 class WalletFault:
     """A wallet that does not say what the ledger does. ``shown_minor``: what it says, as ``expected_minor``.
 
-    ``is_repairable``: its record of the ledger is behind, and can be told again. The other faults are a person's.
+    ``is_repairable``: its record of the ledger is behind, and can be projected again. The other faults are a person's.
     """
 
     streamer_id: str

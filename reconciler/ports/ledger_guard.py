@@ -15,12 +15,12 @@ class LedgerPosition:
 
 
 class LedgerGuard(Protocol):
-    """Knows whether this ledger is the one that MongoDB was told by last, or an older copy of it."""
+    """Knows whether this ledger is the one that MongoDB was written from last, or an older copy of it."""
 
     def check(self) -> None:
         """Raises InvariantBroken("ledger_behind") when MongoDB has seen a later sequence, or another ledger."""
         ...
 
     def advance(self, sequence: int) -> None:
-        """Write down, before anything else is told, how far this ledger is."""
+        """Write down, before anything else is projected, how far this ledger is."""
         ...

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from reconciler.domain.decision import PoolStanding, Settled
+from reconciler.domain.decision import PoolShare, Settled
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_view import OpenHold
 
@@ -23,9 +23,9 @@ class SettledFacts:
     """Tagged campaign → currency of its first funding."""
     held: Mapping[str, OpenHold]
     """Tagged participation → its open hold."""
-    pool_lines: Mapping[str, PoolStanding] = field(default_factory=dict)
+    pool_lines: Mapping[str, PoolShare] = field(default_factory=dict)
     """Tagged participation → its line in the frozen settlement of its campaign."""
-    pool_campaigns: Mapping[str, PoolStanding] = field(default_factory=dict)
+    pool_campaigns: Mapping[str, PoolShare] = field(default_factory=dict)
     """Tagged campaign with a frozen settlement → where those stand that have no line in it."""
 
 

@@ -1,4 +1,4 @@
-"""Payouts whose effects MongoDB must still be shown. ``reconciler.ledger`` implements it. Methods may raise Outage."""
+"""Payouts whose effects are still to be projected. ``reconciler.ledger`` implements it. Methods may raise Outage."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BlockedPayout:
 
 
 class Outbox(Protocol):
-    """Payouts whose effects MongoDB must still be told."""
+    """Payouts whose effects MongoDB are still to be projected."""
 
     def ready(self, limit: int) -> list[ProjectionTask]:
         """The oldest tasks whose time has come."""
@@ -37,8 +37,8 @@ class Outbox(Protocol):
         """The tasks of some entries."""
         ...
 
-    def told(self, participation_ids: Sequence[str]) -> list[ProjectionTask]:
-        """Payouts of participations (tagged) of which MongoDB was told everything."""
+    def projected(self, participation_ids: Sequence[str]) -> list[ProjectionTask]:
+        """Payouts of participations (tagged) all of whose effects were projected."""
         ...
 
     def blocked(self, participation_ids: Sequence[str] | None = None) -> list[BlockedPayout]:
@@ -54,13 +54,13 @@ class Outbox(Protocol):
         ...
 
     def overdue(self, within: timedelta, after: int, limit: int) -> list[ProjectionTask]:
-        """Entries behind ``after`` that MongoDB should have been told of by now, and for which nothing says why not."""
+        """Entries behind ``after`` that should have been projected by now, and for which nothing says why not."""
         ...
 
     def lagging(self, limit: int, within: timedelta | None = None) -> list[WalletPosition]:
-        """Positions that changed without an entry MongoDB is told of, and were not shown yet (``within`` a time)."""
+        """Positions that changed without an entry to project, and that no wallet shows yet (``within`` a time)."""
         ...
 
     def counts(self) -> OutboxCounts:
-        """How much is still to be told."""
+        """How much is still to be projected."""
         ...

@@ -117,7 +117,7 @@ class WalletAccount:
     acknowledged_version: int
 
     @property
-    def is_told(self) -> bool:
+    def is_acknowledged(self) -> bool:
         """Whether nothing of it is on its way to the wallet."""
         return self.version == self.acknowledged_version
 
@@ -165,8 +165,8 @@ class PopulationReads(Protocol):
         """Campaign (tagged) → what was paid of it, fees included and reversals taken off, in minor units."""
         ...
 
-    def told_totals(self, campaign_ids: Sequence[DocumentId]) -> Mapping[DocumentId, tuple[int, str]]:
-        """Campaign → net amount paid and currency, of those whose payouts were all told to MongoDB."""
+    def projected_totals(self, campaign_ids: Sequence[DocumentId]) -> Mapping[DocumentId, tuple[int, str]]:
+        """Campaign → net amount paid and currency, of those whose payouts were all projected."""
         ...
 
     def wallet_accounts(self, after: tuple[str, str], limit: int, campaign_id: str | None) -> list[WalletAccount]:

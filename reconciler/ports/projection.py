@@ -22,7 +22,7 @@ class RestedKey:
 
 
 class Projection(Protocol):
-    """MongoDB's documents that are told what the ledger decided."""
+    """MongoDB's documents that show what the ledger decided."""
 
     def apply(self, tasks: Sequence[ProjectionTask]) -> ProjectionResult:
         """Apply all effects of some payouts."""
@@ -37,7 +37,7 @@ class Projection(Protocol):
         ...
 
     def find_stale(self, tasks: Sequence[ProjectionTask]) -> Mapping[int, str]:
-        """Sequence → which effects are not as they were told, in words."""
+        """Sequence → which effects are no longer shown as they were projected, in words."""
         ...
 
     def complete_campaigns(self, totals: Mapping[DocumentId, tuple[int, str]]) -> list[DocumentId]:

@@ -97,24 +97,24 @@ class Sighting:
     """A break with its history: when it was first seen, and whether a person knows of it."""
 
     found: Break
-    standing: TrackedBreak
+    tracked: TrackedBreak
 
     @property
     def first_seen(self) -> datetime:
         """When it last came up."""
-        return self.standing.first_seen
+        return self.tracked.first_seen
 
     @property
     def is_open(self) -> bool:
         """Whether it makes a check end with exit code 1: what a person acknowledged does not."""
-        return self.found.is_open and self.standing.status is not BreakStatus.ACKNOWLEDGED
+        return self.found.is_open and self.tracked.status is not BreakStatus.ACKNOWLEDGED
 
     @property
     def status(self) -> str:
         """``repaired``, ``acknowledged``, ``info`` or ``open``."""
         if self.found.repaired:
             return "repaired"
-        if self.standing.status is BreakStatus.ACKNOWLEDGED:
+        if self.tracked.status is BreakStatus.ACKNOWLEDGED:
             return BreakStatus.ACKNOWLEDGED.value
         return BreakStatus.OPEN.value if self.found.is_open else "info"
 
@@ -238,9 +238,9 @@ class Report:
 
 
 def _break_row(sighting: Sighting, as_of: datetime) -> dict[str, Any]:
-    found, decision = sighting.found, sighting.standing.decision
+    found, decision = sighting.found, sighting.tracked.decision
     return {
-        "break_id": sighting.standing.break_id,
+        "break_id": sighting.tracked.break_id,
         "kind": found.kind.value,
         "reason": found.reason,
         "severity": found.severity.label,
@@ -259,5 +259,5 @@ def _break_row(sighting: Sighting, as_of: datetime) -> dict[str, Any]:
         "action": "repaired" if found.repaired else ACTION[found.kind],
         "acknowledged_by": decision.by if decision else "",
         "acknowledged_reason": decision.reason if decision else "",
-        "note": sighting.standing.note,
+        "note": sighting.tracked.note,
     }

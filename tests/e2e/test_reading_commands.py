@@ -102,7 +102,7 @@ def swept(
             upgrade(parts.engine)
             create_missing(parts.connection, parts.settings.mapping)
             result = parts.sweep.step("sweep")
-            assert (result.settlement.paid, result.settlement.held) == (3, 1)
+            assert (result.settled.paid, result.settled.held) == (3, 1)
             desk = Desk(parts.journal, run_id="by-hand", four_eyes=False)
             desk.reverse(f"payout:oid:{back}:1", Signature(by="asha", reason="fraud"))
         yield Swept(

@@ -81,7 +81,7 @@ def test_the_reference_case_is_paid_once_by_many(platform: Platform, parts: Part
 
     assert [result.code for result in results] == [0] * 5
     assert sum(result.json()["paid"] for result in results) == len(paid)
-    assert [sweep.settlement.paid for sweep in sweeps] == [0] * 5
+    assert [sweep.settled.paid for sweep in sweeps] == [0] * 5
     assert paid_minor(parts.engine) == paid
     assert violations(parts.engine, platform.database, before) == []
     assert platform.wallet_of(below)["balance"] == 150.25

@@ -45,7 +45,7 @@ def test_the_api_the_sweep_and_explain_tell_the_same(product: Product, platform:
             tell(parts, str(one["_id"])).explanation.reason
             for one in platform.database["campaignparticipations"].find({"campaignId": campaign})
         )
-        swept = parts.sweep.step("test").settlement
+        swept = parts.sweep.step("test").settled
 
     assert shown is not None
     assert (shown["due"], shown["notDue"]) == (0, EXPECTED)

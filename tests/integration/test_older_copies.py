@@ -14,7 +14,7 @@ from reconciler.errors import InvariantBroken
 from reconciler.ledger import schema
 from reconciler.ledger.engine import open_engine
 from reconciler.mongo.connection import Connection
-from reconciler.mongo.ledger_state import LedgerState
+from reconciler.mongo.ledger_guard import MongoLedgerGuard
 from reconciler.ports.ledger_guard import LedgerPosition
 from tests.support.ledger import rows_of
 from tests.support.platform import Platform
@@ -101,17 +101,17 @@ def test_no_wallet_counts_on_while_a_payment_is_lacking(
 
 
 @pytest.fixture
-def state(mongo_connection: Connection) -> Callable[[int], LedgerState]:
+def state(mongo_connection: Connection) -> Callable[[int], MongoLedgerGuard]:
     """What MongoDB remembers, asked by a ledger that has come to a sequence."""
 
-    def of_ledger_at(sequence: int) -> LedgerState:
+    def of_ledger_at(sequence: int) -> MongoLedgerGuard:
         position = LedgerPosition(ledger_id="one and the same", sequence=sequence)
-        return LedgerState(mongo_connection, MappingSettings(), position=lambda: position)
+        return MongoLedgerGuard(mongo_connection, MappingSettings(), position=lambda: position)
 
     return of_ledger_at
 
 
-def test_what_is_remembered_never_goes_back(state: Callable[[int], LedgerState]) -> None:
+def test_what_is_remembered_never_goes_back(state: Callable[[int], MongoLedgerGuard]) -> None:
     """A projector that slept tells of an older sequence last. A copy from in between would then pass for the newest."""
     state(12).advance(12)
     state(12).advance(7)

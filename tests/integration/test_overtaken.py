@@ -118,7 +118,7 @@ def test_a_member_who_is_paid_before_the_pool_is_frozen_takes_no_share_of_it(
         [[terms]] = parts.facts.paying_campaigns()
         assert isinstance(terms, CampaignTerms)
         assert freezer.freeze_due([terms], STAMP).count == 0
-        assert parts.sweep.step("test").settlement.paid == 2
+        assert parts.sweep.step("test").settled.paid == 2
 
     assert paid_minor(engine) == {str(fast): 330_000, **dict.fromkeys(map(str, others), 165_000)}
     ledger_is_sound(engine)

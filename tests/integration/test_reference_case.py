@@ -22,8 +22,8 @@ def test_past_target_pays_the_whole_budget_once(platform: Platform, parts: Parts
 
     results = [parts.sweep.step("test") for _ in range(5)]
 
-    assert [result.settlement.paid for result in results] == [1, 0, 0, 0, 0]
-    assert results[0].settlement.paid_minor == {"INR": 330_000}
+    assert [result.settled.paid for result in results] == [1, 0, 0, 0, 0]
+    assert results[0].settled.paid_minor == {"INR": 330_000}
     assert paid_minor(parts) == {str(participation_id): 330_000}
     wallet = platform.wallet_of(participation_id)
     assert (wallet["balance"], wallet["withdrawableBalance"], wallet["totalEarnings"]) == (3450.25, 3400.25, 4200.5)
@@ -34,7 +34,7 @@ def test_below_target_pays_nothing(platform: Platform, parts: Parts) -> None:
 
     result = parts.sweep.step("test")
 
-    assert result.settlement.paid == 0
+    assert result.settled.paid == 0
     assert paid_minor(parts) == {}
     assert platform.wallet_of(participation_id)["balance"] == 150.25
 

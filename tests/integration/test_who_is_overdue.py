@@ -73,9 +73,9 @@ def test_the_age_of_who_cannot_be_paid(
         parts.live.queue.add(Key(KeyKind.PARTICIPATION, DocumentId.from_tagged(f"oid:{hinted}")))
         parts.live.settler.step()
         assert shown() == (3, True)
-        assert parts.sweep.step("test", dry_run=True).settlement.paid == 2
+        assert parts.sweep.step("test", dry_run=True).settled.paid == 2
         assert shown() == (3, True)
         door.is_closed = False
-        result = parts.sweep.step("test").settlement
+        result = parts.sweep.step("test").settled
         assert (result.paid, result.held) == (2, 1)
         assert shown() == (0, False)

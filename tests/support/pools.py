@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from reconciler.domain.campaign import CampaignTerms
-from reconciler.domain.decision import ParticipationFacts, Policy, PoolStanding, Rule, Scope
+from reconciler.domain.decision import ParticipationFacts, Policy, PoolShare, Rule, Scope
 from reconciler.domain.earnings import Overdelivery
 from reconciler.domain.settlement import PoolDecision, PoolDue, PoolFacts, PoolNotDue, decide_pool
 from tests.support import decisions
@@ -61,9 +61,7 @@ def rule_of(facts: PoolFacts, policy: Policy) -> Rule | None:
     return decision.rule if isinstance(decision, PoolDue) else None
 
 
-def standing(share_minor: int | None, **changes: object) -> PoolStanding:
+def pool_share(share_minor: int | None, **changes: object) -> PoolShare:
     """The place of a participation in a settlement that its campaign's end brought about."""
-    one = PoolStanding(
-        settlement_key=SETTLEMENT_KEY, rule=Rule.CAMPAIGN_ENDED, share_minor=share_minor, impressions=1_200
-    )
+    one = PoolShare(settlement_key=SETTLEMENT_KEY, rule=Rule.CAMPAIGN_ENDED, share_minor=share_minor, impressions=1_200)
     return replace(one, **changes)  # type: ignore[arg-type]

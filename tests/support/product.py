@@ -56,7 +56,7 @@ class Product:
     def sweep(self) -> Any:
         """One sweep; answers what became of whom."""
         with self.open() as parts:
-            return parts.sweep.step("test").settlement
+            return parts.sweep.step("test").settled
 
     def keep_house(self) -> Any:
         with self.open() as parts:

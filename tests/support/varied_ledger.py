@@ -185,7 +185,7 @@ def write_varied(engine: Engine) -> Writer:
     writer.write(BatchPlan(posted=[funding_of(priced), *held]))
     writer.write(
         BatchPlan(
-            posted=[NewTransfer(entry=release_entry(posted_of(held[0])), is_told=True)],
+            posted=[NewTransfer(entry=release_entry(posted_of(held[0])), is_projected=True)],
             decisions=[decision_of("halt:1", "halt", "paying")],
         )
     )

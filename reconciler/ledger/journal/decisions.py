@@ -203,7 +203,7 @@ class Desk:
             payout = find_payout(locked.connection, payout_key)
             if payout is None or payout.is_reversed or not payout.lies_held:
                 return False
-            locked.write(BatchPlan(posted=[NewTransfer(entry=release_entry(payout), is_told=True)]), self._stamp)
+            locked.write(BatchPlan(posted=[NewTransfer(entry=release_entry(payout), is_projected=True)]), self._stamp)
         return True
 
     def _carry_out(self, locked: Locked, request: sa.Row[Any], signed: Signature) -> str:

@@ -54,7 +54,7 @@ def release_due(poster: SqlPoster, stamp: BatchStamp, limit: int) -> int:
     with poster.locked() as locked:
         require_not_halted(locked.connection)
         due = releasable(locked.connection, locked.now, limit)
-        locked.write(BatchPlan(posted=[NewTransfer(entry=release_entry(one), is_told=True) for one in due]), stamp)
+        locked.write(BatchPlan(posted=[NewTransfer(entry=release_entry(one), is_projected=True) for one in due]), stamp)
     return len(due)
 
 

@@ -186,7 +186,7 @@ def _tell_projection(connection: Connection, posted: Sequence[tuple[int, PostedI
             "done_at": None,
         }
         for sequence, item in posted
-        if isinstance(item, NewPayout | NewReversal) or (isinstance(item, NewTransfer) and item.is_told)
+        if isinstance(item, NewPayout | NewReversal) or (isinstance(item, NewTransfer) and item.is_projected)
     ]
     bulk.insert(connection, schema.outbox, tasks)
 

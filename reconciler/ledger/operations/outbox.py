@@ -67,7 +67,7 @@ class SqlOutbox:
             chosen = bulk.among(connection, outbox.c.sequence, sequences)
             return [task for task, _ in _read_tasks(connection, chosen & (outbox.c.status != "done"), limit=None)]
 
-    def told(self, participation_ids: Sequence[str]) -> list[ProjectionTask]:
+    def projected(self, participation_ids: Sequence[str]) -> list[ProjectionTask]:
         """Payouts of participations (tagged) of which MongoDB was told everything."""
         with reading(self._engine) as connection:
             chosen = bulk.among(connection, payouts.c.participation_id, participation_ids)

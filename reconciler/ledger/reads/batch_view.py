@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from reconciler.domain import accounts
-from reconciler.domain.decision import PoolStanding, Rule, Settled
+from reconciler.domain.decision import PoolShare, Rule, Settled
 from reconciler.domain.ids import DocumentId, payout_key
 from reconciler.domain.ledger_view import FrozenLine, Funding, LedgerView, OpenHold, PayoutRequest, Recent
 from reconciler.domain.review import OVER_PACE
@@ -68,7 +68,7 @@ def settled_facts(
         pinned_currency=pinned | {row.campaign_id: row.currency for row in sorted(found["fundings"], key=_by_number)},
         pool_lines={row.participation_id: _line(row, voids) for row in found["lines"]},
         pool_campaigns={
-            row.campaign_id: PoolStanding(settlement_key=row.settlement_key, rule=Rule(row.rule), share_minor=None)
+            row.campaign_id: PoolShare(settlement_key=row.settlement_key, rule=Rule(row.rule), share_minor=None)
             for row in found["pools"]
         },
         held={hold.participation_id: hold for hold in open_holds_of(found["holds"])},
@@ -106,7 +106,7 @@ def read_view(connection: Connection, batch: PostingBatch, now: datetime) -> Led
             "in_an_hour": now + timedelta(hours=1),
         },
     )
-    standing = settled_of(found["standing"])
+    unreversed = settled_of(found["unreversed"])
     pools = {row.campaign_id: row.currency for row in found["pools"]}
     balance_minor = {(row.account, row.currency): row.balance_minor for row in found["accounts"]}
     return LedgerView(
@@ -126,7 +126,7 @@ def read_view(connection: Connection, batch: PostingBatch, now: datetime) -> Led
         pooled=frozenset(pools),
         pool_currency=pools,
         lines={row.participation_id: _frozen(row) for row in found["lines"]},
-        standing=frozenset(one for one, state in standing.items() if state is Settled.PAID),
+        unreversed=frozenset(one for one, state in unreversed.items() if state is Settled.PAID),
         voids=frozenset(row.subject for row in found["voids"]),
         recent=Recent(
             payouts_count=sum(row.times for row in found["recent"]),
@@ -257,7 +257,7 @@ def _view_questions(lists: Lists) -> Mapping[str, Select]:
         )
         .where(lists.among(adopted.campaign_id, "campaigns"))
         .group_by(*of_adoptions),
-        "standing": posted_select(lists.among(payouts.c.participation_id, "by_person")),
+        "unreversed": posted_select(lists.among(payouts.c.participation_id, "by_person")),
         "voids": sa.select(decisions.c.subject).where(
             decisions.c.kind == "void", lists.among(decisions.c.subject, "subjects")
         ),
@@ -362,8 +362,8 @@ def _frozen(row: Any) -> FrozenLine:
     )
 
 
-def _line(row: Any, voids: set[str]) -> PoolStanding:
-    return PoolStanding(
+def _line(row: Any, voids: set[str]) -> PoolShare:
+    return PoolShare(
         settlement_key=row.settlement_key,
         rule=Rule(row.rule),
         share_minor=row.share_minor,

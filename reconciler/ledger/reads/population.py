@@ -255,7 +255,7 @@ class SqlPopulationReads:
                 paid[campaign] = paid.get(campaign, 0) + minor
             return paid
 
-    def told_totals(self, campaign_ids: Sequence[DocumentId]) -> dict[DocumentId, tuple[int, str]]:
+    def projected_totals(self, campaign_ids: Sequence[DocumentId]) -> dict[DocumentId, tuple[int, str]]:
         """Campaign → net amount paid and currency, of those with no payout that MongoDB is still to be told of."""
         with reading(self._engine) as connection:
             chosen = among(connection, payouts.c.campaign_id, [one.tagged for one in campaign_ids])

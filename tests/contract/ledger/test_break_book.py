@@ -132,8 +132,8 @@ def test_an_acknowledgement_is_a_row_of_the_chain_with_what_was_seen(books: Book
     assert books.line().status is BreakStatus.ACKNOWLEDGED
     chain_is_sound(books.engine)
     assert SqlVerifier(books.engine).verify().faults == ()
-    assert books.check(HELD).standings[HELD.break_id].status is BreakStatus.ACKNOWLEDGED
-    assert books.check(replace(HELD, expected_minor=340_000)).standings[HELD.break_id].status is BreakStatus.OPEN
+    assert books.check(HELD).tracked[HELD.break_id].status is BreakStatus.ACKNOWLEDGED
+    assert books.check(replace(HELD, expected_minor=340_000)).tracked[HELD.break_id].status is BreakStatus.OPEN
 
 
 def test_resolved_until_it_is_found_again(books: Books) -> None:

@@ -102,8 +102,8 @@ def test_what_is_done_is_told_and_never_ready_again(queue: Queue) -> None:
     queue.settle(done=[2, 6], wallets={("s", "INR"): 1, ("t", "INR"): 1})
 
     assert queue.ready() == [4]
-    assert [task.sequence for task in queue.outbox.told(["str:p1", "str:p2", "str:p3"])] == [2, 6]
-    assert queue.outbox.told(["str:p2", "nobody"]) == queue.outbox.told([]) == []
+    assert [task.sequence for task in queue.outbox.projected(["str:p1", "str:p2", "str:p3"])] == [2, 6]
+    assert queue.outbox.projected(["str:p2", "nobody"]) == queue.outbox.projected([]) == []
     assert [task.sequence for task in queue.outbox.of_entries([2, 4, 99])] == [4]
     assert queue.outbox.counts() == OutboxCounts(pending=1, blocked=0)
     done = {row["sequence"]: row["done_at"] for row in rows_of(queue.engine, schema.outbox)}

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.engine import Engine
 
 from reconciler.domain.batch import Outcome
-from reconciler.domain.decision import PoolStanding, Rule
+from reconciler.domain.decision import PoolShare, Rule
 from reconciler.domain.ids import DocumentId
 from reconciler.errors import Halted
 from reconciler.ledger import schema
@@ -167,7 +167,7 @@ def test_what_is_known_of_it(engine: Engine) -> None:
 
     known = LedgerReader(engine).settled_facts(["str:p1", "str:p2", "str:late"], [("str:c1", "s-late")])
 
-    line = PoolStanding(
+    line = PoolShare(
         settlement_key=KEY,
         rule=Rule.IMPRESSIONS_TARGET_REACHED,
         share_minor=109_964,
@@ -178,7 +178,7 @@ def test_what_is_known_of_it(engine: Engine) -> None:
     assert known.pool_lines["str:p2"].is_void
     assert "str:late" not in known.pool_lines
     assert known.pool_campaigns == {
-        "str:c1": PoolStanding(settlement_key=KEY, rule=Rule.IMPRESSIONS_TARGET_REACHED, share_minor=None)
+        "str:c1": PoolShare(settlement_key=KEY, rule=Rule.IMPRESSIONS_TARGET_REACHED, share_minor=None)
     }
 
 

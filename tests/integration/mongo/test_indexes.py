@@ -40,7 +40,7 @@ def parts(mongo_uri: str, mongo_database: Database[Document], sqlite_url: str) -
 
 def paid(parts: Parts, platform: Platform) -> int:
     platform.participation(platform.campaign(), 2000)
-    paid: int = parts.sweep.step("test").settlement.paid
+    paid: int = parts.sweep.step("test").settled.paid
     return paid
 
 
@@ -121,7 +121,7 @@ def test_a_collection_whose_text_is_equal_whatever_its_case_loses_nobody(
     line = {"userId": "SOMEONE", "campaignId": "CAMPAIGN", "transactionType": "earnings_credit"}
     platform.database["transactions"].insert_one(line)
 
-    assert parts.sweep.step("test").settlement.paid == 1
+    assert parts.sweep.step("test").settled.paid == 1
 
 
 @pytest.mark.parametrize("kind", ["view", "timeseries"])

@@ -190,7 +190,7 @@ def test_a_sweep_pays_on_a_standalone_server(
     with parts_of(load(None, {}, overrides)) as parts:
         upgrade(parts.engine)
         create_missing(parts.connection, parts.settings.mapping)
-        assert [parts.sweep.step("test").settlement.paid for _ in range(2)] == [1, 0]
+        assert [parts.sweep.step("test").settled.paid for _ in range(2)] == [1, 0]
 
     assert platform.wallet_of(participation_id)["balance"] == 3450.25
 

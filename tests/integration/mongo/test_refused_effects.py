@@ -78,7 +78,7 @@ def test_a_validator_that_refuses_one_effect_blocks_that_payout_alone(
 
     result = parts.sweep.step("test")
 
-    assert result.settlement.paid == 2
+    assert result.settled.paid == 2
     [blocked] = parts.outbox.blocked()
     assert blocked.task.participation_id.value == str(two[0])
     assert (blocked.blocked.effect, blocked.blocked.obstacle) == (Effect(effect), Obstacle.REFUSED)
@@ -118,7 +118,7 @@ def test_what_remembers_the_ledger_being_refused_is_said_of_everybody_and_stops_
 
     result = parts.sweep.step("test")
 
-    assert result.settlement.paid == 2
+    assert result.settled.paid == 2
     blocked = [one.blocked for one in parts.outbox.blocked()]
     assert [(one.effect, one.obstacle) for one in blocked] == [(Effect.LEDGER_STATE, Obstacle.REFUSED)] * 2
     assert all("Document failed validation" in one.words for one in blocked)
@@ -201,7 +201,7 @@ def test_a_missing_right_to_one_collection_is_named_and_stops_no_payment(
             upgrade(parts.engine)
             result = parts.sweep.step("test")
 
-            assert result.settlement.paid == 1
+            assert result.settled.paid == 1
             [blocked] = parts.outbox.blocked()
             assert blocked.blocked.obstacle is Obstacle.REFUSED
             assert "not authorized" in blocked.blocked.words

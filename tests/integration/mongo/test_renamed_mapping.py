@@ -74,11 +74,11 @@ def test_other_names_work_end_to_end(
         assert missing(parts.connection, parts.settings.mapping) == []
         result = parts.sweep.step("test")
         again = parts.sweep.step("test")
-        told = parts.outbox.told([f"oid:{due}"])
+        told = parts.outbox.projected([f"oid:{due}"])
         stale = parts.projection.find_stale(told)
 
-    assert (result.settlement.paid, again.settlement.paid) == (1, 0)
-    assert result.settlement.skipped == {"marked_paid_elsewhere": 1}
+    assert (result.settled.paid, again.settled.paid) == (1, 0)
+    assert result.settled.skipped == {"marked_paid_elsewhere": 1}
     assert (len(told), stale) == (1, {})
     assert all(name.startswith("x_") for name in mongo_database.list_collection_names())
     # Only the names of the platform's fields are the platform's; this collection is our own.
@@ -114,4 +114,4 @@ def test_an_index_of_the_platforms_own_serves_whatever_its_name(
         created = create_missing(parts.connection, parts.settings.mapping)
         assert "reconciler_due" not in [index.name for index in created]
         assert create_missing(parts.connection, parts.settings.mapping) == []
-        assert parts.sweep.step("test").settlement.paid == 1
+        assert parts.sweep.step("test").settled.paid == 1

@@ -56,7 +56,7 @@ def sqlite_parts(wired: Callable[..., Any]) -> Iterator[Parts]:
 
 
 def _skipped(result: SweepResult) -> dict[str, int]:
-    return {reason: count for reason, count in result.settlement.skipped.items() if count}
+    return {reason: count for reason, count in result.settled.skipped.items() if count}
 
 
 def _insert_unless_unindexable(database: Database[Document], collection: str, document: Document) -> None:
@@ -78,7 +78,7 @@ def test_over_budget_is_held_and_paid_in_order_when_the_budget_grows(platform: P
 
     result = parts.sweep.step("test")
 
-    assert (result.settlement.paid, result.settlement.held) == (2, 1)
+    assert (result.settled.paid, result.settled.held) == (2, 1)
     assert list(paid_minor(parts.engine)) == [str(one) for one in first[:2]]
     assert holds(parts.engine) == [(str(first[2]), "opened", "over_budget")]
     held = platform.read("campaignparticipations", first[2])
@@ -88,21 +88,21 @@ def test_over_budget_is_held_and_paid_in_order_when_the_budget_grows(platform: P
     # Who comes later is behind, though an identity of text comes first in the order of identities.
     later = [platform.participation(campaign_id, 5000, _id=f"late {number}") for number in range(2)]
     again = parts.sweep.step("test")
-    assert (again.settlement.paid, again.settlement.held) == (0, 3)
+    assert (again.settled.paid, again.settled.held) == (0, 3)
 
     _set(platform, "campaigns", campaign_id, {"budget": 3300 + 1650 + 1649.99})
     grown = parts.sweep.step("test")
-    assert (grown.settlement.paid, grown.settlement.held) == (1, 2)
+    assert (grown.settled.paid, grown.settled.held) == (1, 2)
     assert list(paid_minor(parts.engine))[2:] == [str(first[2])]
 
     _set(platform, "campaigns", campaign_id, {"budget": 5 * 1650})
     rest = parts.sweep.step("test")
-    assert (rest.settlement.paid, rest.settlement.held) == (2, 0)
+    assert (rest.settled.paid, rest.settled.held) == (2, 0)
     assert list(paid_minor(parts.engine)) == [str(one) for one in [*first, *later]]
     assert set(paid_minor(parts.engine).values()) == {165_000}
     assert platform.wallet_of(first[2])["balance"] == 1800.25
     assert platform.read("campaigns", campaign_id)["status"] == "completed"
-    assert parts.sweep.step("test").settlement.paid == 0
+    assert parts.sweep.step("test").settled.paid == 0
 
 
 @pytest.mark.parametrize(("budgets", "paid_counts"), [((3300, 4950, 6600), [1, 2, 3]), ((3300, 6600), [1, 3])])
@@ -128,7 +128,7 @@ def test_who_is_held_comes_before_a_later_one_whose_smaller_payout_would_fit(
 def test_a_hold_of_one_who_is_no_longer_due_stands_before_nobody(platform: Platform, parts: Parts) -> None:
     campaign_id = platform.campaign(budget=1700, **HALF_A_BUDGET)
     paid, forfeited, deleted, waiting = (platform.participation(campaign_id, 1000) for _ in range(4))
-    assert parts.sweep.step("test").settlement.held == 3
+    assert parts.sweep.step("test").settled.held == 3
 
     _set(platform, "campaignparticipations", forfeited, {"earningsForfeited": True})
     platform.database["campaignparticipations"].delete_one({"_id": deleted})
@@ -193,7 +193,7 @@ def test_who_is_not_to_be_paid_is_not_and_stays_as_they_are(
 
     result = sqlite_parts.sweep.step("test")
 
-    assert (result.settlement.paid, _skipped(result)) == (0, skipped)
+    assert (result.settled.paid, _skipped(result)) == (0, skipped)
     assert result.malformed_campaigns == (1 if "budget" in campaign else 0)
     assert all_documents(platform.database) == before
     assert paid_minor(sqlite_parts.engine) == {}
@@ -259,17 +259,17 @@ def test_a_dry_run_says_what_a_real_sweep_pays_and_changes_nothing(platform: Pla
     assert (all_documents(platform.database), all_rows(parts.engine)) == before
     real = parts.sweep.step("test")
     assert rehearsed.dry_run
-    assert rehearsed.settlement.paid > 3
-    assert rehearsed.settlement.held > 0
-    assert rehearsed.settlement.paid_minor == real.settlement.paid_minor
+    assert rehearsed.settled.paid > 3
+    assert rehearsed.settled.held > 0
+    assert rehearsed.settled.paid_minor == real.settled.paid_minor
     told = ("due", "paid", "paid_minor", "held", "skipped", "malformed_campaigns")
     assert [rehearsed.as_json()[key] for key in told] == [real.as_json()[key] for key in told]
-    assert (rehearsed.settlement.projected, real.settlement.projected) == (0, real.settlement.paid)
+    assert (rehearsed.settled.projected, real.settled.projected) == (0, real.settled.paid)
 
     # And after it, with the holds of the real one open.
     before = all_documents(platform.database), all_rows(parts.engine)
     again = parts.sweep.step("test", dry_run=True)
-    assert (again.settlement.paid, again.settlement.held) == (0, real.settlement.held)
+    assert (again.settled.paid, again.settled.held) == (0, real.settled.held)
     assert (all_documents(platform.database), all_rows(parts.engine)) == before
 
 
@@ -292,7 +292,7 @@ def test_two_sweeps_at_once_pay_everyone_once(platform: Platform, parts: Parts) 
         thread.join()
 
     assert errors == []
-    assert sum(result.settlement.paid for result in results) == 100
+    assert sum(result.settled.paid for result in results) == 100
     assert paid_minor(parts.engine).keys() == {str(one) for one in ids}
     parts.sweep.step("test")
     assert {platform.wallet_of(one)["balance"] for one in ids} == {1800.25}
@@ -322,9 +322,9 @@ def test_impressions_that_grow_while_sweeping_pay_nobody_twice(
         results.append(parts.sweep.step("test"))
         mongo_database["campaignparticipations"].update_many({}, {"$set": {"impressions": 10**6}})
         results.append(parts.sweep.step("test"))
-        assert parts.sweep.step("test").settlement.paid == 0
+        assert parts.sweep.step("test").settled.paid == 0
 
-        assert sum(result.settlement.paid for result in results) == 120
+        assert sum(result.settled.paid for result in results) == 120
         paid = paid_minor(parts.engine)
     for one in ids:
         participation = platform.read("campaignparticipations", one)
@@ -391,7 +391,7 @@ def test_documents_full_of_junk_stop_nobody(platform: Platform, sqlite_parts: Pa
     assert str(good) in paid_minor(sqlite_parts.engine)
     assert platform.read("campaignparticipations", good)["finalEarningsTransferred"] is True
     assert platform.wallet_of(good)["balance"] == 3450.25
-    told = sqlite_parts.outbox.told([f"oid:{good}"])
+    told = sqlite_parts.outbox.projected([f"oid:{good}"])
     assert sqlite_parts.projection.find_stale(told) == {}
     assert [len(page.participations) > 0 for page in sqlite_parts.facts.pages(1000)] == [True]
 
@@ -410,9 +410,9 @@ def test_a_blocked_wallet_is_told_and_paid_out_once_repaired(platform: Platform,
         assert all_documents(platform.database) == before
         second = parts.sweep.step("test")
 
-    assert (first.settlement.paid, first.settlement.projected, first.blocked) == (2, 1, 1)
+    assert (first.settled.paid, first.settled.projected, first.blocked) == (2, 1, 1)
     assert blocked.blocked.obstacle.value == "wallet_malformed"
-    assert (second.settlement.paid, second.settlement.projected, second.blocked) == (0, 1, 0)
+    assert (second.settled.paid, second.settled.projected, second.blocked) == (0, 1, 0)
     assert [platform.wallet_of(one)["balance"] for one in (ill, well)] == [1800.25, 1800.25]
     assert platform.read("campaigns", campaign_id)["status"] == "completed"
 
@@ -463,10 +463,10 @@ def test_a_sweep_that_is_stopped_ends_between_two_pages_and_says_so(
         parts.stopping.set()
         stopped = parts.sweep.step("test")
         parts.stopping.clear()
-        assert (stopped.complete, stopped.settlement.paid) == (False, 0)
+        assert (stopped.complete, stopped.settled.paid) == (False, 0)
         finished = parts.sweep.step("test")
 
-    assert (finished.complete, finished.settlement.paid) == (True, 3)
+    assert (finished.complete, finished.settled.paid) == (True, 3)
 
 
 def test_a_wallet_that_saw_a_later_version_than_this_ledger_gave_is_not_hidden(

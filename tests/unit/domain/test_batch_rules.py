@@ -306,7 +306,7 @@ def test_a_repayment_is_no_second_payment_of_the_participation_or_of_its_streame
     pair = (CAMPAIGN, oid(1).value)
 
     assert outcomes(plan_batch([by_person], (), view, RULES, NOW)) == {1: Outcome.NEW}
-    paid_again = replace(view, standing=frozenset({oid(1).tagged}))
+    paid_again = replace(view, unreversed=frozenset({oid(1).tagged}))
     assert outcomes(plan_batch([by_person], (), paid_again, RULES, NOW)) == {1: Outcome.STALE}
     for_another = replace(view, numbers={pair: {1: oid(2).tagged}})
     assert outcomes(plan_batch([by_person], (), for_another, RULES, NOW)) == {1: Outcome.DUPLICATE_PARTICIPATION}
@@ -333,7 +333,7 @@ def test_a_share_is_repaid_once_too() -> None:
     view = replace(PaperLedger().view(NOW), lines=frozen(line_of(1)), pooled=frozenset({CAMPAIGN}))
 
     assert outcomes(plan_batch([line], (), view, RULES, NOW)) == {1: Outcome.NEW}
-    paid_meanwhile = replace(view, standing=frozenset({oid(1).tagged}))
+    paid_meanwhile = replace(view, unreversed=frozenset({oid(1).tagged}))
     assert outcomes(plan_batch([line], (), paid_meanwhile, RULES, NOW)) == {1: Outcome.STALE}
 
 

@@ -96,7 +96,7 @@ def test_new_then_carried_then_cleared_then_back() -> None:
     back = diary.check(HELD)
 
     assert back.carried == counts(1, 0, 0)
-    assert back.standings[IDENTITY].first_seen == START + 5 * DAY
+    assert back.tracked[IDENTITY].first_seen == START + 5 * DAY
     record = diary.records[IDENTITY]
     assert (record.known_since, record.appearances_count, record.last_report) == (START + DAY, 2, "r5")
     assert diary.status() is BreakStatus.OPEN
@@ -140,12 +140,12 @@ def test_an_acknowledgement_holds_while_nothing_changes() -> None:
     diary.check(HELD)
     diary.say(ACKNOWLEDGE)
 
-    standing = diary.check(replace(HELD, detail="said in other words")).standings[IDENTITY]
+    tracked = diary.check(replace(HELD, detail="said in other words")).tracked[IDENTITY]
 
-    assert (standing.status, standing.note) == (BreakStatus.ACKNOWLEDGED, "")
-    assert standing.decision is not None
-    assert standing.decision.by == "asha"
-    assert standing.first_seen == START + DAY
+    assert (tracked.status, tracked.note) == (BreakStatus.ACKNOWLEDGED, "")
+    assert tracked.decision is not None
+    assert tracked.decision.by == "asha"
+    assert tracked.first_seen == START + DAY
 
 
 def test_an_acknowledgement_covers_the_amounts_seen() -> None:
@@ -154,14 +154,14 @@ def test_an_acknowledgement_covers_the_amounts_seen() -> None:
         diary.check(HELD)
         diary.say(ACKNOWLEDGE)
 
-        standing = diary.check(replace(HELD, **change)).standings[IDENTITY]
+        tracked = diary.check(replace(HELD, **change)).tracked[IDENTITY]
 
-        assert standing.status is BreakStatus.OPEN, change
-        assert standing.decision is None
-        assert standing.note == (
+        assert tracked.status is BreakStatus.OPEN, change
+        assert tracked.decision is None
+        assert tracked.note == (
             "the acknowledgement of asha of 2026-03-02 has lapsed: its severity or amounts have changed"
         )
-        assert diary.check(HELD).standings[IDENTITY].status is BreakStatus.ACKNOWLEDGED, "as it was seen, it is known"
+        assert diary.check(HELD).tracked[IDENTITY].status is BreakStatus.ACKNOWLEDGED, "as it was seen, it is known"
 
 
 def test_an_acknowledgement_lapses_when_the_break_goes_and_comes_back() -> None:
@@ -170,10 +170,10 @@ def test_an_acknowledgement_lapses_when_the_break_goes_and_comes_back() -> None:
     diary.say(ACKNOWLEDGE)
     diary.check()
 
-    standing = diary.check(HELD).standings[IDENTITY]
+    tracked = diary.check(HELD).tracked[IDENTITY]
 
-    assert standing.status is BreakStatus.OPEN
-    assert standing.note == "the acknowledgement of asha of 2026-03-02 has lapsed: it was gone and came back"
+    assert tracked.status is BreakStatus.OPEN
+    assert tracked.note == "the acknowledgement of asha of 2026-03-02 has lapsed: it was gone and came back"
 
 
 def test_resolved_and_gone_stays_closed() -> None:
@@ -197,11 +197,11 @@ def test_resolved_and_found_again_is_open_and_says_so() -> None:
 
     assert memory.carried == counts(0, 1, 0)
     assert diary.status() is BreakStatus.OPEN
-    assert memory.standings[IDENTITY].note == "asha resolved it on 2026-03-02, and a later check found it again"
-    assert diary.note() == memory.standings[IDENTITY].note
-    assert memory.standings[IDENTITY].first_seen == START + DAY, "it was never gone"
+    assert memory.tracked[IDENTITY].note == "asha resolved it on 2026-03-02, and a later check found it again"
+    assert diary.note() == memory.tracked[IDENTITY].note
+    assert memory.tracked[IDENTITY].first_seen == START + DAY, "it was never gone"
     diary.say(ACKNOWLEDGE)
-    assert diary.check(HELD).standings[IDENTITY].status is BreakStatus.ACKNOWLEDGED
+    assert diary.check(HELD).tracked[IDENTITY].status is BreakStatus.ACKNOWLEDGED
 
 
 def test_a_check_that_began_before_does_not_undo_what_came_later() -> None:
@@ -210,7 +210,7 @@ def test_a_check_that_began_before_does_not_undo_what_came_later() -> None:
     diary.say(RESOLVE)
     late = diary.check(HELD, began_days_ago=1)
     assert diary.status() is BreakStatus.CLEARED, "it began before the person said so"
-    assert late.standings[IDENTITY].status is BreakStatus.OPEN, "but its own report has what it found"
+    assert late.tracked[IDENTITY].status is BreakStatus.OPEN, "but its own report has what it found"
 
     diary = Diary()
     diary.check(OTHER)

@@ -15,7 +15,7 @@ from reconciler.domain.decision import (
     NotDue,
     ParticipationFacts,
     Policy,
-    PoolStanding,
+    PoolShare,
     Reason,
     Rule,
     Scope,
@@ -29,7 +29,7 @@ from tests.support import decisions
 from tests.support.decisions import CAMPAIGN_ID, CAP, DEFAULTS, PAY, campaign, participation, terms
 from tests.support.values import campaign_records, participation_records
 
-NO_MEMBER = PoolStanding(settlement_key="settlement:oid:ca:1", rule=Rule.CAMPAIGN_ENDED, share_minor=None)
+NO_MEMBER = PoolShare(settlement_key="settlement:oid:ca:1", rule=Rule.CAMPAIGN_ENDED, share_minor=None)
 VOID = replace(NO_MEMBER, share_minor=330_000, impressions=2_000, is_void=True)
 ANOTHERS = replace(VOID, is_void=False, frozen_for=(CAMPAIGN_ID.tagged, "another streamer"))
 
@@ -277,7 +277,7 @@ def test_the_largest_amount_is_paid_and_one_more_is_not() -> None:
     st.sampled_from([None, "INR", "USD"]),
     st.none()
     | st.builds(
-        PoolStanding,
+        PoolShare,
         settlement_key=st.just("settlement:oid:ca:1"),
         rule=st.sampled_from(Rule),
         share_minor=st.none() | st.integers(0, AMOUNT_MINOR_MAX),
@@ -299,7 +299,7 @@ def test_no_record_makes_a_decision_raise(
     credited_elsewhere: bool,
     streamer_paid_for: str | None,
     pinned_currency: str | None,
-    pool: PoolStanding | None,
+    pool: PoolShare | None,
     policy: Policy,
 ) -> None:
     parsed = parse_participation(record)

@@ -18,7 +18,7 @@ from reconciler.domain.decision import (
     NotDue,
     ParticipationFacts,
     Policy,
-    PoolStanding,
+    PoolShare,
     Reason,
     Rule,
     Scope,
@@ -42,9 +42,7 @@ TERMS = terms_of(budget=3300)
 MALFORMED = MalformedCampaign(
     campaign_id=text_id("c1"), status="active", problems=(FieldProblem(field="budget", why="is not a number"),)
 )
-POOL = PoolStanding(
-    settlement_key="settlement:str:c1:1", rule=Rule.CAMPAIGN_ENDED, share_minor=110_000, impressions=700
-)
+POOL = PoolShare(settlement_key="settlement:str:c1:1", rule=Rule.CAMPAIGN_ENDED, share_minor=110_000, impressions=700)
 FROZEN = FrozenPool(
     settlement_key="settlement:str:c1:1",
     rule="campaign_ended",

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.domain.decision import SETTLE_ALL_RULES, Due, NotDue, PoolStanding, Reason, Rule, Scope, decide
+from reconciler.domain.decision import SETTLE_ALL_RULES, Due, NotDue, PoolShare, Reason, Rule, Scope, decide
 from reconciler.domain.earnings import Earnings, platform_fee
 from reconciler.domain.money import AMOUNT_MINOR_MAX
 from tests.support import decisions
 from tests.support.decisions import CAP, campaign, participation, terms
-from tests.support.pools import POOLED, SETTLEMENT_KEY, standing
+from tests.support.pools import POOLED, SETTLEMENT_KEY, pool_share
 
 
-def decided(pool: PoolStanding | None, *, policy: object = CAP, **changes: object) -> Due | NotDue:
+def decided(pool: PoolShare | None, *, policy: object = CAP, **changes: object) -> Due | NotDue:
     """About a participation of 1,999 impressions, one below its target."""
     facts = decisions.facts(participation(impressions=1_999), campaign())
     return decide(replace(facts, pool=pool, **changes), policy)  # type: ignore[arg-type]
@@ -25,7 +25,7 @@ def decided(pool: PoolStanding | None, *, policy: object = CAP, **changes: objec
 @pytest.mark.parametrize("policy", [CAP, POOLED], ids=["scope streamer", "scope campaign"])
 def test_a_line_is_paid_as_it_was_frozen_whatever_was_counted_since(policy: object) -> None:
     # 1,200 impressions stand in the line; by now there are 1,999, and the target of 2,000 was never reached.
-    decision = decided(standing(123_457), policy=policy)
+    decision = decided(pool_share(123_457), policy=policy)
 
     assert isinstance(decision, Due)
     assert decision.earned == Earnings(gross_minor=123_457, impressions_paid=1_200, rounding="largest_remainder")
@@ -34,7 +34,7 @@ def test_a_line_is_paid_as_it_was_frozen_whatever_was_counted_since(policy: obje
 
 
 def test_a_share_of_nothing_is_paid_too() -> None:
-    decision = decided(standing(0))
+    decision = decided(pool_share(0))
 
     assert isinstance(decision, Due)
     assert (decision.earned.gross_minor, decision.net_minor) == (0, 0)
@@ -43,18 +43,18 @@ def test_a_share_of_nothing_is_paid_too() -> None:
 @pytest.mark.parametrize(
     ("pool", "changes", "reason", "detail"),
     [
-        (standing(None), {}, Reason.POOL_SETTLED, f"the campaign was settled by {SETTLEMENT_KEY} without it"),
-        (standing(None, is_void=True), {}, Reason.POOL_SETTLED, None),
-        (standing(None), {"credited_elsewhere": True}, Reason.POOL_SETTLED, None),
-        (standing(5, is_void=True), {}, Reason.FORFEITED, "its share is void"),
-        (standing(5, is_void=True), {"credited_elsewhere": True}, Reason.FORFEITED, None),
-        (standing(5), {"credited_elsewhere": True}, Reason.MARKED_PAID_ELSEWHERE, None),
-        (standing(5), {"streamer_paid_for": "oid:2"}, Reason.DUPLICATE_PARTICIPATION, None),
-        (standing(5), {"pinned_currency": "USD"}, Reason.CURRENCY_CHANGED, None),
+        (pool_share(None), {}, Reason.POOL_SETTLED, f"the campaign was settled by {SETTLEMENT_KEY} without it"),
+        (pool_share(None, is_void=True), {}, Reason.POOL_SETTLED, None),
+        (pool_share(None), {"credited_elsewhere": True}, Reason.POOL_SETTLED, None),
+        (pool_share(5, is_void=True), {}, Reason.FORFEITED, "its share is void"),
+        (pool_share(5, is_void=True), {"credited_elsewhere": True}, Reason.FORFEITED, None),
+        (pool_share(5), {"credited_elsewhere": True}, Reason.MARKED_PAID_ELSEWHERE, None),
+        (pool_share(5), {"streamer_paid_for": "oid:2"}, Reason.DUPLICATE_PARTICIPATION, None),
+        (pool_share(5), {"pinned_currency": "USD"}, Reason.CURRENCY_CHANGED, None),
     ],
 )
 def test_what_stands_in_the_way_of_a_line(
-    pool: PoolStanding, changes: dict[str, object], reason: Reason, detail: str | None
+    pool: PoolShare, changes: dict[str, object], reason: Reason, detail: str | None
 ) -> None:
     decision = decided(pool, **changes)
 
@@ -65,7 +65,7 @@ def test_what_stands_in_the_way_of_a_line(
 
 def test_a_line_forfeited_since_is_not_paid() -> None:
     facts = decisions.facts(participation(earnings_forfeited=True), campaign())
-    decision = decide(replace(facts, pool=standing(5)), CAP)
+    decision = decide(replace(facts, pool=pool_share(5)), CAP)
 
     assert isinstance(decision, NotDue)
     assert decision.reason is Reason.FORFEITED
@@ -75,7 +75,7 @@ def test_who_joins_after_the_settlement_is_not_paid_for_a_target_of_its_own() ->
     facts = decisions.facts(participation(impressions=2_000), campaign())
 
     assert isinstance(decide(facts, CAP), Due)
-    decision = decide(replace(facts, pool=standing(None)), CAP)
+    decision = decide(replace(facts, pool=pool_share(None)), CAP)
     assert isinstance(decision, NotDue)
     assert decision.reason is Reason.POOL_SETTLED
 
@@ -121,7 +121,7 @@ def test_the_fee_is_rounded_half_up_and_net_and_fee_are_the_gross(
     gross_minor: int, fee_bps: int, fee_minor: int
 ) -> None:
     assert platform_fee(gross_minor, fee_bps) == fee_minor
-    decision = decided(standing(gross_minor), policy=replace(CAP, fee_bps=fee_bps))
+    decision = decided(pool_share(gross_minor), policy=replace(CAP, fee_bps=fee_bps))
     assert isinstance(decision, Due)
     assert (decision.fee_minor, decision.net_minor) == (fee_minor, gross_minor - fee_minor)
 

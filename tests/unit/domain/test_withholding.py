@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.domain.decision import NotDue, ParticipationFacts, Policy, PoolStanding, Reason, Rule, Scope, decide
+from reconciler.domain.decision import NotDue, ParticipationFacts, Policy, PoolShare, Reason, Rule, Scope, decide
 from reconciler.domain.earnings import Overdelivery
 from reconciler.domain.withholding import BY_DECISION, reached_minor, withheld
 from tests.support import decisions
 from tests.support.decisions import CAP, PAY, campaign, participation
 
-VOID = PoolStanding(
+VOID = PoolShare(
     settlement_key="settlement:oid:ca:1", rule=Rule.CAMPAIGN_ENDED, share_minor=7, impressions=5, is_void=True
 )
 WHOLE = replace(CAP, scope=Scope.CAMPAIGN)

@@ -40,7 +40,7 @@ def report_of(*found: Break, kind: str = "full_check", ledger_sequence: int = 2)
         totals=(),
         sightings=[
             Sighting(
-                found=one, standing=TrackedBreak(break_id="1f0c9a2b1f0c9a2b", first_seen=AT, status=BreakStatus.OPEN)
+                found=one, tracked=TrackedBreak(break_id="1f0c9a2b1f0c9a2b", first_seen=AT, status=BreakStatus.OPEN)
             )
             for one in found
         ],

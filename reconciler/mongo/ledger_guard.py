@@ -17,7 +17,7 @@ from reconciler.ports.ledger_guard import LedgerPosition
 _ID = "ledger"
 
 
-class LedgerState:
+class MongoLedgerGuard:
     """One document in the collection ``reconciler_state``: the ledger's identity and the last sequence told of it.
 
     ``position`` reads the ledger's own; it is asked anew each time, since the ledger may be swapped.
