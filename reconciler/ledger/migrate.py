@@ -37,7 +37,7 @@ def current_revision(engine: Engine) -> str | None:
         return _current(connection)
 
 
-def upgrade(engine: Engine, revision: str = "head") -> tuple[str | None, str]:
+def upgrade(engine: Engine) -> tuple[str | None, str]:
     """Apply what is missing, in one transaction; answers the revisions before and after.
 
     Two that run at once wait for each other. Raises UsageError on a ledger newer than this program, and Refused by a
@@ -52,7 +52,7 @@ def upgrade(engine: Engine, revision: str = "head") -> tuple[str | None, str]:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
         before = _current(connection)
         _refuse_newer(before)
-        command.upgrade(_config(connection), revision)
+        command.upgrade(_config(connection), "head")
         after = _current(connection)
         assert after is not None
         _keep_out_older(connection, before, after)
@@ -127,7 +127,7 @@ def _keep_out_older(connection: Connection, before: str | None, after: str) -> N
     """Record whom these migrations stop, and take the leases from them: what they have under way is not posted."""
     applied = _scripts().iterate_revisions(after, before or "base")
     breaking = [script.revision for script in applied if not getattr(script.module, "IS_ADDITIVE", False)]
-    if not breaking or not sa.inspect(connection).has_table(compatibility.name):
+    if not breaking:
         return
     # The newest first: who knows it knows the others.
     connection.execute(compatibility.insert().values(oldest_program=breaking[0]))

@@ -173,8 +173,7 @@ payouts = _table(
     _time("facts_at"),
     _text("fingerprint"),
     _time("created_at"),
-    # The default is there for the rows of revision 0001; every insert names the column.
-    sa.Column("fee_bps", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    _whole("fee_bps"),
     _time("release_at", nullable=True),
     _text("settlement_key", nullable=True),
     _text("reverses", nullable=True),
@@ -373,7 +372,7 @@ runs = _table(
     _text("outcome", nullable=True),
     _text("counts", nullable=True),
     _text("error", nullable=True),
-    _time("alive_at", nullable=True),
+    _time("alive_at"),
     sa.Index("ix_runs_kind_started_at", "kind", "started_at"),
     sa.Index(
         "ix_runs_unfinished",
@@ -541,7 +540,7 @@ chain_marks = _table(
     _whole("entries"),
     _whole("payouts"),
     _time("whole_at"),
-    _text("table_sums", nullable=True),
+    _text("table_sums"),
     sa.CheckConstraint("id = 1", name="single"),
 )
 """How far full checks verified the chain, when one last walked it from its beginning, and what all rows added up to."""

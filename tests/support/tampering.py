@@ -87,11 +87,9 @@ class Tamperer:
                             sa.select(schema.metadata.tables[name]).where(schema.metadata.tables[name].c.batch == batch)
                         ).mappings()
                     ]
-                    for name, _ in COVERED[link.format]
+                    for name, _ in COVERED
                 }
-                derived = batch_hash(
-                    previous=previous, batch=batch, created_at=link.created_at, rows=rows, form=link.format
-                )
+                derived = batch_hash(previous=previous, batch=batch, created_at=link.created_at, rows=rows)
                 connection.execute(
                     sa.update(schema.chain)
                     .where(schema.chain.c.batch == batch)

@@ -1,7 +1,7 @@
 """The hash chain: each batch's hash covers every column of every row it wrote, and the hash before it.
 
-The canonical form is JSON: an array of [table, rows], a row an array of its columns in the order given here. It is
-fixed by a ``format`` number for ever: a column that comes later gets a new format, and old batches verify by theirs.
+The canonical form is JSON: an array of [table, rows], a row an array of its columns in the order given here. Each batch
+names its ``format``, and the columns of a released format never change: a column that comes later needs a new format.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
 
-FORMAT = 2
+FORMAT = 1
 
 Columns = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -22,7 +22,7 @@ def _columns(**tables: str) -> Columns:
     return tuple((table, tuple(columns.split())) for table, columns in tables.items())
 
 
-_FIRST = _columns(
+COVERED = _columns(
     entries=(
         "sequence batch key kind campaign_id participation_id streamer_id currency reason corrects run_id booked_at "
         "effective_at"
@@ -31,43 +31,33 @@ _FIRST = _columns(
     payouts=(
         "payout_key sequence batch kind n participation_id campaign_id streamer_id brand_id impressions target "
         "payment_type rate overdelivery impressions_paid rounding gross_minor fee_minor amount_minor currency rule "
-        "trigger run_id cooloff_hours facts_at fingerprint created_at"
+        "trigger run_id cooloff_hours facts_at fingerprint created_at fee_bps release_at settlement_key reverses "
+        "decision_key"
     ),
     fundings="campaign_id n sequence batch currency budget_minor amount_minor facts_at",
     hold_events=(
         "hold_key event batch participation_id campaign_id streamer_id reason detail amount_minor currency occurred_at"
     ),
-)
-_SECOND_PAYOUTS = "fee_bps release_at settlement_key reverses decision_key"
-
-COVERED: Mapping[int, Columns] = {
-    1: _FIRST,
-    # Fees, releases, reversals, pools, people: revision 0002 of the tables.
-    2: tuple(
-        (table, (*columns, *_SECOND_PAYOUTS.split()) if table == "payouts" else columns) for table, columns in _FIRST
-    )
-    + _columns(
-        settlements=(
-            "settlement_key batch n campaign_id rule payment_type rate overdelivery target impressions pool_minor "
-            "currency trigger run_id facts_at created_at"
-        ),
-        settlement_lines="settlement_key participation_id batch streamer_id impressions share_minor",
-        decisions=("decision_key batch kind subject decided_by reason state_before amount_minor currency occurred_at"),
-        adoptions=("participation_id batch campaign_id streamer_id amount_minor currency decision_key occurred_at"),
+    settlements=(
+        "settlement_key batch n campaign_id rule payment_type rate overdelivery target impressions pool_minor "
+        "currency trigger run_id facts_at created_at"
     ),
-}
-"""Format → tables in order → columns in order. Rows stand in the order of their first two columns' values."""
+    settlement_lines="settlement_key participation_id batch streamer_id impressions share_minor",
+    decisions="decision_key batch kind subject decided_by reason state_before amount_minor currency occurred_at",
+    adoptions="participation_id batch campaign_id streamer_id amount_minor currency decision_key occurred_at",
+)
+"""Tables in order, each with its columns in order. Rows stand in the order of their first two columns' values."""
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-def batch_hash(*, previous: str, batch: int, created_at: datetime, rows: Rows, form: int = FORMAT) -> str:
+def batch_hash(*, previous: str, batch: int, created_at: datetime, rows: Rows) -> str:
     """SHA-256 over the previous hash and the canonical form of one batch, in hex."""
     tables = (
         (table, [[_plain(row[column]) for column in columns] for row in rows.get(table, ())])
-        for table, columns in COVERED[form]
+        for table, columns in COVERED
     )
-    return canonical_hash(previous=previous, head=[form, batch, _plain(created_at)], tables=tables)
+    return canonical_hash(previous=previous, head=[FORMAT, batch, _plain(created_at)], tables=tables)
 
 
 def canonical_hash(*, previous: str, head: list[object], tables: Iterable[tuple[str, list[list[Any]]]]) -> str:

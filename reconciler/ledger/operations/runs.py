@@ -76,8 +76,8 @@ class RunLog:
                 sa.update(runs)
                 .where(_is_silent(connection))
                 .values(
-                    # When it was last known to live, by whichever clock said so.
-                    finished_at=sa.func.coalesce(runs.c.alive_at, runs.c.started_at),
+                    # When it was last known to live.
+                    finished_at=runs.c.alive_at,
                     outcome=INTERRUPTED,
                     counts="{}",
                     error=_INTERRUPTED_BECAUSE,
@@ -132,10 +132,8 @@ def _newest_first(connection: Connection) -> tuple[sa.ColumnElement[Any], sa.Col
 
 
 def _is_silent(connection: Connection) -> sa.ColumnElement[bool]:
-    # A row of a program that gave no signs of life yet: its beginning has to do.
-    last_sign = sa.func.coalesce(runs.c.alive_at, runs.c.started_at)
-    # One of the future was given by a clock that was wrong.
-    is_off = (last_sign < before(connection, SILENT_FOR)) | (last_sign > before(connection, -SILENT_FOR))
+    # A sign of the future was given by a clock that was wrong.
+    is_off = (runs.c.alive_at < before(connection, SILENT_FOR)) | (runs.c.alive_at > before(connection, -SILENT_FOR))
     return runs.c.finished_at.is_(None) & is_off
 
 

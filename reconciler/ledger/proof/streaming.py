@@ -13,14 +13,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from reconciler.ledger import schema
-from reconciler.ledger.journal.chain import COVERED, FORMAT
+from reconciler.ledger.journal.chain import COVERED
 from reconciler.ledger.schema import UtcDateTime
 
 RawRow = list[Any]
 
 CHAIN_COLUMNS = ("batch", "format", "previous_hash", "hash", "created_at")
-COLUMNS: dict[str, tuple[str, ...]] = {**dict(COVERED[FORMAT]), "chain": CHAIN_COLUMNS}
-"""Journal table → its columns, in the order of the newest format."""
+COLUMNS: dict[str, tuple[str, ...]] = {**dict(COVERED), "chain": CHAIN_COLUMNS}
+"""Journal table → its columns, in the order in which the chain covers them."""
 
 AT: dict[str, dict[str, int]] = {
     table: {column: place for place, column in enumerate(columns)} for table, columns in COLUMNS.items()

@@ -19,12 +19,9 @@ from reconciler.ledger.proof.locating import first_bad_entry
 from reconciler.ledger.proof.payout_amounts import PayoutAmounts
 from reconciler.ledger.proof.streaming import AT, COLUMNS, BatchedRows, RawRow
 
-TABLES = tuple(table for table, _ in COVERED[FORMAT])
+TABLES = tuple(table for table, _ in COVERED)
 
 BatchRows = Mapping[str, list[RawRow]]
-
-_BEFORE_IT_WAS_COVERED: Mapping[str, object] = {"fee_bps": 0}
-"""What a column holds in rows older than itself, where that is not NULL (revision 0002 of the tables)."""
 
 _UNREADABLE = (TypeError, ValueError, KeyError, OverflowError, AttributeError)
 """What a value of a type or form that this program never writes leads to."""
@@ -114,14 +111,10 @@ class Walk:
         if follows and link["previous_hash"] != self._previous:
             self._broken(f"batch {batch} does not continue batch {batch - 1}", batch=batch)
             return
-        if form not in COVERED:
+        if form != FORMAT:
             self._broken(f"batch {batch} has the format {form!r}, which this program does not know", batch=batch)
             return
-        uncovered = _uncovered(form, rows)
-        if uncovered is not None:
-            self._broken(f"batch {batch} holds {uncovered}, which is younger than its format", batch=batch)
-            return
-        tables = ((table, _covered(rows[table], len(columns))) for table, columns in COVERED[form])
+        tables = ((table, rows[table]) for table in TABLES)
         derived = canonical_hash(previous=link["previous_hash"], head=[form, batch, link["created_at"]], tables=tables)
         if derived != link["hash"]:
             sequence, why = first_bad_entry(rows, link["created_at"])
@@ -204,26 +197,8 @@ class Walk:
         self._faults.add("chain_broken", detail, batch=batch, sequence=sequence)
 
 
-def _uncovered(form: int, rows: BatchRows) -> str | None:
-    """What a batch of an old format holds that its hash does not cover; it has to be what the migration left there."""
-    covered = {table: len(columns) for table, columns in COVERED[form]}
-    for table, of_table in rows.items():
-        if of_table and table not in covered:
-            return f"a row of {table}"
-        for column in COLUMNS[table][covered.get(table, 0) :]:
-            place, expected = AT[table][column], _BEFORE_IT_WAS_COVERED.get(column)
-            if any(row[place] != expected for row in of_table):
-                return f"{table}.{column}"
-    return None
-
-
 def _entries_shown(rows: BatchRows) -> str:
     sequences = sorted(row[AT["entries"]["sequence"]] for row in rows["entries"])
     if not sequences:
         return "it has no entries"
     return f"one of the entries {sequences[0]} to {sequences[-1]}, or a row beside them"
-
-
-def _covered(rows: list[RawRow], columns_count: int) -> list[RawRow]:
-    """The rows as far as a format covers them: younger columns stand last."""
-    return rows if not rows or len(rows[0]) == columns_count else [row[:columns_count] for row in rows]

@@ -133,14 +133,6 @@ def test_one_that_was_only_silent_says_itself_how_it_ended(engine: Engine) -> No
     assert (row["outcome"], row["error"]) == ("clean", None)
 
 
-def test_a_run_of_a_program_without_signs_of_life_goes_by_its_beginning(engine: Engine) -> None:
-    log = RunLog(engine)
-    log.start(a_run("old"))
-    with engine.begin() as connection:
-        connection.execute(sa.update(schema.runs).values(alive_at=None))
-    assert [one.run_id for one in log.end_silent()] == ["old"], "it began in March"
-
-
 def test_newest_are_the_last_of_their_kinds(engine: Engine) -> None:
     log = RunLog(engine)
     for hours, (run_id, kind) in enumerate([("c1", "full_check"), ("s1", "sweep"), ("c2", "campaign_check")]):
