@@ -38,7 +38,7 @@ live: setup ## the same with the daemon, simulated viewers and the dashboard, un
 	@$(BIN)/python run.py demo --live $(ARGS)
 
 test: setup ## the whole suite, with real servers; ARGS="-k sweep" for a part
-	@$(BIN)/python -m pytest -q --numprocesses=3 --dist=loadfile $(ARGS)
+	@$(BIN)/python -m pytest -q --numprocesses=3 --dist=worksteal $(ARGS)
 
 faults: setup ## every drilled fault: what the operator saw, and seconds until paid again
 	@FAULT_S=$${FAULT_S:-10} FREEZE_S=$${FREEZE_S:-60} $(BIN)/python -m pytest -q tests/faults/drills $(ARGS)

@@ -122,48 +122,78 @@ def test_death_after_death_ends_with_everybody_paid_once(
     assert violations(parts.engine, platform.database, before) == []
 
 
+SHARES = 4
+"""The deaths of a full life are shared out among so many tests, which may run beside each other."""
+
+
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("share", range(SHARES))
 def test_a_full_life_ends_alike_wherever_it_dies(
-    sweeps: DyingSweeps, platform: Platform, parts: Parts, settings: Settings, tmp_path: Path
+    sweeps: DyingSweeps, platform: Platform, parts: Parts, settings: Settings, tmp_path: Path, share: int
 ) -> None:
-    """Fund, hold, approve, pay, complete, release, reverse, repay, refund, check: killed once at each boundary.
+    """Fund, hold, approve, pay, complete, release, reverse, repay, refund: killed once at each boundary.
 
     A life dies in each of its steps: the first life at the first boundary of each, the second at the second, and so on.
-    What was cut short is done again. The check, which looks at everybody, comes after all of them.
+    What was cut short is done again. Every ``SHARES``-th of these lives is lived here.
     """
     del parts  # The tables are there.
-    life_settings = {**dying_settings(settings), **SETTINGS, "reports.directory": str(tmp_path)}
+    deaths = Deaths(sweeps, platform, {**dying_settings(settings), **SETTINGS, "reports.directory": str(tmp_path)})
     steps = [name for name in STEPS if name != CHECK]
-    with opened(life_settings) as (own, days):
-
-        def lived(life: Life, some: Sequence[str]) -> Life:
-            for name in some:
-                take(name, own, days, life.participation_id, life.born_on)
-            return life
-
-        def dies_in(life: Life, name: str, die_at: int) -> bool:
-            before = opening(own.engine, platform.database)
-            died = sweeps.run(life_settings, die_at=die_at, step=(name, life.participation_id, life.born_on))
-            assert died.boundaries, (name, die_at)
-            assert ledger_violations(own.engine, before) == [], (name, die_at, died.boundaries[-1])
-            deaths.append(f"{name}: {died.boundaries[-1]}")
-            return died.by_signal == signal.SIGKILL
-
-        deaths: list[str] = []
-        life = lived(Life(platform, born_on=0), steps)
+    with opened(deaths.settings) as (own, days):
+        life = lived(Life(platform, born_on=0), steps, own, days)
         right = life.ledger_rows(own.engine), life.documents(platform)
-        dying, die_at = set(steps), 0
+        dying, die_at = set(steps), share
         while dying:
             life = Life(platform, born_on=life.born_on + LASTS_DAYS)
             for name in steps:
-                if name in dying and not dies_in(life, name, die_at):
+                if name in dying and not deaths.dies(own, life, name, die_at):
                     dying.remove(name)
-                lived(life, [name])
+                lived(life, [name], own, days)
             assert (life.ledger_rows(own.engine), life.documents(platform)) == right, die_at
-            die_at += 1
-        die_at = 0
-        while dies_in(life, CHECK, die_at):
-            die_at += 1
-        lived(life, [CHECK])
+            die_at += SHARES
+    assert len(deaths.boundaries) > 80 // SHARES, deaths.boundaries
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("share", range(SHARES))
+def test_a_full_check_ends_alike_wherever_it_dies(
+    sweeps: DyingSweeps, platform: Platform, parts: Parts, settings: Settings, tmp_path: Path, share: int
+) -> None:
+    """The check comes after a whole life, and looks at everybody; the ledger is afterwards as it was."""
+    del parts  # The tables are there.
+    deaths = Deaths(sweeps, platform, {**dying_settings(settings), **SETTINGS, "reports.directory": str(tmp_path)})
+    with opened(deaths.settings) as (own, days):
+        life = lived(Life(platform, born_on=0), [name for name in STEPS if name != CHECK], own, days)
+        right = life.ledger_rows(own.engine), life.documents(platform)
+        die_at = share
+        while deaths.dies(own, life, CHECK, die_at):
+            die_at += SHARES
+        lived(life, [CHECK], own, days)
         assert (life.ledger_rows(own.engine), life.documents(platform)) == right
-    assert len(deaths) > 80, deaths
+    assert len(deaths.boundaries) >= 16 // SHARES, deaths.boundaries
+
+
+class Deaths:
+    """Steps of lives that are killed at a boundary, and what each died at."""
+
+    def __init__(self, sweeps: DyingSweeps, platform: Platform, settings: dict[str, object]) -> None:
+        self.settings = settings
+        self.boundaries: list[str] = []
+        self._sweeps = sweeps
+        self._platform = platform
+
+    def dies(self, own: Parts, life: Life, name: str, die_at: int) -> bool:
+        """Take a step that dies at a boundary; False when it has fewer of them, and went through."""
+        before = opening(own.engine, self._platform.database)
+        died = self._sweeps.run(self.settings, die_at=die_at, step=(name, life.participation_id, life.born_on))
+        assert died.boundaries, (name, die_at)
+        assert ledger_violations(own.engine, before) == [], (name, die_at, died.boundaries[-1])
+        self.boundaries.append(f"{name}: {died.boundaries[-1]}")
+        return died.by_signal == signal.SIGKILL
+
+
+def lived(life: Life, some: Sequence[str], own: Parts, days: list[int]) -> Life:
+    """Take some steps of a life to their end."""
+    for name in some:
+        take(name, own, days, life.participation_id, life.born_on)
+    return life
