@@ -233,21 +233,21 @@ class PeopleDesk:
     def approve(self, subject: str, by: str, reason: str, seen_minor: int | None = None) -> str:
         """Approve a payout that waits."""
         signed = Signature(by=by, reason=reason)
-        return self._decided(lambda: self.parts.desk.approve(subject, signed, seen_minor))
+        return self._decided(lambda: self.parts.decisions.approve(subject, signed, seen_minor))
 
     def reject(self, subject: str, by: str, reason: str) -> str:
         """Reject a payout that waits."""
         signed = Signature(by=by, reason=reason)
-        return self._decided(lambda: self.parts.desk.reject(subject, signed))
+        return self._decided(lambda: self.parts.decisions.reject(subject, signed))
 
     def reverse(self, payout_key: str, by: str, reason: str) -> str:
         """Take a payout back."""
         signed = Signature(by=by, reason=reason)
-        return self._decided(lambda: self.parts.desk.reverse(payout_key, signed))
+        return self._decided(lambda: self.parts.decisions.reverse(payout_key, signed))
 
     def resume(self, by: str, reason: str, seen: datetime | None = None) -> str:
         """Let paying go on."""
-        result = self.parts.desk.resume(Signature(by=by, reason=reason), seen)
+        result = self.parts.decisions.resume(Signature(by=by, reason=reason), seen)
         self.wake()
         return result
 

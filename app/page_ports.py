@@ -16,7 +16,7 @@ from reconciler.domain.break_memory import BreakStatus
 from reconciler.domain.campaign import CampaignDefaults
 from reconciler.errors import UsageError
 from reconciler.ledger.journal.decisions import Signature
-from reconciler.ledger.operations.break_decisions import BreakDesk
+from reconciler.ledger.operations.break_decisions import BreakDecisions
 from reconciler.ledger.operations.break_records import BreakFilter
 from reconciler.ledger.operations.deliveries import DeliveryFilter, list_deliveries
 from reconciler.ledger.operations.overview import LedgerOverview
@@ -58,8 +58,8 @@ class RememberedBreaks:
 
     def acknowledge(self, break_id: str, by: str, reason: str) -> str:
         """Record that a person knows of an open break."""
-        desk = BreakDesk(self.parts.journal, run_id=str(uuid.uuid4()))
-        desk.acknowledge([break_id], Signature(by=by, reason=reason))
+        decisions = BreakDecisions(self.parts.journal, run_id=str(uuid.uuid4()))
+        decisions.acknowledge([break_id], Signature(by=by, reason=reason))
         return "acknowledged"
 
     def _rows(self, status: BreakStatus, limit: int) -> list[Document]:

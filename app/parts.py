@@ -37,7 +37,7 @@ from reconciler.domain.events import EventType
 from reconciler.domain.money import parse_amount_minor
 from reconciler.ledger.database_clock import LedgerClock
 from reconciler.ledger.engine import Engine, open_engine
-from reconciler.ledger.journal.decisions import Desk
+from reconciler.ledger.journal.decisions import Decisions
 from reconciler.ledger.journal.escrows import Treasury
 from reconciler.ledger.journal.posting import Fence, SqlJournal, no_fence
 from reconciler.ledger.operations.break_records import SqlBreakRecords
@@ -77,7 +77,7 @@ class Parts:
     recorder: RunRecorder
     policy: Policy
     guard: MongoLedgerGuard
-    desk: Desk
+    decisions: Decisions
     sweep: Sweep
     full_check: FullCheck
     breaks: SqlBreakRecords
@@ -184,7 +184,7 @@ def _wired(
         recorder=recorder,
         policy=policy,
         guard=guard,
-        desk=Desk(journal, run_id=str(uuid.uuid4()), four_eyes=payout.four_eyes),
+        decisions=Decisions(journal, run_id=str(uuid.uuid4()), four_eyes=payout.four_eyes),
         sweep=Sweep(
             facts=facts,
             ledger=ledger,

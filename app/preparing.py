@@ -42,7 +42,7 @@ def halting(parts: Parts) -> Iterator[None]:
     try:
         yield
     except InvariantBroken as broken:
-        parts.desk.halt(broken.invariant, broken.detail)
+        parts.decisions.halt(broken.invariant, broken.detail)
         raise
 
 
@@ -50,7 +50,7 @@ def keep_halt(parts: Parts, report: Report) -> None:
     """Halt paying when a check found the ledger contradicting itself, whether it was to repair anything or not."""
     critical = [one.found for one in report.sightings if one.found.severity is Severity.CRITICAL]
     if critical:
-        parts.desk.halt(critical[0].kind.value, critical[0].detail)
+        parts.decisions.halt(critical[0].kind.value, critical[0].detail)
 
 
 def prepare(parts: Parts, *, makes: bool = False) -> None:

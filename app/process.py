@@ -51,7 +51,7 @@ def run_daemon(settings: Settings) -> int:
 
 def run_until_stopped(parts: Parts, lease: Lease) -> DaemonEnd:
     """Run everything that the daemon does, until ``parts.stopping`` is set."""
-    halt = Halt(parts.desk)
+    halt = Halt(parts.decisions)
     keeper = LeaseKeeper(
         lease,
         ttl_s=parts.settings.sweep.lease_ttl_s,

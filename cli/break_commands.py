@@ -26,7 +26,7 @@ from reconciler.domain.money import format_minor
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
 from reconciler.ledger.journal.decisions import Signature
-from reconciler.ledger.operations.break_decisions import BreakDesk
+from reconciler.ledger.operations.break_decisions import BreakDecisions
 from reconciler.ledger.operations.break_records import BreakFilter, BreakLine
 from reconciler.reports.tables import Column, Columns, Kind, write_csv, write_json
 
@@ -110,7 +110,7 @@ def list_(
 def acknowledge(session: Session, *, break_id: tuple[str, ...], by: str, reason: str, as_json: bool) -> ExitCode:
     """Say that open breaks are known: as they are now, no exit code counts them. They stay in reports, apart."""
     signature = Signature(by=by, reason=reason)
-    return _say(session, "acknowledged", as_json, lambda desk: desk.acknowledge(break_id, signature))
+    return _say(session, "acknowledged", as_json, lambda decisions: decisions.acknowledge(break_id, signature))
 
 
 @click.command()
@@ -121,16 +121,16 @@ def acknowledge(session: Session, *, break_id: tuple[str, ...], by: str, reason:
 def resolve(session: Session, *, break_id: tuple[str, ...], by: str, reason: str, as_json: bool) -> ExitCode:
     """Say that breaks are dealt with: they are closed. If the next check finds one again, it is open and says so."""
     signature = Signature(by=by, reason=reason)
-    return _say(session, "resolved", as_json, lambda desk: desk.resolve(break_id, signature))
+    return _say(session, "resolved", as_json, lambda decisions: decisions.resolve(break_id, signature))
 
 
 BREAK_COMMANDS: Sequence[click.Command] = (list_, acknowledge, resolve)
 
 
-def _say(session: Session, result: str, as_json: bool, decide: Callable[[BreakDesk], list[str]]) -> ExitCode:  # noqa: FBT001
+def _say(session: Session, result: str, as_json: bool, decide: Callable[[BreakDecisions], list[str]]) -> ExitCode:  # noqa: FBT001
     # No money moves, so MongoDB may be away: what people know of breaks must not wait for what broke.
     with open_books(session) as parts:
-        decided = decide(BreakDesk(parts.journal, run_id=str(uuid.uuid4())))
+        decided = decide(BreakDecisions(parts.journal, run_id=str(uuid.uuid4())))
     if as_json or session.as_json:
         print_json({"result": result, "breaks": decided})
     else:

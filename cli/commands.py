@@ -40,7 +40,7 @@ def check(session: Session, settings: Settings, *, dry_run: bool, campaign_id: s
     with parts_of(settings) as parts:
         prepare(parts, makes=True)
         # Checks go on while paying is halted: they say what they see, and repair nothing.
-        is_halted = parts.desk.is_halted()
+        is_halted = parts.decisions.is_halted()
         options = CheckOptions(
             trigger="full_check",
             dry_run=dry_run or is_halted or not settings.payout.enabled,

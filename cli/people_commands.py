@@ -63,9 +63,9 @@ def approve(session: Session, *, key: str, amount: str | None, by: str, reason: 
     def decide(parts: Parts) -> dict[str, Any]:
         waiting = next((one for one in parts.ledger.open_holds() if hold_row(one)["approve_with"] == key), None)
         if waiting is None:
-            return {"result": parts.desk.approve(key, signature)}
+            return {"result": parts.decisions.approve(key, signature)}
         seen_minor = waiting.amount_minor if amount is None else _minor("--amount", amount, waiting.currency)
-        result = parts.desk.approve(key, signature, seen_minor)
+        result = parts.decisions.approve(key, signature, seen_minor)
         return {"result": result, "at_most": format_minor(seen_minor, waiting.currency), "currency": waiting.currency}
 
     return _decide(session, key, as_json, decide)
@@ -79,7 +79,7 @@ def approve(session: Session, *, key: str, amount: str | None, by: str, reason: 
 def reject(session: Session, *, key: str, by: str, reason: str, as_json: bool) -> ExitCode:
     """Reject a payout that waits for approval, for good, or what somebody else asked for."""
     signature = Signature(by=by, reason=reason)
-    return _decide(session, key, as_json, lambda parts: {"result": parts.desk.reject(key, signature)})
+    return _decide(session, key, as_json, lambda parts: {"result": parts.decisions.reject(key, signature)})
 
 
 @click.command()
@@ -90,7 +90,7 @@ def reject(session: Session, *, key: str, by: str, reason: str, as_json: bool) -
 def reverse(session: Session, *, key: str, by: str, reason: str, as_json: bool) -> ExitCode:
     """Take a payout back, once; under four eyes another person has to approve it."""
     signature = Signature(by=by, reason=reason)
-    return _decide(session, key, as_json, lambda parts: {"result": parts.desk.reverse(key, signature)})
+    return _decide(session, key, as_json, lambda parts: {"result": parts.decisions.reverse(key, signature)})
 
 
 @click.command()
@@ -156,7 +156,7 @@ def resume(session: Session, *, since: str | None, by: str, reason: str, as_json
     seen = None if since is None else moment("--since", since, settings)
     with parts_of(settings) as parts:
         prepare(parts)
-        result = parts.desk.resume(signature, seen)
+        result = parts.decisions.resume(signature, seen)
     return _answer(session, {"subject": "paying", "result": result}, as_json)
 
 
@@ -197,7 +197,7 @@ def recover(session: Session, *, by: str, reason: str, as_json: bool) -> ExitCod
             poster=parts.journal.for_recovery(),
             traces=history,
             versions=_Versions(parts),
-            desk=_SigningDesk(parts, signature),
+            decisions=_SignedDecisions(parts, signature),
             policy=parts.policy,
             hold_days=timedelta(days=settings.payout.hold_days),
         )
@@ -208,7 +208,7 @@ def recover(session: Session, *, by: str, reason: str, as_json: bool) -> ExitCod
             "reversed": result.reversed,
             "versions_raised": result.versions_raised,
         }
-        parts.desk.recovered(signature, {**counts, "unresolved": len(result.unresolved)})
+        parts.decisions.recovered(signature, {**counts, "unresolved": len(result.unresolved)})
         if not result.unresolved:
             parts.guard.take_over()
     _answer(session, {**counts, "unresolved": result.unresolved}, as_json)
@@ -244,7 +244,7 @@ def adjust(  # one parameter an option
         key=key, from_account=from_account, to_account=to_account, amount_minor=amount_minor, currency=currency
     )
     signature = Signature(by=by, reason=reason)
-    return _decide(session, key, as_json, lambda parts: {"result": parts.desk.adjust(adjustment, signature)})
+    return _decide(session, key, as_json, lambda parts: {"result": parts.decisions.adjust(adjustment, signature)})
 
 
 @click.command()
@@ -279,10 +279,10 @@ class _SigningAdopter:
 
     def adopt(self, found: Sequence[NewAdoption], decision_key: str) -> int:
         """Record adoptions; answers how many were new."""
-        return self._parts.desk.adopt(found, self._signature, decision_key)
+        return self._parts.decisions.adopt(found, self._signature, decision_key)
 
 
-class _SigningDesk:
+class _SignedDecisions:
     """Releases, and reversals under one person's name."""
 
     def __init__(self, parts: Parts, signature: Signature) -> None:
@@ -291,11 +291,11 @@ class _SigningDesk:
 
     def release_lost(self, payout_key: str) -> bool:
         """Release a payout; False where there is none, or it does not lie in *held*."""
-        return self._parts.desk.release_lost(payout_key)
+        return self._parts.decisions.release_lost(payout_key)
 
     def reverse_lost(self, payout_key: str) -> bool:
         """Reverse a payout; False where there is none, or it is reversed."""
-        return self._parts.desk.reverse_lost(payout_key, self._signature)
+        return self._parts.decisions.reverse_lost(payout_key, self._signature)
 
 
 class _Versions:

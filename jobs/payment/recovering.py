@@ -80,7 +80,7 @@ class Recovering:
     poster: Poster
     traces: Traces
     versions: Versions
-    desk: RecoveryDecisions
+    decisions: RecoveryDecisions
     policy: Policy
     hold_days: timedelta
 
@@ -95,8 +95,8 @@ class Recovering:
             taken_back += [line.payout_key for line in page if line.statement_type == _REVERSAL]
         # After all payments, whatever page these stood on: else what was taken back would be given again. Releases come
         # first: a payout is taken back from where it lay.
-        result.released = sum(self.desk.release_lost(payout_key) for payout_key in sorted(freed))
-        result.reversed = sum(self.desk.reverse_lost(payout_key) for payout_key in sorted(taken_back))
+        result.released = sum(self.decisions.release_lost(payout_key) for payout_key in sorted(freed))
+        result.reversed = sum(self.decisions.reverse_lost(payout_key) for payout_key in sorted(taken_back))
         # A wallet whose payment is still lacking would give it back with its next projection: nothing is raised then.
         if result.unresolved:
             return result

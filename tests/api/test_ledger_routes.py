@@ -123,7 +123,7 @@ def test_a_halt_is_shown_and_ended(api: Served, parts: Parts) -> None:
     assert api.get("/api/v1/campaigns/monitoring/status").json()["isActive"] is True
     assert api.post("/api/v1/resume", json=WHY).status_code == 409
 
-    parts.desk.halt("chain_broken", "batch 1")
+    parts.decisions.halt("chain_broken", "batch 1")
     shown = api.get("/api/v1/campaigns/monitoring/status").json()
     assert (shown["isActive"], shown["halt"]["cause"]) == (False, "chain_broken: batch 1")
 

@@ -126,12 +126,12 @@ def test_halted_is_said_on_every_page_and_ended_by_who_is_signed_in(
     shared: Served, api_parts: Parts, people: dict[str, httpx.Client]
 ) -> None:
     admin = people["admin"]
-    api_parts.desk.halt("chain_broken", "<b>batch 7</b>")
+    api_parts.decisions.halt("chain_broken", "<b>batch 7</b>")
     page = admin.get("/halt").text
     assert "chain_broken: &lt;b&gt;batch 7&lt;/b&gt;" in page
     admin.post("/resume", data={"csrf_token": form_secret(admin), "reason": "mended"})
     assert "Paying goes on." in admin.get("/halt").text
-    assert not api_parts.desk.is_halted()
+    assert not api_parts.decisions.is_halted()
     assert shared.woken == ["payers"]
 
 
@@ -222,7 +222,7 @@ def test_events_tell_what_changed_and_end_with_the_daemon(shared: Served, api_pa
                 continue
             words.append(json.loads(line[6:])["word"])
             if len(words) == 1:
-                api_parts.desk.halt("chain_broken", "told by the tests")
+                api_parts.decisions.halt("chain_broken", "told by the tests")
             if words[-1] == "Halted":
                 shared.context.stopping.set()
     assert words[-1] == "Halted"

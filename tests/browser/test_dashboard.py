@@ -241,7 +241,7 @@ def test_a_hold_is_approved_by_the_name_of_who_is_signed_in_and_then_taken_back(
 def test_a_halt_is_seen_without_a_reload_and_ended_with_a_reason(opened: Open, dashboard: Dashboard) -> None:
     with opened("/") as page:
         expect(page.locator("#live-line")).to_have_text("Live.")
-        dashboard.parts.desk.halt("balance_differs", "told by the tests")
+        dashboard.parts.decisions.halt("balance_differs", "told by the tests")
         expect(page.get_by_role("heading", level=1)).to_have_text("Nothing is paid: paying is halted.")
         expect(page).to_have_title("Halted · Payouts")
         page.get_by_role("link", name="What happened, and how to go on").click()

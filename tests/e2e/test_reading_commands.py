@@ -19,7 +19,7 @@ from pymongo import MongoClient
 
 from app.parts import parts_of
 from reconciler.config import load
-from reconciler.ledger.journal.decisions import Desk, Signature
+from reconciler.ledger.journal.decisions import Decisions, Signature
 from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.indexes import create_missing
 from tests.support.platform import Platform
@@ -103,8 +103,8 @@ def swept(
             create_missing(parts.connection, parts.settings.mapping)
             result = parts.sweep.step("sweep")
             assert (result.settled.paid, result.settled.held) == (3, 1)
-            desk = Desk(parts.journal, run_id="by-hand", four_eyes=False)
-            desk.reverse(f"payout:oid:{back}:1", Signature(by="asha", reason="fraud"))
+            decisions = Decisions(parts.journal, run_id="by-hand", four_eyes=False)
+            decisions.reverse(f"payout:oid:{back}:1", Signature(by="asha", reason="fraud"))
         yield Swept(
             environ=environ,
             folder=tmp_path_factory.mktemp("reading"),

@@ -264,7 +264,7 @@ def test_status_tells_what_there_is(product: Product, platform: Platform, malfor
 def test_status_while_halted_and_with_a_database_away(product: Product, malformed: Any) -> None:
     check(product, code=1)
     with product.open() as parts:
-        parts.desk.halt("zero_sum", "somebody said so")
+        parts.decisions.halt("zero_sum", "somebody said so")
 
     halted = product.run("status", "--json")
 

@@ -166,7 +166,7 @@ def test_what_was_taken_back_is_withheld(parts: Parts, platform: Platform) -> No
     check(parts)
     paid = platform.database["campaignparticipations"].find_one({"impressions": PAST})
     assert paid is not None
-    parts.desk.reverse(f"payout:oid:{paid['_id']}:1", Signature(by="asha", reason="test"))
+    parts.decisions.reverse(f"payout:oid:{paid['_id']}:1", Signature(by="asha", reason="test"))
 
     report = check(parts)
 

@@ -148,7 +148,7 @@ def test_who_crosses_the_target_while_the_rest_is_refunded_is_paid_after_a_comma
 
     with product.open() as parts:
         by_hand = Adjustment(key="late", from_account=source, to_account=target, amount_minor=330_000, currency="INR")
-        parts.desk.adjust(by_hand, Signature(by="asha", reason="it is owed"))
+        parts.decisions.adjust(by_hand, Signature(by="asha", reason="it is owed"))
 
     assert product.sweep().paid == 1
     ledger_is_sound(engine)

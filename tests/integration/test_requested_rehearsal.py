@@ -34,7 +34,7 @@ def test_a_check_that_is_asked_for_ends_where_paying_is_switched_off(
         platform.participation(platform.campaign())
         requests = check_requests_of(parts)
         asked, _ = requests.request("asha")
-        [job] = [one for one in jobs_of(parts, Halt(parts.desk)) if one.worker.name == "requested_checks"]
+        [job] = [one for one in jobs_of(parts, Halt(parts.decisions)) if one.worker.name == "requested_checks"]
 
         job.worker.step()
 

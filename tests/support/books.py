@@ -17,7 +17,7 @@ from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.domain.money import minor_per_major
 from reconciler.domain.participation import Participation
 from reconciler.domain.settlement import PoolDue, PoolFacts, decide_pool
-from reconciler.ledger.journal.decisions import Adjustment, Desk, Signature
+from reconciler.ledger.journal.decisions import Adjustment, Decisions, Signature
 from reconciler.ledger.journal.escrows import Treasury
 from reconciler.ledger.journal.posting import SqlJournal
 from reconciler.ports.journal import BatchStamp, Posted, PostingBatch
@@ -67,7 +67,7 @@ def member(participation: str, streamer: str, campaign: str = "c1", impressions:
 
 @dataclass(kw_only=True)
 class Books:
-    """Posts through the real journal and the real desk, by a clock that stands still until it is moved."""
+    """Posts through the real journal and people's real decisions, by a clock that stands still until it is moved."""
 
     engine: Engine
     now: datetime = START
@@ -87,8 +87,8 @@ class Books:
         return SqlJournal(self.engine, clock=ToldClock(lambda: self.now), rules=self.rules)
 
     @property
-    def desk(self) -> Desk:
-        return Desk(self.journal, run_id="by-hand", four_eyes=False)
+    def decisions(self) -> Decisions:
+        return Decisions(self.journal, run_id="by-hand", four_eyes=False)
 
     def later(self, **delta: float) -> datetime:
         """Move the clock; answers what it says then."""
@@ -160,13 +160,13 @@ class Books:
         return key
 
     def reverse(self, payout_key: str) -> None:
-        self.desk.reverse(payout_key, SIGNED)
+        self.decisions.reverse(payout_key, SIGNED)
 
     def adjust(self, key: str, from_account: str, to_account: str, amount_minor: int, currency: str = "INR") -> None:
         adjustment = Adjustment(
             key=key, from_account=from_account, to_account=to_account, amount_minor=amount_minor, currency=currency
         )
-        self.desk.adjust(adjustment, SIGNED)
+        self.decisions.adjust(adjustment, SIGNED)
 
     def release(self) -> int:
         return self._treasury.release_due(BatchStamp(run_id="run-2", trigger="housekeeping"))

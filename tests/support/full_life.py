@@ -111,7 +111,7 @@ def _approve(parts: Parts, participation_id: str) -> None:
     with parts.engine.connect() as connection:
         if connection.execute(query).first() is not None:
             return
-    parts.desk.approve(subject, SIGNED)
+    parts.decisions.approve(subject, SIGNED)
 
 
 def _keep_house(parts: Parts, _participation_id: str) -> None:
@@ -121,7 +121,7 @@ def _keep_house(parts: Parts, _participation_id: str) -> None:
 def _reverse(parts: Parts, participation_id: str) -> None:
     # Refused where it was done before.
     with suppress(UsageError):
-        parts.desk.reverse(f"payout:oid:{participation_id}:1", SIGNED)
+        parts.decisions.reverse(f"payout:oid:{participation_id}:1", SIGNED)
 
 
 def _repay(parts: Parts, participation_id: str) -> None:

@@ -27,7 +27,7 @@ from reconciler.ledger import schema
 from reconciler.ledger.database_clock import DatabaseTimes, LedgerClock
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.journal.chain import batch_hash
-from reconciler.ledger.journal.decisions import Desk, Signature
+from reconciler.ledger.journal.decisions import Decisions, Signature
 from reconciler.ledger.journal.escrows import Treasury
 from reconciler.ledger.journal.posting import SqlJournal
 from reconciler.ports.journal import BatchStamp, PostingBatch
@@ -222,13 +222,13 @@ def insert_rows(engine: Engine, table: sa.Table, rows: Iterable[Row]) -> None:
         connection.execute(sa.insert(table), list(rows))
 
 
-def desk_of(engine: Engine, clock: SetClock | None = None, *, four_eyes: bool = False, **rules: Any) -> Desk:
-    return Desk(journal_of(engine, clock, **rules), run_id="by-hand", four_eyes=four_eyes)
+def decisions_of(engine: Engine, clock: SetClock | None = None, *, four_eyes: bool = False, **rules: Any) -> Decisions:
+    return Decisions(journal_of(engine, clock, **rules), run_id="by-hand", four_eyes=four_eyes)
 
 
 def reverse(engine: Engine, payout_key: str, clock: SetClock | None = None) -> None:
     """Take a payout back, as a person does."""
-    desk_of(engine, clock).reverse(payout_key, SIGNED)
+    decisions_of(engine, clock).reverse(payout_key, SIGNED)
 
 
 def treasury_of(engine: Engine, clock: SetClock) -> Treasury:

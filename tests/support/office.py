@@ -15,7 +15,7 @@ from reconciler.domain.ledger_view import HoldWithdrawal
 from reconciler.domain.plan import NewAdoption, NewDecision
 from reconciler.domain.settlement import PoolDue
 from reconciler.errors import Halted, UsageError
-from reconciler.ledger.journal.decisions import Adjustment, Desk, Signature
+from reconciler.ledger.journal.decisions import Adjustment, Decisions, Signature
 from reconciler.ledger.journal.escrows import Treasury
 from reconciler.ledger.journal.posting import SqlJournal, SqlPoster
 from reconciler.ports.journal import BatchStamp, Posted, PostingBatch
@@ -44,7 +44,7 @@ class Time:
 
 @dataclass(slots=True)
 class Office:
-    """SqlJournal, treasury and desk over one engine; settings may change as at a restart."""
+    """SqlJournal, treasury and decisions over one engine; settings may change as at a restart."""
 
     engine: Engine
     time: Time
@@ -76,23 +76,23 @@ class Office:
         return _answered(lambda: self._journal().freeze(due, facts_at, STAMP))
 
     def approve(self, subject: str, by: str) -> str:
-        return _answered(lambda: self._desk().approve(subject, Signature(by=by, reason="right")))
+        return _answered(lambda: self._decisions().approve(subject, Signature(by=by, reason="right")))
 
     def reject(self, subject: str, by: str) -> str:
-        return _answered(lambda: self._desk().reject(subject, Signature(by=by, reason="wrong")))
+        return _answered(lambda: self._decisions().reject(subject, Signature(by=by, reason="wrong")))
 
     def reverse(self, payout_key: str, by: str, *, four_eyes: bool) -> str:
         signed = Signature(by=by, reason="fraud")
-        return _answered(lambda: self._desk(four_eyes=four_eyes).reverse(payout_key, signed))
+        return _answered(lambda: self._decisions(four_eyes=four_eyes).reverse(payout_key, signed))
 
     def adjust(self, adjustment: Adjustment) -> str:
-        return _answered(lambda: self._desk().adjust(adjustment, Signature(by="asha", reason="by hand")))
+        return _answered(lambda: self._decisions().adjust(adjustment, Signature(by="asha", reason="by hand")))
 
     def halt(self) -> None:
-        self._desk().halt("ledger_behind", "somebody said so")
+        self._decisions().halt("ledger_behind", "somebody said so")
 
     def resume(self) -> str:
-        return _answered(lambda: self._desk().resume(Signature(by="asha", reason="mended")))
+        return _answered(lambda: self._decisions().resume(Signature(by="asha", reason="mended")))
 
     def adopt(self, found: Sequence[tuple[Member, int, str]], decision_key: str) -> int:
         adoptions = [
@@ -106,7 +106,7 @@ class Office:
             )
             for member, amount_minor, currency in found
         ]
-        return self._desk().adopt(adoptions, Signature(by="asha", reason="history"), decision_key)
+        return self._decisions().adopt(adoptions, Signature(by="asha", reason="history"), decision_key)
 
     def release(self) -> int | str:
         return _answered(lambda: self._treasury().release_due(STAMP))
@@ -128,8 +128,8 @@ class Office:
         )
         return SqlJournal(self.engine, clock=ToldClock(self.time), rules=rules)
 
-    def _desk(self, *, four_eyes: bool = False) -> Desk:
-        return Desk(self._journal(), run_id="person", four_eyes=four_eyes)
+    def _decisions(self, *, four_eyes: bool = False) -> Decisions:
+        return Decisions(self._journal(), run_id="person", four_eyes=four_eyes)
 
     def _treasury(self) -> Treasury:
         return Treasury(self.engine, self._journal(), clock=self.time)

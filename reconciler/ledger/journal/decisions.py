@@ -63,8 +63,11 @@ class Adjustment:
             raise UsageError(f"--key takes a text of 1 to {KEY_LENGTH_MAX} characters")
 
 
-class Desk:
-    """``four_eyes``: what one person asks for, another one approves. ``run_id`` stands for the command."""
+class Decisions:
+    """Posts what people decide. ``four_eyes``: what one person asks for, another one approves.
+
+    ``run_id`` names the command, or the process, in every row that it writes.
+    """
 
     def __init__(self, poster: SqlJournal, *, run_id: str, four_eyes: bool) -> None:
         self._poster = poster

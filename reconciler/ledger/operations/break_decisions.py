@@ -23,8 +23,8 @@ _IDENTITY = re.compile(rf"[0-9a-f]{{{ID_LENGTH}}}")
 _CRITICAL = Severity.CRITICAL.label
 
 
-class BreakDesk:
-    """Takes people's decisions about breaks. ``run_id`` stands for the command."""
+class BreakDecisions:
+    """Posts what people decide about breaks. ``run_id`` names the command in every row that it writes."""
 
     def __init__(self, poster: SqlJournal, *, run_id: str) -> None:
         self._poster = poster

@@ -21,7 +21,7 @@ from tests.support.ledger import (
     SIGNED,
     STAMP,
     asking,
-    desk_of,
+    decisions_of,
     everything,
     insert_rows,
     journal_of,
@@ -70,7 +70,7 @@ def fill(engine: Engine) -> None:
         currency="INR",
         decision_key="adopt:1",
     )
-    desk_of(engine).adopt([adoption], SIGNED, "adopt:1")
+    decisions_of(engine).adopt([adoption], SIGNED, "adopt:1")
     assert all(rows_of(engine, table) for table in PROTECTED)
 
 

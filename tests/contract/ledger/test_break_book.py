@@ -18,7 +18,7 @@ from reconciler.errors import UsageError
 from reconciler.ledger import schema
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.journal.decisions import Signature
-from reconciler.ledger.operations.break_decisions import BreakDesk
+from reconciler.ledger.operations.break_decisions import BreakDecisions
 from reconciler.ledger.operations.break_records import BreakFilter, BreakLine, SqlBreakRecords
 from reconciler.ledger.proof.verify import SqlVerifier
 from tests.support.ledger import NOW, SetClock, chain_is_sound, everything, journal_of, rows_of
@@ -41,7 +41,7 @@ BROKEN = Break(kind=BreakKind.CHAIN_BROKEN, detail="batch 3")
 
 
 class Books:
-    """Checks a day apart over one ledger, and the desk where people say what they know."""
+    """Checks a day apart over one ledger, and what people decide about breaks."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -57,9 +57,9 @@ class Books:
         self.book.record(found, mark)
         return memory
 
-    def desk(self) -> BreakDesk:
+    def decide(self) -> BreakDecisions:
         self.clock.advance(timedelta(seconds=1))
-        return BreakDesk(journal_of(self.engine, self.clock), run_id="by-hand")
+        return BreakDecisions(journal_of(self.engine, self.clock), run_id="by-hand")
 
     def line(self, found: Break = HELD) -> BreakLine:
         [line] = [one for one in self.book.lines(BreakFilter()) if one.record.break_id == found.break_id]
@@ -102,7 +102,7 @@ def test_lines_by_status_kind_and_campaign(books: Books) -> None:
     gone = replace(HELD, participation_id="gone")
     books.check(gone, MALFORMED)
     books.check(HELD, MALFORMED, BROKEN)
-    books.desk().acknowledge([MALFORMED.break_id], ASHA)
+    books.decide().acknowledge([MALFORMED.break_id], ASHA)
 
     def found(**chosen: Any) -> list[str]:
         return [one.record.break_id for one in books.book.lines(BreakFilter(**chosen))]
@@ -120,7 +120,7 @@ def test_lines_by_status_kind_and_campaign(books: Books) -> None:
 def test_an_acknowledgement_is_a_row_of_the_chain_with_what_was_seen(books: Books) -> None:
     books.check(HELD)
 
-    assert books.desk().acknowledge([HELD.break_id], ASHA) == [HELD.break_id]
+    assert books.decide().acknowledge([HELD.break_id], ASHA) == [HELD.break_id]
 
     [row] = books.decisions()
     assert (row["kind"], row["subject"]) == ("acknowledge", f"break:{HELD.break_id}")
@@ -138,9 +138,9 @@ def test_an_acknowledgement_is_a_row_of_the_chain_with_what_was_seen(books: Book
 
 def test_resolved_until_it_is_found_again(books: Books) -> None:
     books.check(HELD, MALFORMED)
-    books.desk().acknowledge([HELD.break_id], ASHA)
+    books.decide().acknowledge([HELD.break_id], ASHA)
 
-    assert books.desk().resolve([HELD.break_id, MALFORMED.break_id], BIREN) == [HELD.break_id, MALFORMED.break_id]
+    assert books.decide().resolve([HELD.break_id, MALFORMED.break_id], BIREN) == [HELD.break_id, MALFORMED.break_id]
 
     assert {line.status for line in books.book.lines(BreakFilter())} == {BreakStatus.CLEARED}
     assert (books.line().record.cleared_by, books.line().record.cleared_at) == ("person", books.clock.now)
@@ -170,19 +170,19 @@ def test_what_is_refused_writes_nothing(books: Books, act: str, named: list[Any]
     gone = replace(HELD, participation_id="gone")
     books.check(gone)
     books.check(HELD, MALFORMED, BROKEN)
-    books.desk().acknowledge([MALFORMED.break_id], BIREN)
+    books.decide().acknowledge([MALFORMED.break_id], BIREN)
     ids = [one.break_id if isinstance(one, Break) else gone.break_id if one == "gone" else one for one in named]
     before = everything(books.engine)
 
     with pytest.raises(UsageError, match=sentence):
-        getattr(books.desk(), act)(ids, ASHA)
+        getattr(books.decide(), act)(ids, ASHA)
 
     assert everything(books.engine) == before
 
 
 def test_one_named_twice_is_decided_once(books: Books) -> None:
     books.check(HELD)
-    books.desk().acknowledge([HELD.break_id] * 2, ASHA)
+    books.decide().acknowledge([HELD.break_id] * 2, ASHA)
     assert len(books.decisions()) == 1
 
 
@@ -193,9 +193,9 @@ def test_two_who_acknowledge_at_once(books: Books, ledger_url: str) -> None:
     def acknowledge(signed: Signature) -> str:
         engine = open_engine(ledger_url)
         try:
-            desk = BreakDesk(journal_of(engine, SetClock(NOW + timedelta(days=2))), run_id=signed.by)
+            decide = BreakDecisions(journal_of(engine, SetClock(NOW + timedelta(days=2))), run_id=signed.by)
             barrier.wait()
-            desk.acknowledge([HELD.break_id], signed)
+            decide.acknowledge([HELD.break_id], signed)
         except UsageError as refused:
             return str(refused)
         finally:

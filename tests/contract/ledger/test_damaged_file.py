@@ -18,7 +18,7 @@ from reconciler.ledger import schema
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.proof.verify import SqlVerifier
-from tests.support.ledger import SIGNED, desk_of, rows_of
+from tests.support.ledger import SIGNED, decisions_of, rows_of
 from tests.support.varied_ledger import write_varied
 
 
@@ -156,7 +156,7 @@ def test_a_look_at_the_file_leaves_the_log_of_a_ledger_in_use_alone(path: Path) 
     subprocess.run([sys.executable, "-c", OTHER, str(path)], check=True)
 
     assert path.with_name("ledger.db-wal").exists()
-    assert desk_of(engine).resume(SIGNED) == "resumed"
+    assert decisions_of(engine).resume(SIGNED) == "resumed"
     reader = open_engine(f"sqlite:///{path}")
     assert "counted twice" in [row["reason"] for row in rows_of(reader, schema.decisions)]
     assert SqlVerifier(reader).verify().faults == ()

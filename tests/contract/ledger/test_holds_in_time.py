@@ -17,7 +17,7 @@ from tests.support.ledger import (
     SetClock,
     asking,
     balances,
-    desk_of,
+    decisions_of,
     everything,
     journal_of,
     ledger_is_sound,
@@ -140,7 +140,7 @@ def test_more_than_a_batch_is_released_at_once(engine: Engine, monkeypatch: pyte
 
 def test_nothing_is_released_while_paying_is_halted(streamer: Streamer) -> None:
     streamer.clock.advance(3 * DAY)
-    desk_of(streamer.engine, streamer.clock).halt("chain_broken", "batch 1")
+    decisions_of(streamer.engine, streamer.clock).halt("chain_broken", "batch 1")
     before = everything(streamer.engine)
     with pytest.raises(Halted):
         streamer.release()

@@ -18,7 +18,7 @@ from reconciler.errors import ClockOff
 from reconciler.ledger import schema
 from reconciler.ledger.database_clock import LedgerClock, database_now
 from reconciler.ledger.engine import open_engine, reading
-from reconciler.ledger.journal.decisions import Desk
+from reconciler.ledger.journal.decisions import Decisions
 from reconciler.ledger.journal.posting import SqlJournal
 from reconciler.ledger.migrate import upgrade
 from tests.support.ledger import SIGNED, STAMP, ToldClock, asking, chain_is_sound, ledger_is_sound, request, rows_of
@@ -160,7 +160,9 @@ def test_who_waited_for_a_batch_is_not_dated_before_it(postgres: Engine) -> None
             locked.write(halting_plan("safety_limit", "nothing to do with it", utc_now()), STAMP)
 
     first = threading.Thread(target=post_and_linger)
-    second = threading.Thread(target=lambda: Desk(journal_on(postgres), run_id="r", four_eyes=False).resume(SIGNED))
+    second = threading.Thread(
+        target=lambda: Decisions(journal_on(postgres), run_id="r", four_eyes=False).resume(SIGNED)
+    )
     first.start()
     assert is_locked.wait(60)
     second.start()
@@ -231,14 +233,14 @@ def test_two_hosts_that_differ_post_in_turn(engine: Engine) -> None:
 
 def test_a_halt_is_written_down_whatever_the_clocks_say(engine: Engine) -> None:
     assert pay(journal_on(engine), "p1") is Outcome.NEW
-    desk = Desk(journal_on(engine, -35 * DAY), run_id="r", four_eyes=False)
-    desk.halt("chain_broken", "batch 1")
+    decisions = Decisions(journal_on(engine, -35 * DAY), run_id="r", four_eyes=False)
+    decisions.halt("chain_broken", "batch 1")
 
     [halt] = rows_of(engine, schema.decisions)
     assert halt["kind"] == "halt"
     assert halt["occurred_at"] >= max(booked(engine))
     with pytest.raises(ClockOff):
-        desk.resume(SIGNED)
+        decisions.resume(SIGNED)
 
 
 def test_the_ledgers_time_without_the_lock(engine: Engine) -> None:

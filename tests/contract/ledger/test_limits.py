@@ -20,7 +20,7 @@ from tests.support.ledger import (
     STAMP,
     SetClock,
     asking,
-    desk_of,
+    decisions_of,
     everything,
     journal_of,
     ledger_is_sound,
@@ -74,7 +74,7 @@ def test_while_halted_everything_is_refused_and_writes_nothing(engine: Engine) -
         assert poster.post(asking([request("p1")]), STAMP).outcomes == {request("p1").key: Outcome.NEW}
     assert everything(engine) == before
 
-    desk_of(engine, hour.clock).resume(SIGNED)
+    decisions_of(engine, hour.clock).resume(SIGNED)
     assert hour.pay("p1", "p2", "p3") == {Outcome.NEW}
     ledger_is_sound(engine)
 

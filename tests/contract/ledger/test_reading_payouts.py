@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from reconciler.domain.batch import Outcome
 from reconciler.domain.plan import NewAdoption
 from reconciler.ledger.engine import open_engine
-from reconciler.ledger.journal.decisions import Desk
+from reconciler.ledger.journal.decisions import Decisions
 from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.reads.general_ledger import Period
 from reconciler.ledger.reads.history import foresee, participation_history
@@ -166,7 +166,7 @@ def test_the_history_of_a_participation_has_everything_about_it(books: Books) ->
     request = books.request("p1", "s1", fee_bps=100)
     assert books.post([request]).outcomes == {request.key: Outcome.OVER_APPROVAL_THRESHOLD}
     approved_at = books.later(seconds=1)
-    books.desk.approve(request.key, SIGNED)
+    books.decisions.approve(request.key, SIGNED)
     books.hold_days = 2
     paid_at = books.later(seconds=1)
     books.post([books.request("p1", "s1", fee_bps=100)])
@@ -205,7 +205,7 @@ def test_the_history_of_a_participation_has_everything_about_it(books: Books) ->
 
 def test_a_request_that_waits_for_another_person_is_part_of_the_history(books: Books) -> None:
     key = books.pay("p1", "s1")
-    Desk(books.journal, run_id="by-hand", four_eyes=True).reverse(key, SIGNED)
+    Decisions(books.journal, run_id="by-hand", four_eyes=True).reverse(key, SIGNED)
 
     history = participation_history(books.engine, text_id("p1"))
 
@@ -224,7 +224,7 @@ def test_what_was_settled_before_this_ledger_has_its_adoption_and_who_stated_it(
         currency="INR",
         decision_key="adopt:2026",
     )
-    books.desk.adopt([adopted], SIGNED, "adopt:2026")
+    books.decisions.adopt([adopted], SIGNED, "adopt:2026")
 
     history = participation_history(books.engine, text_id("p1"))
 

@@ -23,7 +23,7 @@ from tests.support.ledger import (
     SetClock,
     asking,
     balances,
-    desk_of,
+    decisions_of,
     everything,
     identity,
     journal_of,
@@ -111,7 +111,7 @@ def test_a_hold_keeps_the_money(ended: Ended) -> None:
     assert ended.refund() is RefundOutcome.SOMETHING_IS_OPEN
     assert everything(ended.engine) == before
 
-    desk_of(ended.engine, ended.clock).reject("payout:str:p2:1", SIGNED)
+    decisions_of(ended.engine, ended.clock).reject("payout:str:p2:1", SIGNED)
     assert ended.refund() is RefundOutcome.REFUNDED
 
 
@@ -154,7 +154,7 @@ def test_when_a_campaign_was_first_seen_over_is_remembered(ended: Ended) -> None
 
 
 def test_nothing_is_refunded_while_paying_is_halted(ended: Ended) -> None:
-    desk_of(ended.engine, ended.clock).halt("chain_broken", "batch 1")
+    decisions_of(ended.engine, ended.clock).halt("chain_broken", "batch 1")
     before = everything(ended.engine)
     with pytest.raises(Halted):
         ended.refund()

@@ -25,7 +25,7 @@ from tests.support.ledger import (
     SetClock,
     asking,
     balances,
-    desk_of,
+    decisions_of,
     everything,
     identity,
     journal_of,
@@ -214,7 +214,7 @@ def test_lines_are_listed_page_by_page(engine: Engine) -> None:
 
 
 def test_nothing_is_frozen_while_paying_is_halted(engine: Engine) -> None:
-    desk_of(engine, SetClock()).halt("chain_broken", "batch 1")
+    decisions_of(engine, SetClock()).halt("chain_broken", "batch 1")
     before = everything(engine)
     with pytest.raises(Halted):
         journal_of(engine).freeze(pool_due("c1", SHARES), NOW, STAMP)

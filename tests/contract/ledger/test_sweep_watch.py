@@ -13,7 +13,7 @@ from reconciler.ledger.operations.lease import PAYING, Lease
 from reconciler.ledger.operations.runs import RunLog
 from reconciler.ledger.operations.sweep_watch import SqlSweepWatch
 from reconciler.ports.runs import RunRecord
-from tests.support.ledger import desk_of
+from tests.support.ledger import decisions_of
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 READ_AT = utc_now() - HOUR
@@ -62,5 +62,5 @@ def test_a_sweep_that_goes_on_has_not(engine: Engine, watch: SqlSweepWatch) -> N
 
 def test_where_nobody_sweeps_nothing_is_on_its_way(engine: Engine, watch: SqlSweepWatch) -> None:
     assert SqlSweepWatch(engine, pays=False).must_be_paid(READ_AT)
-    desk_of(engine).halt("chain_broken", "a test")
+    decisions_of(engine).halt("chain_broken", "a test")
     assert watch.must_be_paid(READ_AT)

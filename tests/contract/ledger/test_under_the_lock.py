@@ -31,7 +31,7 @@ from tests.support.ledger import (
     STAMP,
     SetClock,
     balances,
-    desk_of,
+    decisions_of,
     everything,
     identity,
     journal_of,
@@ -141,7 +141,7 @@ def test_a_pace_is_held_for_a_person_who_lets_it_through(ledger: Ledger) -> None
     again = replace(fast, facts_at=ledger.clock.advance(timedelta(days=1)))
     assert ledger.post(again, rules=rules) == {"p1": Outcome.OVER_PACE}
 
-    assert desk_of(ledger.engine, ledger.clock).approve("payout:str:p1:1", SIGNED) == "approved"
+    assert decisions_of(ledger.engine, ledger.clock).approve("payout:str:p1:1", SIGNED) == "approved"
 
     assert ledger.post(again, rules=rules) == {"p1": Outcome.NEW}
     ledger_is_sound(ledger.engine)
@@ -151,7 +151,7 @@ def test_a_pace_that_a_person_rejects_is_not_paid(ledger: Ledger) -> None:
     fast = ledger.request("p1")
     fast = replace(fast, due=replace(fast.due, participation=replace(fast.due.participation, created_at=NOW)))
     ledger.post(fast, rules={"impressions_per_minute_max": 1})
-    desk_of(ledger.engine, ledger.clock).reject("payout:str:p1:1", SIGNED)
+    decisions_of(ledger.engine, ledger.clock).reject("payout:str:p1:1", SIGNED)
     assert ledger.post(fast) == {"p1": Outcome.REJECTED_BY_PERSON}
     assert ledger.open_holds() == {}
 
@@ -176,7 +176,7 @@ def adopts_a_member(ledger: Ledger) -> None:
         currency="INR",
         decision_key="adopt:1",
     )
-    desk_of(ledger.engine, ledger.clock).adopt([found], SIGNED, "adopt:1")
+    decisions_of(ledger.engine, ledger.clock).adopt([found], SIGNED, "adopt:1")
 
 
 def freezes_a_member_elsewhere(ledger: Ledger) -> None:
@@ -295,7 +295,7 @@ def test_who_crosses_the_target_after_a_refund_is_paid_by_the_command_that_its_h
 
 def adjust(ledger: Ledger, source: str, target: str, amount_minor: int) -> None:
     one = Adjustment(key="again", from_account=source, to_account=target, amount_minor=amount_minor, currency="INR")
-    desk_of(ledger.engine, ledger.clock).adjust(one, SIGNED)
+    decisions_of(ledger.engine, ledger.clock).adjust(one, SIGNED)
 
 
 def test_a_person_ends_an_escrow_of_which_no_share_can_be_paid_any_more(ledger: Ledger) -> None:
@@ -402,8 +402,8 @@ def test_what_a_recovery_posts_again_lies_where_it_lay(ledger: Ledger) -> None:
 
     found = {row["participation_id"]: row["release_at"] for row in rows_of(ledger.engine, schema.payouts)}
     assert found == {"str:p1": release_at, "str:p2": None}
-    desk = desk_of(ledger.engine, ledger.clock)
-    assert [desk.release_lost(f"payout:str:{name}:1") for name in ("p1", "p1", "p2", "p3")] == [
+    decisions = decisions_of(ledger.engine, ledger.clock)
+    assert [decisions.release_lost(f"payout:str:{name}:1") for name in ("p1", "p1", "p2", "p3")] == [
         True,
         False,
         False,

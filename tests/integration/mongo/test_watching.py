@@ -198,7 +198,7 @@ def test_nothing_is_paid_while_paying_is_switched_off_or_halted(platform: Platfo
     platform.database["campaignparticipations"].update_one({"_id": waiting}, {"$set": {"impressions": 1999}})
     with watching() as daemon:
         daemon.wait_streaming()
-        daemon.parts.desk.halt("zero_sum", "a test")
+        daemon.parts.decisions.halt("zero_sum", "a test")
         grow(platform, waiting)
         daemon.wait(lambda: daemon.stream["events"] >= 1)
         daemon.wait_idle()

@@ -15,7 +15,7 @@ from reconciler.domain.ledger_view import PayoutRequest
 from reconciler.domain.plan import NewAdoption, NewDecision
 from reconciler.errors import Halted, UsageError
 from reconciler.ledger import schema
-from reconciler.ledger.journal.decisions import REQUESTED, Adjustment, Desk, Signature
+from reconciler.ledger.journal.decisions import REQUESTED, Adjustment, Decisions, Signature
 from reconciler.ledger.journal.posting import SqlJournal
 from tests.support.ledger import (
     FULL,
@@ -24,7 +24,7 @@ from tests.support.ledger import (
     SetClock,
     asking,
     balances,
-    desk_of,
+    decisions_of,
     everything,
     journal_of,
     ledger_is_sound,
@@ -39,7 +39,7 @@ LARGE = {"approval_threshold_minor": {"INR": FULL}}
 
 
 class Office:
-    """A journal, and a desk with or without four eyes, by one clock that every step moves a second."""
+    """A journal, and decisions with or without four eyes, by one clock that every step moves a second."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -48,9 +48,9 @@ class Office:
     def journal(self, **rules: Any) -> SqlJournal:
         return journal_of(self.engine, self.clock, **rules)
 
-    def desk(self, *, four_eyes: bool = False) -> Desk:
+    def decide(self, *, four_eyes: bool = False) -> Decisions:
         self.clock.advance(timedelta(seconds=1))
-        return desk_of(self.engine, self.clock, four_eyes=four_eyes)
+        return decisions_of(self.engine, self.clock, four_eyes=four_eyes)
 
     def ask(self, one: PayoutRequest, **rules: Any) -> Outcome:
         return self.journal(**rules).post(asking([one]), STAMP).outcomes[one.key]
@@ -98,7 +98,7 @@ def row(office: Office, **changes: Any) -> dict[str, Any]:
 def test_an_approval_says_who_and_what_and_the_payout_goes_through(office: Office) -> None:
     key = office.hold()
 
-    assert office.desk().approve(key, ASHA) == "approved"
+    assert office.decide().approve(key, ASHA) == "approved"
 
     before = {"hold": "hold:str:p1:1", "state": "held"}
     assert office.decisions() == [
@@ -116,7 +116,7 @@ def test_an_approval_says_who_and_what_and_the_payout_goes_through(office: Offic
 def test_an_approval_is_an_upper_bound_while_viewers_go_on(office: Office) -> None:
     """Held anew for each view that came meanwhile, nobody on a running stream could ever be paid."""
     key = office.hold()
-    office.desk().approve(key, ASHA)
+    office.decide().approve(key, ASHA)
 
     assert office.ask(office.request(impressions=2007, budget=9900), **LARGE) is Outcome.NEW
 
@@ -129,8 +129,8 @@ def test_an_approval_takes_the_amount_that_the_person_saw(office: Office) -> Non
     key = office.hold(impressions=2007, budget=9900)
 
     with pytest.raises(UsageError, match=r"waits for 3311\.55 INR now: no more can be approved"):
-        office.desk().approve(key, ASHA, 331_156)
-    office.desk().approve(key, ASHA, FULL)
+        office.decide().approve(key, ASHA, 331_156)
+    office.decide().approve(key, ASHA, FULL)
 
     assert office.decisions()[-1]["amount_minor"] == FULL
     assert office.ask(office.request(impressions=2007, budget=9900), **LARGE) is Outcome.NEW
@@ -142,7 +142,7 @@ def test_an_approval_covers_the_campaign_streamer_and_currency_that_were_held(
     office: Office, changed: dict[str, str]
 ) -> None:
     """The document was edited since: the same number of minor units is another payment."""
-    office.desk().approve(office.hold(), ASHA)
+    office.decide().approve(office.hold(), ASHA)
     office.clock.advance(timedelta(seconds=1))
 
     assert office.ask(office.request(**changed), **LARGE) in (
@@ -153,23 +153,23 @@ def test_an_approval_covers_the_campaign_streamer_and_currency_that_were_held(
 
 
 def test_a_halt_that_came_after_the_one_that_was_seen_is_not_ended(office: Office) -> None:
-    office.desk().halt("chain_broken", "batch 7")
+    office.decide().halt("chain_broken", "batch 7")
     seen = office.clock.now
-    office.desk().resume(ASHA, seen)
-    office.desk().halt("ledger_behind", "an older copy")
+    office.decide().resume(ASHA, seen)
+    office.decide().halt("ledger_behind", "an older copy")
 
     with pytest.raises(UsageError, match=r"halted again at .*: ledger_behind: an older copy"):
-        office.desk().resume(BIREN, seen)
-    assert office.desk().is_halted()
+        office.decide().resume(BIREN, seen)
+    assert office.decide().is_halted()
 
-    assert office.desk().resume(BIREN) == "resumed"
+    assert office.decide().resume(BIREN) == "resumed"
 
 
 def test_the_last_approval_of_a_payout_counts(office: Office) -> None:
     """Another person saw less and approved that, before it was paid: no more than that is paid."""
     key = office.hold(impressions=2001, budget=9900)
-    office.desk().approve(key, ASHA)
-    office.desk().approve(key, BIREN, FULL)
+    office.decide().approve(key, ASHA)
+    office.decide().approve(key, BIREN, FULL)
 
     assert office.ask(office.request(impressions=2001, budget=9900), **LARGE) is Outcome.NEW
 
@@ -179,7 +179,7 @@ def test_the_last_approval_of_a_payout_counts(office: Office) -> None:
 
 def test_an_approval_reserves_nothing(office: Office) -> None:
     key = office.hold()
-    office.desk().approve(key, ASHA)
+    office.decide().approve(key, ASHA)
     office.pay("p2")
     assert office.ask(office.request(), **LARGE) is Outcome.OVER_BUDGET
     ledger_is_sound(office.engine)
@@ -188,7 +188,7 @@ def test_an_approval_reserves_nothing(office: Office) -> None:
 def test_a_rejection_is_final_until_a_person_repays(office: Office) -> None:
     key = office.hold()
 
-    assert office.desk().reject(key, ASHA) == "rejected"
+    assert office.decide().reject(key, ASHA) == "rejected"
 
     before = {"hold": "hold:str:p1:1", "state": "held"}
     assert office.decisions() == [
@@ -206,7 +206,7 @@ def test_a_reversal_mirrors_every_posting(office: Office) -> None:
     key = office.pay(fee_bps=1000, budget=10_000)
     assert balances(office.engine)["platform:fees"] == 33_000
 
-    assert office.desk().reverse(key, ASHA) == "reversed"
+    assert office.decide().reverse(key, ASHA) == "reversed"
 
     assert balances(office.engine) == {
         "brand:str:brand:funding": -1_000_000,
@@ -256,7 +256,7 @@ def _repay(office: Office, n: int) -> Any:
 
 def test_a_repayment_is_one_batch_with_its_decision(office: Office) -> None:
     office.pay()
-    office.desk().reverse(P1, ASHA)
+    office.decide().reverse(P1, ASHA)
     office.clock.advance(timedelta(seconds=1))
 
     posted = _repay(office, 2)
@@ -283,8 +283,8 @@ def test_a_repayment_is_one_batch_with_its_decision(office: Office) -> None:
 def test_a_repayment_waits_for_the_end_of_a_halt_too(office: Office) -> None:
     """A halt stops every payment, also one that a person decided: what is wrong with the ledger is wrong for it too."""
     office.pay()
-    office.desk().reverse(P1, ASHA)
-    office.desk().halt("chain_broken", "batch 1")
+    office.decide().reverse(P1, ASHA)
+    office.decide().halt("chain_broken", "batch 1")
     before = everything(office.engine)
 
     with pytest.raises(Halted, match="chain_broken: batch 1"):
@@ -303,7 +303,7 @@ def test_an_adjustment_moves_its_amount(office: Office) -> None:
         currency="INR",
     )
 
-    assert office.desk().adjust(adjustment, ASHA) == "adjusted"
+    assert office.decide().adjust(adjustment, ASHA) == "adjusted"
 
     assert balances(office.engine)["streamer:s-p1:wallet"] == FULL + 12_34
     assert office.decisions() == [
@@ -324,25 +324,25 @@ def test_an_adjustment_moves_its_amount(office: Office) -> None:
 
 
 def test_a_halt_and_who_ended_it(office: Office) -> None:
-    office.desk().halt("ledger_behind", "an older copy")
+    office.decide().halt("ledger_behind", "an older copy")
     halt = row(
         office, kind="halt", subject="paying", decided_by="reconciler", reason="ledger_behind: an older copy"
     ) | {"state_before": {}}
     since = office.clock.now.isoformat()
     assert office.decisions() == [halt]
-    assert office.desk().is_halted()
+    assert office.decide().is_halted()
 
-    office.desk().halt("chain_broken", "a second cause ends nothing and is not kept")
+    office.decide().halt("chain_broken", "a second cause ends nothing and is not kept")
     assert office.decisions() == [halt]
 
-    assert office.desk().resume(BIREN) == "resumed"
+    assert office.decide().resume(BIREN) == "resumed"
     state = {"halt": halt["decision_key"], "cause": "ledger_behind: an older copy", "since": since}
     assert office.decisions()[1] == row(
         office, kind="resume", subject="paying", state_before=state, decided_by="biren", reason="I saw it too"
     )
-    assert not office.desk().is_halted()
-    office.desk().halt("chain_broken", "again")
-    assert office.desk().is_halted()
+    assert not office.decide().is_halted()
+    office.decide().halt("chain_broken", "again")
+    assert office.decide().is_halted()
 
 
 def adoption(name: str, amount_minor: int | None = 100_000) -> NewAdoption:
@@ -357,9 +357,9 @@ def adoption(name: str, amount_minor: int | None = 100_000) -> NewAdoption:
 
 
 def test_what_is_adopted_is_never_paid_and_came_out_of_the_budget(office: Office) -> None:
-    assert office.desk().adopt([adoption("old"), adoption("older", None)], ASHA, "adopt:1") == 2
+    assert office.decide().adopt([adoption("old"), adoption("older", None)], ASHA, "adopt:1") == 2
     taken_at = office.clock.now
-    assert office.desk().adopt([adoption("old")], ASHA, "adopt:2") == 0
+    assert office.decide().adopt([adoption("old")], ASHA, "adopt:2") == 0
 
     [decision] = office.decisions()
     assert (decision["decided_by"], decision["reason"], decision["occurred_at"]) == ("asha", "counted twice", taken_at)
@@ -374,7 +374,7 @@ def test_what_is_adopted_is_never_paid_and_came_out_of_the_budget(office: Office
 def test_under_four_eyes_another_person_approves(office: Office) -> None:
     key = office.pay()
     subject = f"reversal:{key}"
-    assert office.desk(four_eyes=True).reverse(key, ASHA) == REQUESTED
+    assert office.decide(four_eyes=True).reverse(key, ASHA) == REQUESTED
     asked = office.decisions()[0]
     state = {"amount_minor": FULL, "state": "paid"}
     assert asked == row(office, kind="request", subject=subject, state_before=state)
@@ -382,33 +382,33 @@ def test_under_four_eyes_another_person_approves(office: Office) -> None:
 
     before = everything(office.engine)
     with pytest.raises(UsageError, match="was asked for by asha: another person has to approve it"):
-        office.desk(four_eyes=True).approve(subject, ASHA)
+        office.decide(four_eyes=True).approve(subject, ASHA)
     with pytest.raises(UsageError, match="was asked for by asha already and waits for approval"):
-        office.desk(four_eyes=True).reverse(key, BIREN)
+        office.decide(four_eyes=True).reverse(key, BIREN)
     assert everything(office.engine) == before
 
-    assert office.desk(four_eyes=True).approve(subject, BIREN) == "reversed"
+    assert office.decide(four_eyes=True).approve(subject, BIREN) == "reversed"
     approval = office.decisions()[1]
     assert (approval["kind"], approval["decided_by"]) == ("approve", "biren")
     assert approval["state_before"]["request"] == asked["decision_key"]
     assert balances(office.engine)["streamer:s-p1:wallet"] == 0
     with pytest.raises(UsageError, match="does not wait for approval"):
-        office.desk(four_eyes=True).approve(subject, BIREN)
+        office.decide(four_eyes=True).approve(subject, BIREN)
     ledger_is_sound(office.engine)
 
 
 def test_what_was_asked_for_can_be_rejected_and_asked_for_again(office: Office) -> None:
     key = office.pay()
-    office.desk(four_eyes=True).reverse(key, ASHA)
+    office.decide(four_eyes=True).reverse(key, ASHA)
     asked = office.decisions()[0]
-    assert office.desk(four_eyes=True).reject(f"reversal:{key}", BIREN) == "rejected"
+    assert office.decide(four_eyes=True).reject(f"reversal:{key}", BIREN) == "rejected"
     state = {"requested_by": "asha", "request": asked["decision_key"]}
     assert office.decisions()[1]["state_before"] == state
     assert len(rows_of(office.engine, schema.payouts)) == 1
 
     with pytest.raises(UsageError, match="does not wait for approval"):
-        office.desk(four_eyes=True).approve(f"reversal:{key}", BIREN)
-    assert office.desk(four_eyes=True).reverse(key, BIREN) == REQUESTED
+        office.decide(four_eyes=True).approve(f"reversal:{key}", BIREN)
+    assert office.decide(four_eyes=True).reverse(key, BIREN) == REQUESTED
 
 
 def moving(**changes: Any) -> Adjustment:
@@ -423,53 +423,59 @@ def moving(**changes: Any) -> Adjustment:
 
 
 REFUSED: dict[str, tuple[Callable[[Office], object], str]] = {
-    "reverse an unknown key": (lambda o: o.desk().reverse("payout:str:p9:1", ASHA), "there is no payout payout:str:p9"),
-    "reverse a reversal": (lambda o: o.desk().reverse("reversal:payout:str:p2:1", ASHA), "there is no payout reversal"),
-    "reverse a funding": (lambda o: o.desk().reverse("fund:str:c1:1", ASHA), "there is no payout fund"),
-    "reverse twice": (lambda o: o.desk().reverse("payout:str:p2:1", ASHA), "payout:str:p2:1 was reversed before"),
+    "reverse an unknown key": (
+        lambda o: o.decide().reverse("payout:str:p9:1", ASHA),
+        "there is no payout payout:str:p9",
+    ),
+    "reverse a reversal": (
+        lambda o: o.decide().reverse("reversal:payout:str:p2:1", ASHA),
+        "there is no payout reversal",
+    ),
+    "reverse a funding": (lambda o: o.decide().reverse("fund:str:c1:1", ASHA), "there is no payout fund"),
+    "reverse twice": (lambda o: o.decide().reverse("payout:str:p2:1", ASHA), "payout:str:p2:1 was reversed before"),
     "ask to reverse twice": (
-        lambda o: o.desk(four_eyes=True).reverse("payout:str:p2:1", ASHA),
+        lambda o: o.decide(four_eyes=True).reverse("payout:str:p2:1", ASHA),
         "payout:str:p2:1 was reversed before",
     ),
-    "approve what is paid": (lambda o: o.desk().approve(P1, ASHA), f"{P1} does not wait for approval"),
-    "approve an unknown key": (lambda o: o.desk().approve("payout:str:p9:1", ASHA), "does not wait for approval"),
-    "approve no key": (lambda o: o.desk().approve("p3", ASHA), "p3 does not wait for approval"),
-    "approve what waits for budget": (lambda o: o.desk().approve("payout:str:p4:1", ASHA), "does not wait"),
+    "approve what is paid": (lambda o: o.decide().approve(P1, ASHA), f"{P1} does not wait for approval"),
+    "approve an unknown key": (lambda o: o.decide().approve("payout:str:p9:1", ASHA), "does not wait for approval"),
+    "approve no key": (lambda o: o.decide().approve("p3", ASHA), "p3 does not wait for approval"),
+    "approve what waits for budget": (lambda o: o.decide().approve("payout:str:p4:1", ASHA), "does not wait"),
     "approve a number nobody asked for": (
-        lambda o: o.desk().approve("payout:str:p3:2", ASHA),
+        lambda o: o.decide().approve("payout:str:p3:2", ASHA),
         "payout:str:p3:2 does not wait for approval",
     ),
-    "reject a number nobody asked for": (lambda o: o.desk().reject("payout:str:p3:01", ASHA), "does not wait"),
-    "reject what is paid": (lambda o: o.desk().reject(P1, ASHA), f"{P1} does not wait for approval"),
-    "resume when nothing is halted": (lambda o: o.desk().resume(ASHA), "paying is not halted"),
-    "a key that was used": (lambda o: o.desk().adjust(moving(key="t-1"), ASHA), "the key t-1 was used before"),
-    "no key": (lambda o: o.desk().adjust(moving(key=" "), ASHA), "--key takes a text of 1 to 200 characters"),
+    "reject a number nobody asked for": (lambda o: o.decide().reject("payout:str:p3:01", ASHA), "does not wait"),
+    "reject what is paid": (lambda o: o.decide().reject(P1, ASHA), f"{P1} does not wait for approval"),
+    "resume when nothing is halted": (lambda o: o.decide().resume(ASHA), "paying is not halted"),
+    "a key that was used": (lambda o: o.decide().adjust(moving(key="t-1"), ASHA), "the key t-1 was used before"),
+    "no key": (lambda o: o.decide().adjust(moving(key=" "), ASHA), "--key takes a text of 1 to 200 characters"),
     "a currency the account does not have": (
-        lambda o: o.desk().adjust(moving(currency="USD"), ASHA),
+        lambda o: o.decide().adjust(moving(currency="USD"), ASHA),
         "there is no account campaign:str:c1:escrow in USD",
     ),
     "an account that does not exist": (
-        lambda o: o.desk().adjust(moving(to_account="streamer:nobody:wallet"), ASHA),
+        lambda o: o.decide().adjust(moving(to_account="streamer:nobody:wallet"), ASHA),
         "there is no account streamer:nobody:wallet in INR",
     ),
     "an escrow that is too small": (
-        lambda o: o.desk().adjust(moving(amount_minor=10**9), ASHA),
+        lambda o: o.decide().adjust(moving(amount_minor=10**9), ASHA),
         "campaign:str:c1:escrow holds 6699.99 INR, which is less than that",
     ),
-    "nothing": (lambda o: o.desk().adjust(moving(amount_minor=0), ASHA), "moves an amount above zero"),
-    "less than nothing": (lambda o: o.desk().adjust(moving(amount_minor=-5), ASHA), "moves an amount above zero"),
+    "nothing": (lambda o: o.decide().adjust(moving(amount_minor=0), ASHA), "moves an amount above zero"),
+    "less than nothing": (lambda o: o.decide().adjust(moving(amount_minor=-5), ASHA), "moves an amount above zero"),
     "from an account to itself": (
-        lambda o: o.desk().adjust(moving(to_account="campaign:str:c1:escrow"), ASHA),
+        lambda o: o.decide().adjust(moving(to_account="campaign:str:c1:escrow"), ASHA),
         "between two accounts",
     ),
-    "no name": (lambda o: o.desk().reverse(P1, Signature(by=" ", reason="x")), "--by takes a text"),
-    "no reason": (lambda o: o.desk().reverse(P1, Signature(by="asha", reason="")), "--reason takes a text"),
+    "no name": (lambda o: o.decide().reverse(P1, Signature(by=" ", reason="x")), "--by takes a text"),
+    "no reason": (lambda o: o.decide().reverse(P1, Signature(by="asha", reason="")), "--reason takes a text"),
     "a reason of a whole book": (
-        lambda o: o.desk().reverse(P1, Signature(by="asha", reason="x" * 1001)),
+        lambda o: o.decide().reverse(P1, Signature(by="asha", reason="x" * 1001)),
         "--reason takes a text of 1 to 1000 characters",
     ),
     "a reason no database takes": (
-        lambda o: o.desk().reverse(P1, Signature(by="asha", reason="\x00")),
+        lambda o: o.decide().reverse(P1, Signature(by="asha", reason="\x00")),
         "--reason takes a text",
     ),
 }
@@ -480,8 +486,8 @@ def test_what_is_refused_writes_nothing(office: Office, case: str) -> None:
     """p1 is paid, p2 was reversed, p3 waits for approval, p4 for budget; t-1 was used."""
     office.pay("p1", budget=10_000)
     office.pay("p2", budget=10_000)
-    office.desk().reverse("payout:str:p2:1", ASHA)
-    office.desk().adjust(moving(key="t-1"), ASHA)
+    office.decide().reverse("payout:str:p2:1", ASHA)
+    office.decide().adjust(moving(key="t-1"), ASHA)
     office.hold("p3", budget=10_000)
     one = request("p4", campaign="c2", budget=1, facts_at=office.clock.now)
     assert office.ask(one) is Outcome.OVER_BUDGET
@@ -498,9 +504,9 @@ def test_what_is_refused_writes_nothing(office: Office, case: str) -> None:
 
 def test_every_decision_is_in_the_chain(office: Office) -> None:
     key = office.pay()
-    office.desk().reverse(key, ASHA)
-    office.desk().halt("x", "y")
-    office.desk().resume(ASHA)
+    office.decide().reverse(key, ASHA)
+    office.decide().halt("x", "y")
+    office.decide().resume(ASHA)
     assert office.clock.now > NOW
     assert len(rows_of(office.engine, schema.chain)) == 4
     ledger_is_sound(office.engine)
