@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help setup demo live test faults soak check format format-check lint types imports bench clean lock
+.PHONY: help setup demo live test fast faults soak check format format-check lint types imports bench clean lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ live: setup ## the same with the daemon, simulated viewers and the dashboard, un
 
 test: setup ## the whole suite, with real servers; ARGS="-k sweep" for a part
 	@$(BIN)/python -m pytest -q --numprocesses=3 --dist=worksteal $(ARGS)
+
+fast: setup ## the unit tests alone, with a few examples a property: seconds, no server
+	@FAST=1 $(BIN)/python -m pytest -q --numprocesses=2 --dist=worksteal tests/unit $(ARGS)
 
 faults: setup ## every drilled fault: what the operator saw, and seconds until paid again
 	@FAULT_S=$${FAULT_S:-10} FREEZE_S=$${FREEZE_S:-60} $(BIN)/python -m pytest -q tests/faults/drills $(ARGS)

@@ -20,6 +20,7 @@ from reconciler.domain.parsing import parse_count
 from reconciler.domain.participation import Participation
 from reconciler.ports.population import LedgerPartition
 from reconciler.ports.scanning import FactColumns
+from tests.support.examples import examples
 from tests.support.ledger import NOW
 
 STREAMER = "5" * 24
@@ -91,7 +92,7 @@ def ledger(*, adopted: frozenset[str] = frozenset(), special: frozenset[str] = f
     return LedgerPartition(rows=(), special=special, adopted=adopted, pooled_campaigns=frozenset())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(rows, max_size=12), policies, st.sets(st.integers(0, 11)), st.sets(st.integers(0, 11)))
 def test_what_is_cleared_is_what_the_decision_says(
     found: list[Any], policy: Policy, adopted_at: set[int], special_at: set[int]

@@ -15,6 +15,7 @@ from reconciler.domain.earnings import Overdelivery, earnings, platform_fee
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.money import AMOUNT_MINOR_MAX, minor_per_major
 from reconciler.domain.parsing import IMPRESSIONS_MAX
+from tests.support.examples import examples
 
 CURRENCIES = ("INR", "JPY", "KWD", "USD")
 OID = DocumentId(IdKind.OBJECT_ID, "0" * 24)
@@ -56,7 +57,7 @@ def campaigns(draw: st.DrawFn) -> CampaignTerms:
     return terms_of(PaymentType.CPM, Fraction(draw(billionths), 10**9), draw(targets), currency)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.lists(st.tuples(campaigns(), counts, st.sampled_from(list(Overdelivery))), min_size=1, max_size=20))
 def test_gross_amounts_are_the_exact_ones(rows: list[tuple[CampaignTerms, int, Overdelivery]]) -> None:
     expected = [earnings(terms, impressions, overdelivery).gross_minor for terms, impressions, overdelivery in rows]
@@ -74,7 +75,7 @@ def test_gross_amounts_are_the_exact_ones(rows: list[tuple[CampaignTerms, int, O
     assert found.tolist() == [min(one, 2**63 - 1) for one in expected]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2**53 + 10**6), st.integers(0, 10_000)), min_size=1, max_size=20))
 def test_fees_are_the_exact_ones(rows: list[tuple[int, int]]) -> None:
     expected = [platform_fee(gross, bps) for gross, bps in rows]

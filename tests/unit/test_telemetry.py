@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from reconciler.config import LogSettings
 from reconciler.errors import InvariantBroken, Outage
 from reconciler.telemetry import configure_logging, redact, redact_event
+from tests.support.examples import examples
 
 REDACTED = [
     ("mongodb://app:pw@db1,db2/?authSource=admin", "mongodb://***@db1,db2/?authSource=admin"),
@@ -67,7 +68,7 @@ schemes = st.sampled_from(["mongodb", "mongodb+srv", "postgresql+psycopg", "http
 prose = st.text(alphabet=string.ascii_lowercase + " .,:;()'\"")
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(scheme=schemes, before=typed, after=typed, lead=prose, trail=prose)
 def test_a_planted_password_never_comes_out(scheme: str, before: str, after: str, lead: str, trail: str) -> None:
     password = f"{before}{MARK}{after}"
@@ -99,7 +100,7 @@ SECRET_NAMES = (
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(name=st.sampled_from(SECRET_NAMES), before=typed, after=typed, lead=prose)
 def test_a_planted_parameter_never_comes_out(name: str, before: str, after: str, lead: str) -> None:
     value = f"{before}{MARK}{after}"
@@ -110,7 +111,7 @@ def test_a_planted_parameter_never_comes_out(name: str, before: str, after: str,
     assert MARK not in redact(f"{lead} host=h {name}='with blanks {MARK}' port=1")
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(name=st.sampled_from(SECRET_NAMES), first=typed, second=typed)
 def test_neither_of_two_planted_secrets_comes_out(name: str, first: str, second: str) -> None:
     value = f"{second}{MARK}".replace("&", "")

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from reconciler.metrics import Metrics
 from reconciler.workqueue import RETRY, Work, WorkQueue
+from tests.support.examples import examples
 
 KEYS = st.sampled_from("abcdef")
 AT = datetime(2026, 5, 1, tzinfo=UTC)
@@ -118,7 +119,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert "late" not in self.queue.taken()
 
 
-QueueMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+QueueMachine.TestCase.settings = settings(max_examples=examples(200), stateful_step_count=40, deadline=None)
 TestQueueMachine = QueueMachine.TestCase
 
 
