@@ -23,13 +23,13 @@ from reconciler.domain.campaign import CampaignDefaults
 from reconciler.domain.decision import Policy, Rule
 from reconciler.domain.earnings import Overdelivery
 from reconciler.domain.ids import DocumentId
+from reconciler.domain.rederivation import PayoutRow
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.reads.population import SqlPopulationReads
 from reconciler.ledger.schema import payouts
 from reconciler.mongo.connection import connect
 from reconciler.mongo.facts import FactsReader
 from reconciler.mongo.scanning import MongoFactScan
-from reconciler.ports.population import PayoutRow
 
 PAID_EVERY = 5
 PARTITION_SIZE = 100_000

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from jobs.check.unpaid import break_of_campaign
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.campaign import STATUSES, STATUSES_UNFINISHED, Campaign, MalformedCampaign
 from reconciler.domain.decision import shown_word
+from reconciler.domain.judging import break_of_campaign
 
 
 class CampaignCensus:

@@ -16,6 +16,7 @@ from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.campaign import Campaign, CampaignTerms
 from reconciler.domain.decision import shown_word
 from reconciler.domain.ids import DocumentId
+from reconciler.domain.judging import Part
 from reconciler.domain.parsing import parse_count
 from reconciler.ports.facts import Facts
 from reconciler.ports.population import PopulationReads
@@ -71,7 +72,7 @@ class CompletenessProof:
         for one in self._unaccounted(named, campaign_id):
             identity = DocumentId.from_tagged(one.participation_id)
             judged = judge(identity)
-            if judged.parts["not_due"] and self._is_reached(identity):
+            if judged.parts[Part.NOT_DUE] and self._is_reached(identity):
                 judged.breaks.append(_forgotten(one))
             found = Tally(breaks=judged.breaks, due_minor=judged.due_minor, waiting=judged.waiting)
             found.paid, found.projected = judged.paid, judged.projected

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from jobs.check.exact import break_of_task
 from jobs.payment.projecting import Projector
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.effects import ProjectionTask, TaskKind
 from reconciler.domain.ids import DocumentId
+from reconciler.domain.judging import break_of_effect
 from reconciler.ports.outbox import Outbox
 from reconciler.ports.population import PopulationReads
 
@@ -61,7 +61,7 @@ class EffectsChecker:
             if task.sequence not in blocked:
                 detail = f"paid at {task.posted_at:%Y-%m-%d %H:%M:%S} UTC, and MongoDB was not told of it"
                 is_projected = task.sequence not in pending
-                found = break_of_task(
+                found = break_of_effect(
                     BreakKind.EFFECT_OVERDUE, task, detail, reason=task.kind.value, repaired=is_projected
                 )
                 late.breaks.append(found)
@@ -88,7 +88,7 @@ class EffectsChecker:
         """Releases with an obstacle: the payout itself may be projected, so that nobody looked at it one by one."""
         known = {one.break_id for one in named}
         found = [
-            break_of_task(BreakKind.EFFECT_BLOCKED, one.task, str(one.blocked), reason=one.blocked.obstacle.value)
+            break_of_effect(BreakKind.EFFECT_BLOCKED, one.task, str(one.blocked), reason=one.blocked.obstacle.value)
             for one in self.outbox.blocked()
             if one.task.kind is TaskKind.HOLD_RELEASE
         ]

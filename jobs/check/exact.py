@@ -10,38 +10,32 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from jobs.check.payout_rows import breaks_beside_document, breaks_of_rows
 from jobs.check.tally import Tally
-from jobs.check.unpaid import count_malformed, count_not_due, count_unreadable
 from jobs.payment.projecting import Projector
 from jobs.payment.settling import Settler, SettleResult
-from reconciler.domain.batch import HELD, Outcome
+from reconciler.domain.batch import Outcome
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.decision import Decision, Due, NotDue, ParticipationFacts, Reason
-from reconciler.domain.effects import ProjectionTask
 from reconciler.domain.ids import DocumentId
+from reconciler.domain.judging import (
+    Part,
+    break_of_effect,
+    judge_held,
+    judge_malformed,
+    judge_not_due,
+    judge_outcome,
+    judge_unreadable,
+)
+from reconciler.domain.judging_payouts import breaks_beside_document, breaks_of_rows
 from reconciler.domain.participation import MalformedParticipation, Participation
+from reconciler.domain.rederivation import PayoutRow
 from reconciler.ports.check_runs import SweepWatch
 from reconciler.ports.facts import FactsPage
 from reconciler.ports.journal import BatchStamp
 from reconciler.ports.ledger_reads import LedgerReads, SettledFacts
 from reconciler.ports.outbox import Outbox
-from reconciler.ports.population import PayoutRow, PopulationReads
+from reconciler.ports.population import PopulationReads
 from reconciler.ports.projection import Projection
-
-_PART_OF_OUTCOME = {
-    Outcome.REJECTED_BY_PERSON: "not_due",
-    Outcome.SETTLED_BEFORE_US: "settled_before_us",
-}
-"""Decided by a person between the check's reading and the ledger's lock: no disagreement."""
-
-_BREAK_OF_OUTCOME = {
-    Outcome.EXISTS_DIFFERENT: BreakKind.EXISTS_DIFFERENT,
-    Outcome.DUPLICATE_PARTICIPATION: BreakKind.DUPLICATE_PARTICIPATION,
-    Outcome.CURRENCY_CHANGED: BreakKind.DUE_BUT_INELIGIBLE,
-    Outcome.POOL_MEMBER_CHANGED: BreakKind.DUE_BUT_INELIGIBLE,
-    **dict.fromkeys(HELD, BreakKind.HELD),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +66,7 @@ class PageChecker:
         readable = [one for one in page.participations if isinstance(one, Participation)]
         for malformed in page.participations:
             if isinstance(malformed, MalformedParticipation):
-                count_unreadable(checked, malformed)
+                checked.count(judge_unreadable(malformed))
         decided = self.settler.deciding.decide(page)
         decisions, known = decided.decisions, decided.known
         facts_of = {one.participation.participation_id: one for one in decided.facts}
@@ -93,7 +87,7 @@ class PageChecker:
                 if decision.reason is Reason.REVERSED:
                     reversed_[participation.participation_id.tagged] = facts
             else:
-                count_not_due(checked, decision, facts, policy)
+                checked.count(judge_not_due(decision, facts, policy))
         with_payouts |= {one.participation_id: one for one in settled_now}
         self._check_payouts(checked, list(with_payouts.values()), reversed_, page)
         return checked
@@ -118,7 +112,7 @@ class PageChecker:
             if is_overdue[since]:
                 now[participation_id] = decision
             elif hold is not None:
-                self._count_held(checked, decision, hold.reason)
+                checked.count(judge_held(decision, hold.reason))
             else:
                 checked.waiting[participation_id.tagged] = since
         return now
@@ -131,7 +125,7 @@ class PageChecker:
             if isinstance(one, Participation) and one.participation_id.tagged in checked.waiting
         ]
         for decision in self.settler.deciding.decide(replace(page, participations=waiting)).decisions:
-            checked.parts["in_flight"] += 1
+            checked.parts[Part.IN_FLIGHT] += 1
             if isinstance(decision, Due):
                 checked.due_minor[decision.terms.currency] += decision.earned.gross_minor
                 checked.in_flight_minor[decision.terms.currency] += decision.earned.gross_minor
@@ -147,47 +141,21 @@ class PageChecker:
         paid: list[Participation] = []
         again = {one.participation.participation_id: one for one in settled.not_paid}
         for participation_id, decision in due.items():
-            outcome = settled.outcomes.get(decision.participation.participation_id.tagged)
-            if outcome in (Outcome.NEW, Outcome.EXISTS):
-                self._count_paid(checked, decision, outcome)
-                paid += [] if self.dry_run and outcome is Outcome.NEW else [decision.participation]
-            elif outcome in _PART_OF_OUTCOME:
-                checked.parts[_PART_OF_OUTCOME[outcome]] += 1
-            elif outcome is not None:
-                self._count_refused(checked, decision, outcome)
+            outcome = settled.outcomes.get(participation_id.tagged)
+            if outcome is not None:
+                judged = judge_outcome(decision, outcome, pays=not self.dry_run)
+                checked.count(judged)
+                if judged.part is None:
+                    paid.append(decision.participation)
+                    checked.paid += outcome is Outcome.NEW
             elif participation_id in again:
                 changed = again[participation_id]
                 facts = replace(facts_of[participation_id], participation=changed.participation)
-                count_not_due(checked, changed, facts, self.settler.policy)
+                checked.count(judge_not_due(changed, facts, self.settler.policy))
             else:
                 # It changed, or went away, between the two reads: the next check sees what it is now.
-                checked.parts["in_flight"] += 1
+                checked.parts[Part.IN_FLIGHT] += 1
         return paid
-
-    def _count_refused(self, checked: Tally, decision: Due, outcome: Outcome) -> None:
-        kind = _BREAK_OF_OUTCOME[outcome]
-        if kind is BreakKind.HELD:
-            self._count_held(checked, decision, outcome.value)
-        else:
-            checked.parts["broken"] += 1
-            checked.breaks.append(_break_of_due(kind, decision, reason=outcome.value))
-            checked.due_minor[decision.terms.currency] += decision.earned.gross_minor
-
-    def _count_held(self, checked: Tally, decision: Due, reason: str) -> None:
-        checked.parts["held"] += 1
-        checked.breaks.append(_break_of_due(BreakKind.HELD, decision, reason=reason))
-        checked.due_minor[decision.terms.currency] += decision.earned.gross_minor
-
-    def _count_paid(self, checked: Tally, decision: Due, outcome: Outcome) -> None:
-        if outcome is Outcome.EXISTS:
-            return
-        found = _break_of_due(BreakKind.DUE_BUT_UNPAID, decision, repaired=not self.dry_run)
-        checked.breaks.append(found)
-        if self.dry_run:
-            checked.parts["broken"] += 1
-            checked.due_minor[decision.terms.currency] += decision.earned.gross_minor
-        else:
-            checked.paid += 1
 
     def _check_payouts(
         self,
@@ -213,14 +181,14 @@ class PageChecker:
         for one in paid:
             tagged = one.participation_id.tagged
             if tagged in broken:
-                checked.parts["broken"] += 1
+                checked.parts[Part.BROKEN] += 1
             elif one.problems:
-                count_malformed(checked, one)
+                checked.count(judge_malformed(one))
             elif tagged in reversed_:
                 taken_back = NotDue(participation=one, reason=Reason.REVERSED)
-                count_not_due(checked, taken_back, reversed_[tagged], self.settler.policy)
+                checked.count(judge_not_due(taken_back, reversed_[tagged], self.settler.policy))
             else:
-                checked.parts["matched" if tagged in projected else "in_flight"] += 1
+                checked.parts[Part.MATCHED if tagged in projected else Part.IN_FLIGHT] += 1
 
     def _beside_documents(
         self, paid: Sequence[Participation], rows: Mapping[str, Sequence[PayoutRow]], page: FactsPage
@@ -258,7 +226,7 @@ class PageChecker:
         by_sequence = {task.sequence: task for task in tasks}
         for sequence, what in stale.items():
             checked.breaks.append(
-                break_of_task(
+                break_of_effect(
                     BreakKind.PROJECTION_STALE,
                     by_sequence[sequence],
                     what,
@@ -268,7 +236,7 @@ class PageChecker:
             )
         blocked = self.outbox.blocked(ids)
         for one in blocked:
-            found = break_of_task(
+            found = break_of_effect(
                 BreakKind.EFFECT_BLOCKED, one.task, str(one.blocked), reason=one.blocked.obstacle.value
             )
             checked.breaks.append(found)
@@ -278,37 +246,3 @@ class PageChecker:
 
 def _beside(participation: Participation, rows: Sequence[PayoutRow], page: FactsPage) -> Iterator[Break]:
     return breaks_beside_document(rows, participation, page.campaigns.get(participation.campaign_id.tagged))
-
-
-def _break_of_due(kind: BreakKind, decision: Due, *, reason: str = "", repaired: bool = False) -> Break:
-    participation = decision.participation
-    return Break(
-        kind=kind,
-        reason=reason or decision.rule.value,
-        participation_id=str(participation.participation_id),
-        campaign_id=str(participation.campaign_id),
-        streamer_id=participation.streamer_id,
-        currency=decision.terms.currency,
-        expected_minor=decision.earned.gross_minor,
-        actual_minor=decision.earned.gross_minor if repaired else 0,
-        detail=f"{decision.impressions} of {decision.terms.target_impressions} impressions",
-        repaired=repaired,
-    )
-
-
-def break_of_task(
-    kind: BreakKind, task: ProjectionTask, detail: str, *, reason: str = "", repaired: bool = False
-) -> Break:
-    return Break(
-        kind=kind,
-        reason=reason,
-        participation_id=str(task.participation_id),
-        campaign_id=str(task.campaign_id),
-        streamer_id=task.streamer_id,
-        payout_key=task.payout_key,
-        currency=task.currency,
-        expected_minor=task.amount_minor,
-        actual_minor=task.amount_minor,
-        detail=detail,
-        repaired=repaired,
-    )

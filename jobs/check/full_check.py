@@ -21,9 +21,9 @@ from jobs.check.effects import EffectsChecker
 from jobs.check.exact import PageChecker
 from jobs.check.lock import only_check
 from jobs.check.partition import CheckBounds, PartitionChecker
+from jobs.check.statuses import breaks_of_statuses
 from jobs.check.tally import Tally
 from jobs.check.totals import control_totals, unexplained
-from jobs.check.unpaid import breaks_of_statuses
 from jobs.check.waiting import MoneyInWaiting, withheld_rows
 from jobs.check.whole_campaigns import WholeCampaigns
 from jobs.payment.pools import PoolFreezer

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from jobs.check.exact import PageChecker
-from jobs.check.payout_rows import without_document
 from jobs.check.tally import Tally
-from jobs.check.unpaid import count_unreadable
 from reconciler.comparison.ledger_side import LedgerFrame
 from reconciler.comparison.partition import Compared, compare
 from reconciler.domain.ids import DocumentId
+from reconciler.domain.judging import Part, judge_unreadable
+from reconciler.domain.judging_payouts import without_document
 from reconciler.ports.effect_states import EffectStates
 from reconciler.ports.facts import Facts
 from reconciler.ports.journal import BatchStamp
@@ -51,7 +51,7 @@ class PartitionChecker:
         self._clear(tally, compared)
         unreadable = Tally()
         for malformed in scanned.unreadable:
-            count_unreadable(unreadable, malformed)
+            unreadable.count(judge_unreadable(malformed))
         tally.add(unreadable)
         self._judge(tally, compared.remarkable, scanned.read_at, bounds, stamp)
         for page in _some(compared.orphans, self.page_size):
@@ -66,7 +66,7 @@ class PartitionChecker:
             earliest = min(waiting[one] for one in some)
             checked = self.pages.check(page, stamp, earliest, waiting)
             self.pages.leave_in_flight(page, checked)
-            checked.parts["in_flight"] += len(some) - len(page.participations)
+            checked.parts[Part.IN_FLIGHT] += len(some) - len(page.participations)
             tally.add(checked)
         return tally
 
@@ -98,9 +98,9 @@ class PartitionChecker:
             one for one, (key, _, _) in zip(paid.line_participations, paid.lines, strict=True) if key in odd_lines
         } | {one for one, lock in zip(paid.participation_ids, paid.locks, strict=True) if lock in locked}
         compared.remarkable += sorted(odd)
-        tally.parts["matched"] += len(paid.participation_ids) - len(odd)
-        tally.parts["not_due"] += compared.not_due
-        tally.parts["settled_before_us"] += compared.settled_before_us
+        tally.parts[Part.MATCHED] += len(paid.participation_ids) - len(odd)
+        tally.parts[Part.NOT_DUE] += compared.not_due
+        tally.parts[Part.SETTLED_BEFORE_US] += compared.settled_before_us
         tally.accrued_minor.update(compared.accrued_minor)
         tally.accrued_count.update(compared.accrued_count)
         tally.accrued_impressions.update(compared.accrued_impressions)
@@ -112,7 +112,7 @@ class PartitionChecker:
             page = self.facts.read([DocumentId.from_tagged(one) for one in some])
             checked = self.pages.check(page, stamp, read_at, bounds.earlier)
             # It went away, or its campaign moved, between the two reads: the next check sees what it is then.
-            checked.parts["in_flight"] += len(some) - len(page.participations)
+            checked.parts[Part.IN_FLIGHT] += len(some) - len(page.participations)
             tally.add(checked)
 
     def _name_orphans(self, tally: Tally, tagged: Sequence[str]) -> None:

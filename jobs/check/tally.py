@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.domain.breaks import Break, BreakKind
+from reconciler.domain.judging import Judgement
 from reconciler.reports.model import Completeness
 
 _COUNTERS = (
@@ -57,6 +58,29 @@ class Tally:
     paid: int = 0
     projected: int = 0
     _named_campaigns: set[str] = field(default_factory=set)
+
+    def count(self, judged: Judgement) -> None:
+        """Count one participation in, with its breaks and amounts."""
+        if judged.part is not None:
+            self.parts[judged.part] += 1
+        self.breaks += judged.breaks
+        if judged.due is not None:
+            self.due_minor[judged.due.terms.currency] += judged.due.earned.gross_minor
+        if (kept := judged.withheld) is not None:
+            key = key_of(kept.reason, kept.status, kept.currency)
+            self.withheld_count[key] += 1
+            self.withheld_minor[key] += kept.gross_minor
+        if (accrual := judged.accrual) is not None:
+            self.accrued_minor[accrual.campaign_id] += accrual.minor
+            self.accrued_count[accrual.campaign_id] += 1
+            self.accrued_impressions[accrual.campaign_id] += accrual.impressions
+            self.reached_count[accrual.campaign_id] += accrual.is_reached
+        if (unknown := judged.unknown) is not None:
+            key = key_of(unknown.side, unknown.word)
+            self.unknown_count[key] += 1
+            self.unknown_reached[key] += unknown.is_reached
+            if unknown.currency:
+                self.unknown_minor[key_of(unknown.side, unknown.word, unknown.currency)] += unknown.gross_minor
 
     def add(self, other: Tally) -> None:
         """Count another one in."""

@@ -9,13 +9,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from jobs.check.tally import Tally, words_of
-from jobs.check.unpaid import count_not_due
 from reconciler.clock import utc_text
 from reconciler.deciding import Deciding
 from reconciler.domain.breaks import Break
 from reconciler.domain.campaign import STATUSES_THAT_PAY, CampaignTerms
 from reconciler.domain.decision import NotDue, Policy
 from reconciler.domain.ids import DocumentId, payout_key
+from reconciler.domain.judging import judge_not_due
 from reconciler.domain.ledger_view import OpenHold
 from reconciler.domain.stranding import Accrued, stranded
 from reconciler.ports.facts import Facts
@@ -123,7 +123,7 @@ class MoneyInWaiting:
         decided = Deciding(facts=self.facts, ledger=self.ledger, policy=self.policy).decide(page)
         for facts, decision in zip(decided.facts, decided.decisions, strict=True):
             if isinstance(decision, NotDue):
-                count_not_due(again, decision, facts, self.policy)
+                again.count(judge_not_due(decision, facts, self.policy))
         tagged = campaign.campaign_id.tagged
         terms = page.campaigns.get(tagged)
         if not isinstance(terms, CampaignTerms):

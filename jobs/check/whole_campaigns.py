@@ -10,6 +10,7 @@ from jobs.check.tally import Tally, key_of
 from jobs.payment.pools import PoolFreezer
 from reconciler.domain.campaign import STATUSES, STATUSES_THAT_PAY, CampaignTerms
 from reconciler.domain.decision import Reason, Rule, shown_word
+from reconciler.domain.judging import Part
 from reconciler.domain.settlement import PoolDue
 from reconciler.ports.facts import Facts
 
@@ -32,9 +33,9 @@ class WholeCampaigns:
                 continue
             key = key_of(Reason.CAMPAIGN_NOT_ACTIVE.value, terms.status, terms.currency)
             # Each was met alone, and is below its target alone.
-            count = min(count, tally.parts["not_due"])
-            tally.parts["not_due"] -= count
-            tally.parts["withheld"] += count
+            count = min(count, tally.parts[Part.NOT_DUE])
+            tally.parts[Part.NOT_DUE] -= count
+            tally.parts[Part.WITHHELD] += count
             tally.withheld_count[key] += count
             tally.withheld_minor[key] += minor
 

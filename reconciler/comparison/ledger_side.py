@@ -23,8 +23,7 @@ from reconciler.domain.campaign import PaymentType
 from reconciler.domain.decision import Rule
 from reconciler.domain.earnings import Overdelivery
 from reconciler.domain.money import minor_digits
-from reconciler.domain.rederivation import AmountFacts, amounts_of
-from reconciler.ports.population import PayoutRow
+from reconciler.domain.rederivation import PayoutRow, exact_amounts
 
 _WHOLE = ("sequence", "n", "impressions", "target", "gross_minor", "fee_minor", "amount_minor", "fee_bps")
 _AT = {name: place for place, name in enumerate(PayoutRow._fields)}
@@ -95,29 +94,6 @@ class LedgerFrame:
         derived = exact_amounts(row)
         fits = derived is not None and max(map(abs, derived)) < 2**63
         return (derived[0], derived[1]) if derived is not None and fits else (-1, -1)
-
-
-def exact_amounts(row: PayoutRow) -> tuple[int, int, int] | None:
-    """Gross, fee and net that a row's facts give; None for facts that no payout can have."""
-    share = row.share_minor if row.settlement_key is not None else None
-    if row.settlement_key is not None and not isinstance(share, int):
-        return None
-    try:
-        amounts = amounts_of(
-            AmountFacts(
-                payment_type=row.payment_type,
-                rate=row.rate,
-                impressions=int(row.impressions),
-                target=int(row.target),
-                overdelivery=row.overdelivery,
-                currency=row.currency,
-                fee_bps=int(row.fee_bps),
-                share_minor=share,
-            )
-        )
-    except (TypeError, ValueError):
-        return None
-    return amounts.gross_minor, amounts.fee_minor, amounts.net_minor
 
 
 def _frame_of(rows: Sequence[Sequence[Any]]) -> pd.DataFrame:

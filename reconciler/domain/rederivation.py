@@ -31,6 +31,32 @@ class AmountFacts(NamedTuple):
     share_minor: int | None = None
 
 
+class PayoutRow(NamedTuple):
+    """A row of the ledger table as the check reads it, with the state of its effects and its share of a pool."""
+
+    payout_key: str
+    sequence: int
+    kind: str
+    n: int
+    participation_id: str
+    campaign_id: str
+    streamer_id: str
+    impressions: int
+    target: int
+    payment_type: str
+    rate: str
+    overdelivery: str
+    gross_minor: int
+    fee_minor: int
+    amount_minor: int
+    fee_bps: int
+    currency: str
+    rule: str
+    settlement_key: str | None
+    share_minor: int | None
+    outbox_status: str | None
+
+
 class Amounts(NamedTuple):
     """What the facts give: gross = fee + net, in minor units."""
 
@@ -49,6 +75,29 @@ def amounts_of(facts: AmountFacts) -> Amounts:
         gross_minor, impressions_paid, rounding = _earned(facts)
     fee_minor = _half_up(gross_minor * facts.fee_bps, _BASIS_POINTS)
     return Amounts(gross_minor, fee_minor, gross_minor - fee_minor, impressions_paid, rounding)
+
+
+def exact_amounts(row: PayoutRow) -> tuple[int, int, int] | None:
+    """Gross, fee and net that a row's facts give; None for facts that no payout can have."""
+    share = row.share_minor if row.settlement_key is not None else None
+    if row.settlement_key is not None and not isinstance(share, int):
+        return None
+    try:
+        amounts = amounts_of(
+            AmountFacts(
+                payment_type=row.payment_type,
+                rate=row.rate,
+                impressions=int(row.impressions),
+                target=int(row.target),
+                overdelivery=row.overdelivery,
+                currency=row.currency,
+                fee_bps=int(row.fee_bps),
+                share_minor=share,
+            )
+        )
+    except (TypeError, ValueError):
+        return None
+    return amounts.gross_minor, amounts.fee_minor, amounts.net_minor
 
 
 def pool_of(facts: AmountFacts) -> int:

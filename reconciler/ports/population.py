@@ -5,36 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from reconciler.domain.ids import DocumentId
+from reconciler.domain.rederivation import PayoutRow
 from reconciler.ports.scanning import ScannedPartition
-
-
-class PayoutRow(NamedTuple):
-    """A row of the ledger table as the check reads it, with the state of its effects and its share of a pool."""
-
-    payout_key: str
-    sequence: int
-    kind: str
-    n: int
-    participation_id: str
-    campaign_id: str
-    streamer_id: str
-    impressions: int
-    target: int
-    payment_type: str
-    rate: str
-    overdelivery: str
-    gross_minor: int
-    fee_minor: int
-    amount_minor: int
-    fee_bps: int
-    currency: str
-    rule: str
-    settlement_key: str | None
-    share_minor: int | None
-    outbox_status: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

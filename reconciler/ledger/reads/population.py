@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from reconciler.domain.accounts import escrow as escrow_of
 from reconciler.domain.ids import DocumentId, IdKind
+from reconciler.domain.rederivation import PayoutRow
 from reconciler.ledger.bulk import among, pairs
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.journal.writing import lock_head
@@ -39,7 +40,6 @@ from reconciler.ports.population import (
     DayPaid,
     LedgerPartition,
     LedgerSums,
-    PayoutRow,
     SettledBefore,
     WalletAccount,
 )

@@ -1,10 +1,9 @@
-"""What a payout's row alone, and the row beside its document, can be wrong in. Pure: no I/O."""
+"""Judging payouts: what a row is wrong in by itself, and beside the document of its participation. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from reconciler.comparison.ledger_side import exact_amounts
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.campaign import Campaign, CampaignTerms
 from reconciler.domain.decision import Rule
@@ -12,7 +11,7 @@ from reconciler.domain.earnings import Overdelivery, earnings
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.money import format_minor
 from reconciler.domain.participation import Participation
-from reconciler.ports.population import PayoutRow
+from reconciler.domain.rederivation import PayoutRow, exact_amounts
 
 
 def breaks_of_rows(rows: Sequence[PayoutRow]) -> Iterator[Break]:
@@ -36,7 +35,7 @@ def breaks_beside_document(
     rows: Sequence[PayoutRow], participation: Participation, campaign: Campaign | None
 ) -> Iterator[Break]:
     """What a participation's document says otherwise than its payouts: who and what it is, and what it would earn."""
-    standing = _standing(rows)
+    unreversed = _unreversed(rows)
     for row in rows:
         if row.kind != "payout":
             continue
@@ -44,7 +43,7 @@ def breaks_beside_document(
         if said != (row.campaign_id, row.streamer_id):
             detail = f"its document now names {said[0]} and streamer {said[1]}"
             yield _about(row, BreakKind.EXISTS_DIFFERENT, reason="identity_changed", detail=detail)
-        elif row in standing and isinstance(campaign, CampaignTerms) and row.settlement_key is None:
+        elif row in unreversed and isinstance(campaign, CampaignTerms) and row.settlement_key is None:
             changed = _changed(row, participation, campaign)
             if changed is not None:
                 yield changed
@@ -53,7 +52,7 @@ def breaks_beside_document(
 def without_document(rows: Sequence[PayoutRow]) -> Iterator[Break]:
     """Payouts that stand and whose participation is gone, with whatever else is wrong with them."""
     yield from breaks_of_rows(rows)
-    for row in _standing(rows):
+    for row in _unreversed(rows):
         yield _about(
             row, BreakKind.PAID_WITHOUT_PARTICIPATION, expected=0, detail="no participation of this identity exists"
         )
@@ -95,7 +94,7 @@ def _is_early(row: PayoutRow) -> bool:
     return row.kind == "payout" and by_target and row.impressions < row.target
 
 
-def _standing(rows: Sequence[PayoutRow]) -> list[PayoutRow]:
+def _unreversed(rows: Sequence[PayoutRow]) -> list[PayoutRow]:
     """Payouts that no reversal took back."""
     taken_back = {(row.participation_id, row.n) for row in rows if row.kind == "reversal"}
     return [row for row in rows if row.kind == "payout" and (row.participation_id, row.n) not in taken_back]
