@@ -36,7 +36,7 @@ from reconciler.ledger.operations.check_requests import CheckRequest, CheckReque
 from reconciler.ledger.operations.overview import overview
 from reconciler.ledger.reads.general_ledger import Period
 from reconciler.ledger.reads.halts import current_halt
-from reconciler.ledger.reads.history import participation_history
+from reconciler.ledger.reads.participation_history import participation_history
 from reconciler.ledger.reads.payout_list import PayoutFilter, Status, payout_lines, payouts_of
 from reconciler.mongo.connection import is_standalone
 from reconciler.ports.facts import FactsPage

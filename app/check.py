@@ -25,7 +25,7 @@ from reconciler.ledger.operations.outbox import SqlOutbox
 from reconciler.ledger.operations.stream_positions import StreamPositions
 from reconciler.ledger.operations.sweep_watch import SqlSweepWatch
 from reconciler.ledger.proof.integrity import CheckVerifier
-from reconciler.ledger.reads.lookups import LedgerReader
+from reconciler.ledger.reads.ledger_reads import SqlLedgerReads
 from reconciler.ledger.reads.payout_list import PayoutFilter, payout_lines
 from reconciler.ledger.reads.population import SqlPopulationReads
 from reconciler.mongo.connection import Connection
@@ -47,7 +47,7 @@ class Shared:
     """What the check works with and other jobs too."""
 
     facts: FactsReader
-    ledger: LedgerReader
+    ledger: SqlLedgerReads
     journal: SqlJournal
     outbox: SqlOutbox
     projection: MongoProjection

@@ -47,7 +47,7 @@ from reconciler.ledger.operations.outbox import SqlOutbox
 from reconciler.ledger.operations.runs import RunLog, ledger_position
 from reconciler.ledger.operations.stream_positions import StreamPositions
 from reconciler.ledger.postgres import Limits
-from reconciler.ledger.reads.lookups import LedgerReader
+from reconciler.ledger.reads.ledger_reads import SqlLedgerReads
 from reconciler.metrics import Metrics
 from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.facts import FactsReader
@@ -68,7 +68,7 @@ class Parts:
     connection: Connection
     engine: Engine
     facts: FactsReader
-    ledger: LedgerReader
+    ledger: SqlLedgerReads
     journal: SqlJournal
     outbox: SqlOutbox
     projection: MongoProjection
@@ -131,7 +131,7 @@ def _wired(
     )
     policy = policy_of(settings)
     facts = FactsReader(connection, mapping, defaults, clock=clock)
-    ledger = LedgerReader(engine)
+    ledger = SqlLedgerReads(engine)
     journal = SqlJournal(engine, clock=ledger_clock, rules=posting_rules_of(settings), fence=fence)
     guard = MongoLedgerGuard(connection, mapping, position=lambda: ledger_position(engine))
     treasury = Treasury(engine, journal, clock=journal.now)

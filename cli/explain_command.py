@@ -24,13 +24,13 @@ from reconciler.domain.decision import Decision, Due, ParticipationFacts
 from reconciler.domain.explanation import Explanation, PaidExplained, Step, explain
 from reconciler.domain.findings import Case
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.ledger_snapshot import PayoutRequest
 from reconciler.domain.money import format_minor
 from reconciler.domain.participation import MalformedParticipation, Participation
 from reconciler.domain.settlement import PoolDecision
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
-from reconciler.ledger.reads.history import ParticipationHistory, foresee, participation_history
+from reconciler.ledger.reads.participation_history import ParticipationHistory, foresee, participation_history
 from reconciler.ports.facts import FactsPage
 
 

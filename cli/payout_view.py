@@ -11,7 +11,13 @@ from cli.tables import local_time, one_line, texts_of
 from reconciler.clock import utc_text
 from reconciler.domain.money import format_minor
 from reconciler.domain.recomputation import FrozenPool, StoredPayout
-from reconciler.ledger.reads.history import DecisionMade, EffectState, EntryPosted, HoldStep, ParticipationHistory
+from reconciler.ledger.reads.participation_history import (
+    DecisionMade,
+    EffectState,
+    EntryPosted,
+    HoldStep,
+    ParticipationHistory,
+)
 from reconciler.ledger.reads.payout_list import PayoutLine
 from reconciler.reports.payout_rows import PAYOUT_COLUMNS
 from reconciler.reports.tables import Column, Columns, Kind, record

@@ -21,7 +21,7 @@ from jobs.payment.recovering import Recovering
 from jobs.payment.repaying import Repaying
 from reconciler.clock import utc_text
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.ledger_view import OpenHold
+from reconciler.domain.ledger_snapshot import OpenHold
 from reconciler.domain.money import format_minor, minor_digits, parse_amount_minor
 from reconciler.domain.parsing import Unreadable
 from reconciler.domain.plan import NewAdoption

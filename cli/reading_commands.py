@@ -26,7 +26,7 @@ from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
 from reconciler.ledger.reads.brand_statement import brand_statement
 from reconciler.ledger.reads.general_ledger import account_balances, journal_rows, trial_balance
-from reconciler.ledger.reads.history import participation_history
+from reconciler.ledger.reads.participation_history import participation_history
 from reconciler.ledger.reads.payout_list import (
     PayoutFilter,
     PayoutLine,

@@ -16,7 +16,7 @@ from reconciler.domain.campaign import CampaignTerms, PaymentType
 from reconciler.domain.decision import Due, Rule
 from reconciler.domain.earnings import Overdelivery, earnings
 from reconciler.domain.ids import DocumentId, IdKind
-from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.ledger_snapshot import PayoutRequest
 from reconciler.domain.participation import Participation
 from reconciler.ledger.database_clock import LedgerClock
 from reconciler.ledger.engine import open_engine

@@ -16,7 +16,7 @@ from reconciler.domain.campaign import STATUSES_THAT_PAY, CampaignTerms
 from reconciler.domain.decision import NotDue, Policy
 from reconciler.domain.ids import DocumentId, payout_key
 from reconciler.domain.judging import judge_not_due
-from reconciler.domain.ledger_view import OpenHold
+from reconciler.domain.ledger_snapshot import OpenHold
 from reconciler.domain.stranding import Accrued, stranded
 from reconciler.ports.facts import Facts
 from reconciler.ports.ledger_reads import LedgerReads

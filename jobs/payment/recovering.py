@@ -16,7 +16,7 @@ from reconciler.deciding import Deciding, unsettled
 from reconciler.domain.batch import Outcome
 from reconciler.domain.decision import Decision, Due, Policy
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.ledger_view import Lost, PayoutRequest
+from reconciler.domain.ledger_snapshot import Lost, PayoutRequest
 from reconciler.ports.facts import Facts
 from reconciler.ports.history import StatementLine
 from reconciler.ports.journal import BatchStamp, Poster, PostingBatch

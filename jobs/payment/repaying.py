@@ -11,7 +11,7 @@ from reconciler.deciding import Deciding, unsettled
 from reconciler.domain.batch import Outcome
 from reconciler.domain.decision import Due, ParticipationFacts, Policy, Settled
 from reconciler.domain.ids import DocumentId, payout_key
-from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.ledger_snapshot import PayoutRequest
 from reconciler.domain.participation import Participation
 from reconciler.domain.plan import NewDecision
 from reconciler.errors import UsageError

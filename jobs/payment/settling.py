@@ -18,7 +18,7 @@ from reconciler.deciding import Decided, Deciding
 from reconciler.domain.batch import HELD, Outcome
 from reconciler.domain.decision import Decision, Due, NotDue, Policy, Reason
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.ledger_view import HoldWithdrawal, OpenHold, PayoutRequest
+from reconciler.domain.ledger_snapshot import HoldWithdrawal, OpenHold, PayoutRequest
 from reconciler.domain.participation import MalformedParticipation, Participation
 from reconciler.ports.facts import Facts as FactsSource
 from reconciler.ports.facts import Moment

@@ -1,7 +1,7 @@
 """What one batch posts: fit, funding, approvals and holds, decided on what the ledger holds under its lock.
 
-Pure: :class:`LedgerView` is what was read after the lock was taken, :class:`BatchPlan` what is to be written. The order
-in which requests arrive makes no difference; only hold time and identity do, so that sweep and watch end alike.
+Pure: :class:`LedgerSnapshot` is what was read after the lock was taken, :class:`BatchPlan` what is to be written. The
+order in which requests arrive makes no difference; only hold time and identity do, so that sweep and watch end alike.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from reconciler.domain import accounts
 from reconciler.domain.entries import payout_entry
 from reconciler.domain.funding import budget_change, new_funding
 from reconciler.domain.ids import DocumentId, payout_key, tie_break
-from reconciler.domain.ledger_view import HoldWithdrawal, LedgerView, OpenHold, PayoutRequest
+from reconciler.domain.ledger_snapshot import HoldWithdrawal, LedgerSnapshot, OpenHold, PayoutRequest
 from reconciler.domain.money import format_minor
 from reconciler.domain.participation import Participation
 from reconciler.domain.plan import BatchPlan, HoldEvent, NewPayout, halting_plan, void_of
@@ -87,16 +87,16 @@ class PlannedBatch:
 def plan_batch(
     requests: Iterable[PayoutRequest],
     withdrawals: Iterable[HoldWithdrawal],
-    view: LedgerView,
+    ledger: LedgerSnapshot,
     rules: PostingRules,
     now: datetime,
     voids: Iterable[DocumentId] = (),
 ) -> PlannedBatch:
     """Decide what a batch posts. ``now`` is the time after the lock was taken."""
     plan, outcomes = BatchPlan(), dict[str, Outcome]()
-    new_voids = [one for one in sorted(set(voids)) if one.tagged not in view.voids]
-    view = replace(view, voids=view.voids.union(one.tagged for one in new_voids))
-    holds = {hold.participation_id: hold for hold in view.open_holds}
+    new_voids = [one for one in sorted(set(voids)) if one.tagged not in ledger.voids]
+    ledger = replace(ledger, voids=ledger.voids.union(one.tagged for one in new_voids))
+    holds = {hold.participation_id: hold for hold in ledger.open_holds}
     for withdrawal in sorted(withdrawals, key=lambda one: tie_break(one.participation_id.tagged)):
         hold = holds.get(withdrawal.participation_id.tagged)
         if hold is not None and withdrawal.hold_key in (None, hold.hold_key):
@@ -115,12 +115,12 @@ def plan_batch(
     holds_of: dict[str, dict[str, OpenHold]] = defaultdict(dict)
     for participation_id, hold in holds.items():
         holds_of[hold.campaign_id][participation_id] = hold
-    room = accounts.Room(view.balance_minor)
+    room = accounts.Room(ledger.balance_minor)
     for campaign_id in sorted(by_campaign):
-        _Campaign(plan, view, rules, holds_of[campaign_id], now, room).settle(by_campaign[campaign_id], outcomes)
+        _Campaign(plan, ledger, rules, holds_of[campaign_id], now, room).settle(by_campaign[campaign_id], outcomes)
     # A share that was paid before it was forfeited is not void: that takes a reversal.
-    plan.decisions += [void_of(one) for one in new_voids if payout_key(one, 1) not in view.fingerprints]
-    exceeded = _limit_exceeded(plan, view, rules)
+    plan.decisions += [void_of(one) for one in new_voids if payout_key(one, 1) not in ledger.fingerprints]
+    exceeded = _limit_exceeded(plan, ledger, rules)
     if exceeded is not None:
         return PlannedBatch(plan=halting_plan("safety_limit", exceeded, now), outcomes={}, halt=exceeded)
     return PlannedBatch(plan=plan, outcomes=outcomes)
@@ -136,12 +136,12 @@ def _newest_of_each(requests: Iterable[PayoutRequest]) -> Iterable[PayoutRequest
     return newest.values()
 
 
-def _limit_exceeded(plan: BatchPlan, view: LedgerView, rules: PostingRules) -> str | None:
+def _limit_exceeded(plan: BatchPlan, ledger: LedgerSnapshot, rules: PostingRules) -> str | None:
     new = [item for item in plan.posted if isinstance(item, NewPayout)]
-    count = view.recent.payouts_count + len(new)
+    count = ledger.recent.payouts_count + len(new)
     if new and rules.payouts_per_hour_max is not None and count > rules.payouts_per_hour_max:
         return f"{count} payouts within an hour would exceed safety.payouts_per_hour_max {rules.payouts_per_hour_max}"
-    paid_minor = Counter(view.recent.paid_minor)
+    paid_minor = Counter(ledger.recent.paid_minor)
     for item in new:
         paid_minor[item.entry.currency] += item.request.due.earned.gross_minor
     for currency, limit_minor in sorted(rules.amount_per_hour_max_minor.items()):
@@ -159,14 +159,14 @@ class _Campaign:
     def __init__(
         self,
         plan: BatchPlan,
-        view: LedgerView,
+        ledger: LedgerSnapshot,
         rules: PostingRules,
         holds: dict[str, OpenHold],
         now: datetime,
         room: accounts.Room,
     ) -> None:
         self._plan = plan
-        self._view = view
+        self._ledger = ledger
         self._rules = rules
         self._holds = holds
         self._now = now
@@ -196,17 +196,17 @@ class _Campaign:
 
     def _without_money(self, request: PayoutRequest) -> Outcome | None:
         """An outcome that needs no look at the budget."""
-        participation, view = request.due.participation, self._view
-        fingerprint = view.fingerprints.get(request.key)
+        participation, ledger = request.due.participation, self._ledger
+        fingerprint = ledger.fingerprints.get(request.key)
         if fingerprint is not None:
             return Outcome.EXISTS if fingerprint == request.fingerprint else Outcome.EXISTS_DIFFERENT
         # A person's repayment goes beyond all of this and beyond a settlement, also as the first payout of one that was
         # rejected before.
         is_automatic = request.n == 1 and request.decision_key is None
         if is_automatic:
-            if request.key in view.rejected:
+            if request.key in ledger.rejected:
                 return Outcome.REJECTED_BY_PERSON
-            if participation.participation_id.tagged in view.adopted:
+            if participation.participation_id.tagged in ledger.adopted:
                 return Outcome.SETTLED_BEFORE_US
             if self._is_paid(participation):
                 return Outcome.DUPLICATE_PARTICIPATION
@@ -223,7 +223,7 @@ class _Campaign:
 
     def _is_own_line(self, request: PayoutRequest) -> bool:
         """Whether a share is asked for as it was frozen: never out of another campaign, nor for another streamer."""
-        participation, line = request.due.participation, self._view.lines.get(_tagged(request))
+        participation, line = request.due.participation, self._ledger.lines.get(_tagged(request))
         return line is not None and (
             (line.settlement_key, line.campaign_id, line.streamer_id, line.share_minor)
             == (
@@ -236,32 +236,32 @@ class _Campaign:
 
     def _is_other_currency(self, request: PayoutRequest) -> bool:
         """Other than that of the first funding, or, for a share of a pool, than that in which it was frozen."""
-        campaign_id, view = request.due.participation.campaign_id.tagged, self._view
-        currency, funding = request.due.terms.currency, view.fundings.get(campaign_id)
-        if request.due.settlement_key is not None and view.pool_currency.get(campaign_id, currency) != currency:
+        campaign_id, ledger = request.due.participation.campaign_id.tagged, self._ledger
+        currency, funding = request.due.terms.currency, ledger.fundings.get(campaign_id)
+        if request.due.settlement_key is not None and ledger.pool_currency.get(campaign_id, currency) != currency:
             return True
         return (funding.currency if funding else self._pinned_currency) not in (None, currency)
 
     def _is_overtaken(self, request: PayoutRequest, *, is_automatic: bool) -> bool:
         """Whether somebody else came first since it was decided: a settlement, a forfeiture, another repayment."""
-        participation, view, tagged = request.due.participation, self._view, _tagged(request)
-        numbers = view.numbers.get((participation.campaign_id.tagged, participation.streamer_id), {})
-        if not is_automatic and (tagged in view.unreversed or request.n in numbers):
+        participation, ledger, tagged = request.due.participation, self._ledger, _tagged(request)
+        numbers = ledger.numbers.get((participation.campaign_id.tagged, participation.streamer_id), {})
+        if not is_automatic and (tagged in ledger.unreversed or request.n in numbers):
             return True
         if request.due.settlement_key is not None:
-            return tagged in view.voids
-        return is_automatic and (participation.campaign_id.tagged in view.pooled or tagged in view.lines)
+            return tagged in ledger.voids
+        return is_automatic and (participation.campaign_id.tagged in ledger.pooled or tagged in ledger.lines)
 
     def _is_paid_for_another(self, participation: Participation) -> bool:
         """Whether a payment of this campaign stands for another participation of the streamer: a repayment does not
         go beyond that. One that was reversed is no obstacle: the platform may have made the document anew."""
-        numbers = self._view.numbers.get((participation.campaign_id.tagged, participation.streamer_id), {})
+        numbers = self._ledger.numbers.get((participation.campaign_id.tagged, participation.streamer_id), {})
         return not set(numbers.values()) <= {None, participation.participation_id.tagged}
 
     def _is_paid(self, participation: Participation) -> bool:
         """Whether the streamer was paid in this campaign, before or by this very batch."""
         pair = (participation.campaign_id.tagged, participation.streamer_id)
-        return participation.streamer_id in self._paid_here or pair in self._view.paid_participations
+        return participation.streamer_id in self._paid_here or pair in self._ledger.paid_participations
 
     def _fund(self, newest: PayoutRequest) -> None:
         """Move the budget, or what changed of it since it was last seen, into escrow; never twice the same."""
@@ -269,9 +269,9 @@ class _Campaign:
         # Pinned from here on for this very batch too: others of it may have been decided on a currency since changed.
         self._pinned_currency = terms.currency
         escrow = accounts.escrow(terms.campaign_id)
-        self._escrow_minor = self._view.escrow_minor.get((escrow, terms.currency), 0)
-        last = self._view.fundings.get(terms.campaign_id.tagged)
-        adopted_minor = self._view.adopted_minor.get((terms.campaign_id.tagged, terms.currency), 0)
+        self._escrow_minor = self._ledger.escrow_minor.get((escrow, terms.currency), 0)
+        last = self._ledger.fundings.get(terms.campaign_id.tagged)
+        adopted_minor = self._ledger.adopted_minor.get((terms.campaign_id.tagged, terms.currency), 0)
         if last is not None and is_of_the_future(last.facts_at, self._now):
             # Seen by a clock that was wrong: what is seen now is newer.
             last = replace(last, facts_at=newest.facts_at - CLOCKS_DIFFER_MAX)
@@ -292,9 +292,9 @@ class _Campaign:
             per_minute_max=self._rules.impressions_per_minute_max,
             threshold_minor=self._rules.approval_threshold_minor.get(request.due.terms.currency),
         )
-        review = limits.exceeded(request, self._now, was_too_fast=_tagged(request) in self._view.too_fast)
+        review = limits.exceeded(request, self._now, was_too_fast=_tagged(request) in self._ledger.too_fast)
         if review is not None:
-            due = approved_part(request.due, self._view.approved_minor.get(request.key))
+            due = approved_part(request.due, self._ledger.approved_minor.get(request.key))
             if due is None:
                 outcome, detail = Outcome(review[0]), review[1]
                 self._hold(request, own_hold, outcome, detail)
@@ -342,7 +342,7 @@ class _Campaign:
         )
         if ahead:
             return f"{detail}; {ahead} held before it"
-        last = self._view.fundings.get(request.due.terms.campaign_id.tagged)
+        last = self._ledger.fundings.get(request.due.terms.campaign_id.tagged)
         if last is None or not last.was_refunded:
             return detail
         escrow, brand = accounts.escrow(request.due.terms.campaign_id), accounts.funding(request.due.terms.brand_id)
@@ -352,7 +352,7 @@ class _Campaign:
         """Open a hold, unless one for this very reason and amount is open, or was until its amount grew just now."""
         participation, currency = request.due.participation, request.due.terms.currency
         tagged, gross_minor = participation.participation_id.tagged, request.due.earned.gross_minor
-        number = self._view.holds_count.get(tagged, 0) + 1
+        number = self._ledger.holds_count.get(tagged, 0) + 1
         if own_hold is not None:
             is_same = (own_hold.reason, own_hold.currency) == (outcome.value, currency)
             is_young = own_hold.amount_minor <= gross_minor and self._now < own_hold.opened_at + HOLD_KEPT_FOR

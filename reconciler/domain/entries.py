@@ -8,7 +8,7 @@ from reconciler.domain import accounts
 from reconciler.domain.accounts import Entry, Posting
 from reconciler.domain.campaign import CampaignTerms
 from reconciler.domain.ids import DocumentId, fund_key
-from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.ledger_snapshot import PayoutRequest
 from reconciler.domain.money import format_minor
 from reconciler.domain.posted import PostedPayout
 

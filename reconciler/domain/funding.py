@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.domain.entries import fund_entry
-from reconciler.domain.ledger_view import Funding, PayoutRequest
+from reconciler.domain.ledger_snapshot import Funding, PayoutRequest
 from reconciler.domain.plan import NewFunding
 
 

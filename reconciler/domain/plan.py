@@ -8,7 +8,7 @@ from datetime import datetime
 
 from reconciler.domain.accounts import Entry
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.ledger_snapshot import PayoutRequest
 from reconciler.domain.posted import PostedPayout
 from reconciler.domain.settlement import PoolDue
 

@@ -10,7 +10,7 @@ from math import ceil
 from reconciler.domain.campaign import PaymentType
 from reconciler.domain.decision import Due
 from reconciler.domain.earnings import Overdelivery, earnings
-from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.ledger_snapshot import PayoutRequest
 from reconciler.domain.money import format_minor, minor_per_major
 
 OVER_PACE = "over_pace"

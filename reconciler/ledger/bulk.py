@@ -1,13 +1,12 @@
-"""Many rows in one statement, on both databases, and rows looked up by many keys.
+"""Many rows written in one statement, on both databases.
 
 PostgreSQL takes one array a column (``unnest``): measured five times as fast as expanded VALUES. SQLite is embedded,
-so a prepared statement run many times is as good, and lists of keys travel as one JSON text. Writes go to the driver as
-they are written here: having SQLAlchemy put them together anew cost a small batch more than the database did.
+so a prepared statement run many times is as good. Writes go to the driver as they are written here: having SQLAlchemy
+put them together anew cost a small batch more than the database did.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -16,8 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection, Dialect
 
-from reconciler.ledger.schema import UtcDateTime
-from reconciler.ledger.together import times_to_driver
+from reconciler.ledger.schema import UtcDateTime, times_to_driver
 
 Row = Mapping[str, Any]
 
@@ -69,29 +67,6 @@ def update(connection: Connection, table: sa.Table, rows: Sequence[Row], columns
         changes = ", ".join(f"{_QUOTE(name)} = ?" for name in columns)
         sql = f"UPDATE {table.name} SET {changes} WHERE {' AND '.join(f'{_QUOTE(name)} = ?' for name in key)}"
     _execute(connection, sql, used, rows)
-
-
-def among(connection: Connection, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
-    """``column`` is one of ``values``, with one parameter however many there are."""
-    if connection.dialect.name == "postgresql":
-        array = sa.bindparam(None, list(values), type_=postgresql.ARRAY(column.type))
-        return column == sa.any_(array)
-    listed = sa.func.json_each(json.dumps(list(values))).table_valued("value")
-    return column.in_(sa.select(listed.c.value))
-
-
-def pairs(connection: Connection, values: Sequence[tuple[str, str]]) -> sa.FromClause:
-    """A table of text pairs with the columns ``first`` and ``second``, to join with."""
-    if connection.dialect.name == "postgresql":
-        firsts, seconds = [value[0] for value in values], [value[1] for value in values]
-        text_array = postgresql.ARRAY(sa.Text)
-        unnest = sa.func.unnest(sa.bindparam(None, firsts, text_array), sa.bindparam(None, seconds, text_array))
-        return unnest.table_valued(sa.column("first", sa.Text), sa.column("second", sa.Text)).render_derived()
-    listed = sa.func.json_each(json.dumps(values)).table_valued("value", name="listed")
-    return sa.select(
-        sa.func.json_extract(listed.c.value, "$[0]").label("first"),
-        sa.func.json_extract(listed.c.value, "$[1]").label("second"),
-    ).subquery()
 
 
 def _execute(connection: Connection, sql: str, columns: Sequence[sa.Column[Any]], rows: Sequence[Row]) -> None:

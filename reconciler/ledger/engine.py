@@ -21,10 +21,10 @@ from reconciler.ledger.round_trip import one_round_trip
 
 __all__ = [
     "Engine",
-    "asking",
     "masked_url",
     "open_engine",
     "reading",
+    "reading_once",
     "rehearsing",
     "rows_as_dicts",
     "writing",
@@ -160,8 +160,8 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def asking(engine: Engine) -> Iterator[Connection]:
-    """For one statement, which is a snapshot by itself: PostgreSQL is spared the transaction around it."""
+def reading_once(engine: Engine) -> Iterator[Connection]:
+    """A connection for one statement, which is a snapshot by itself: PostgreSQL needs no transaction around it."""
     if engine.dialect.name != "postgresql":
         with reading(engine) as connection:
             yield connection

@@ -6,11 +6,13 @@ what can be derived or does not concern money: balances, the head of the chain, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import StatementError
 from sqlalchemy.types import TypeDecorator
 
 NAMING = {
@@ -48,6 +50,19 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+_TIME = UtcDateTime()
+
+
+def times_to_driver(values: Sequence[datetime | None], dialect: Dialect, what: str) -> list[Any]:
+    """Times as the driver stores them. Raises StatementError for those that would be read back as others."""
+    # Of the dialect's own form of the type: SQLite keeps times as text, in one form, which must sort as time does.
+    processed = _TIME.dialect_impl(dialect).bind_processor(dialect)
+    try:
+        return list(values) if processed is None else [processed(value) for value in values]
+    except ValueError as error:
+        raise StatementError(str(error), what, None, error) from error
 
 
 metadata = sa.MetaData(naming_convention=NAMING)

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from reconciler.domain.batch import Outcome
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.ledger_view import HoldWithdrawal, PayoutRequest
+from reconciler.domain.ledger_snapshot import HoldWithdrawal, PayoutRequest
 from reconciler.domain.settlement import PoolDue
 from reconciler.ports.ledger_reads import LedgerReads
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from reconciler.domain.decision import PoolShare, Settled
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.ledger_view import OpenHold
+from reconciler.domain.ledger_snapshot import OpenHold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from reconciler.domain.batch import Outcome, PlannedBatch
 from reconciler.domain.campaign import CampaignTerms
-from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.ledger_snapshot import PayoutRequest
 from reconciler.domain.plan import NewFunding, NewPayout
 from tests.support.decisions import NOW, oid, request, terms
 

@@ -13,7 +13,7 @@ from reconciler.domain.campaign import CampaignTerms, PaymentType
 from reconciler.domain.decision import Due, ParticipationFacts, Policy, Rule, Scope, Settled
 from reconciler.domain.earnings import Earnings, Overdelivery, earnings
 from reconciler.domain.ids import DocumentId, IdKind
-from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.ledger_snapshot import PayoutRequest
 from reconciler.domain.money import minor_per_major
 from reconciler.domain.participation import Participation
 from reconciler.domain.settlement import PoolDue, PoolFacts, decide_pool

@@ -9,7 +9,7 @@ from reconciler.domain.campaign import Campaign, CampaignDefaults, CampaignTerms
 from reconciler.domain.decision import Due, ParticipationFacts, Policy, Rule, Settled, decide
 from reconciler.domain.earnings import Overdelivery
 from reconciler.domain.ids import DocumentId, IdKind
-from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.ledger_snapshot import PayoutRequest
 from reconciler.domain.participation import Participation, parse_participation
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

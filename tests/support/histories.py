@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from hypothesis import strategies as st
 
-from reconciler.domain.ledger_view import HoldWithdrawal, PayoutRequest
+from reconciler.domain.ledger_snapshot import HoldWithdrawal, PayoutRequest
 from tests.support.decisions import NOW, of_amount, oid, request, terms
 
 MINUTE = timedelta(minutes=1)

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Engine
 
 from reconciler.domain.batch import PostingRules
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.ledger_view import HoldWithdrawal
+from reconciler.domain.ledger_snapshot import HoldWithdrawal
 from reconciler.domain.plan import NewAdoption, NewDecision
 from reconciler.domain.settlement import PoolDue
 from reconciler.errors import Halted, UsageError

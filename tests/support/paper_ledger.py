@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from reconciler.domain.accounts import Entry, kind_of
 from reconciler.domain.batch import PlannedBatch, PostingRules, plan_batch
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.ledger_view import (
+from reconciler.domain.ledger_snapshot import (
     FrozenLine,
     Funding,
     HoldWithdrawal,
-    LedgerView,
+    LedgerSnapshot,
     OpenHold,
     PayoutRequest,
     Recent,
@@ -51,8 +51,8 @@ class PaperLedger:
         self._too_fast: set[str] = set()
         self._paid_at: dict[str, datetime] = {}
 
-    def view(self, now: datetime) -> LedgerView:
-        return LedgerView(
+    def snapshot(self, now: datetime) -> LedgerSnapshot:
+        return LedgerSnapshot(
             fingerprints={key: payout.request.fingerprint for key, payout in self.payouts.items()},
             paid_participations={
                 (one.due.participation.campaign_id.tagged, one.due.participation.streamer_id): (
@@ -85,7 +85,7 @@ class PaperLedger:
         now: datetime,
         voids: Iterable[DocumentId] = (),
     ) -> PlannedBatch:
-        return plan_batch(requests, withdrawals, self.view(now), self.rules, now, voids)
+        return plan_batch(requests, withdrawals, self.snapshot(now), self.rules, now, voids)
 
     def post(
         self,

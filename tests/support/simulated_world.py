@@ -13,7 +13,7 @@ from reconciler.domain.campaign import CampaignTerms, PaymentType
 from reconciler.domain.decision import Due, ParticipationFacts, Policy, Rule, Scope, Settled
 from reconciler.domain.earnings import Earnings, Overdelivery
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.ledger_snapshot import PayoutRequest
 from reconciler.domain.participation import Participation
 from reconciler.domain.settlement import PoolDue, PoolFacts, decide_pool
 

@@ -15,7 +15,7 @@ from reconciler.domain.decision import Due, Rule
 from reconciler.domain.earnings import Earnings, Overdelivery, earnings
 from reconciler.domain.entries import fund_entry, payout_entry, refund_entry, release_entry, reversal_entry
 from reconciler.domain.ids import DocumentId, IdKind
-from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.ledger_snapshot import PayoutRequest
 from reconciler.domain.participation import Participation
 from reconciler.domain.plan import (
     BatchPlan,

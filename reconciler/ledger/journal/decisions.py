@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from reconciler.domain.accounts import Entry, Posting, kind_of
 from reconciler.domain.entries import release_entry, reversal_entry
-from reconciler.domain.ledger_view import OpenHold
+from reconciler.domain.ledger_snapshot import OpenHold
 from reconciler.domain.money import format_minor
 from reconciler.domain.plan import BatchPlan, HoldEvent, NewAdoption, NewDecision, NewReversal, NewTransfer
 from reconciler.domain.posted import PostedPayout
@@ -24,7 +24,12 @@ from reconciler.errors import UsageError
 from reconciler.ledger.journal.payouts import find_payout
 from reconciler.ledger.journal.posting import Locked, SqlJournal
 from reconciler.ledger.reads.halts import current_halt
-from reconciler.ledger.reads.lookups import hold_events_of, open_holds_where, read_accounts, settled_by_us_or_before
+from reconciler.ledger.reads.ledger_reads import (
+    hold_events_of,
+    open_holds_where,
+    read_accounts,
+    settled_by_us_or_before,
+)
 from reconciler.ledger.schema import decisions, entries
 from reconciler.ports.journal import BatchStamp
 

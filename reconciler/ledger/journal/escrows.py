@@ -18,7 +18,7 @@ from reconciler.ledger.journal.decisions import Signature, decision_of
 from reconciler.ledger.journal.payouts import release_due
 from reconciler.ledger.journal.posting import SqlPoster
 from reconciler.ledger.reads.halts import require_not_halted
-from reconciler.ledger.reads.lookups import holds_of_campaign, open_holds_where, read_accounts, unposted_lines_of
+from reconciler.ledger.reads.ledger_reads import holds_of_campaign, open_holds_where, read_accounts, unposted_lines_of
 from reconciler.ledger.schema import accounts, closures, entries, postings
 from reconciler.ports.journal import BatchStamp
 from reconciler.ports.refunds import Escrow, Refund, RefundOutcome

@@ -17,17 +17,17 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from reconciler.domain.batch import Outcome, PlannedBatch, PostingRules, plan_batch
-from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.ledger_snapshot import PayoutRequest
 from reconciler.domain.plan import BatchPlan, NewDecision, NewPayout, NewSettlement
 from reconciler.domain.settlement import PoolDue
 from reconciler.errors import Halted
 from reconciler.ledger.database_clock import LedgerClock
 from reconciler.ledger.driver_errors import translated
-from reconciler.ledger.engine import asking, reading, rehearsing, writing
+from reconciler.ledger.engine import reading, reading_once, rehearsing, writing
 from reconciler.ledger.journal.writing import Head, lock_head, read_times, write_batch
-from reconciler.ledger.reads.batch_view import read_view
 from reconciler.ledger.reads.halts import current_halt, require_not_halted
-from reconciler.ledger.reads.lookups import LedgerReader, pool_stands
+from reconciler.ledger.reads.ledger_reads import SqlLedgerReads, pool_stands
+from reconciler.ledger.reads.ledger_snapshot import read_snapshot
 from reconciler.ledger.schema import accounts, postings
 from reconciler.ports.journal import AccountChange, BatchStamp, Posted, PostingBatch
 
@@ -83,8 +83,10 @@ class SqlPoster:
                 require_not_halted(locked.connection)
             if batch.facts_at is not None and locked.is_old(batch.facts_at):
                 batch = replace(batch, withdrawals=(), voids=())
-            view = read_view(locked.connection, batch, locked.now)
-            planned = plan_batch(batch.requests, batch.withdrawals, view, self._parts.rules, locked.now, batch.voids)
+            snapshot = read_snapshot(locked.connection, batch, locked.now)
+            planned = plan_batch(
+                batch.requests, batch.withdrawals, snapshot, self._parts.rules, locked.now, batch.voids
+            )
             sequences = locked.write(planned.plan, stamp)
         if planned.halt is not None:
             raise Halted(f"{locked.now:%Y-%m-%d %H:%M:%S} UTC", planned.halt)
@@ -108,8 +110,8 @@ class SqlPoster:
         with self.locked() as locked:
             require_not_halted(locked.connection)
             batch = PostingBatch(requests=(request,))
-            view = read_view(locked.connection, batch, locked.now)
-            planned = plan_batch(batch.requests, (), view, self._parts.rules, locked.now)
+            snapshot = read_snapshot(locked.connection, batch, locked.now)
+            planned = plan_batch(batch.requests, (), snapshot, self._parts.rules, locked.now)
             if planned.halt is None and planned.outcomes[request.key] is not Outcome.NEW:
                 return Posted(outcomes=planned.outcomes, payout_sequences=(), paid_minor={})
             if planned.halt is None:
@@ -153,7 +155,7 @@ class SqlJournal(SqlPoster):
         """
         clock = self._parts.clock
         began_at = clock.host()
-        with asking(engine or self._engine) as connection:
+        with reading_once(engine or self._engine) as connection:
             times = read_times(connection)
         return clock.now(times, began_at)
 
@@ -186,9 +188,9 @@ class SqlRehearsal(SqlPoster):
         self._first_batch = lock_head(connection).batch + 1
 
     @property
-    def ledger(self) -> LedgerReader:
+    def ledger(self) -> SqlLedgerReads:
         """The ledger as it would be: with what was rehearsed so far."""
-        return LedgerReader(lambda: _savepoint(self._connection))
+        return SqlLedgerReads(lambda: _savepoint(self._connection))
 
     def account_changes(self, limit: int) -> list[AccountChange]:
         """What the batches rehearsed so far did to accounts, by name; the first ``limit``."""

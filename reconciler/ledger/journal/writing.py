@@ -29,7 +29,8 @@ from reconciler.errors import InvariantBroken
 from reconciler.ledger import bulk, schema
 from reconciler.ledger.database_clock import NOW, DatabaseTimes, times_columns
 from reconciler.ledger.journal.chain import FORMAT, batch_hash
-from reconciler.ledger.reads.lookups import read_accounts
+from reconciler.ledger.key_lists import among
+from reconciler.ledger.reads.ledger_reads import read_accounts
 from reconciler.ledger.round_trip import one_round_trip
 from reconciler.ports.journal import BatchStamp
 
@@ -256,7 +257,7 @@ def _reversals(
     if not new:
         return []
     query = sa.select(schema.payouts).where(
-        bulk.among(connection, schema.payouts.c.payout_key, [item.payout.payout_key for _, item in new])
+        among(connection, schema.payouts.c.payout_key, [item.payout.payout_key for _, item in new])
     )
     originals = {row["payout_key"]: dict(row) for row in connection.execute(query).mappings()}
     rows = []

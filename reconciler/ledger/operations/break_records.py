@@ -32,6 +32,7 @@ from reconciler.domain.breaks import Break, Severity
 from reconciler.ledger import bulk
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.journal.writing import lock_head
+from reconciler.ledger.key_lists import among
 from reconciler.ledger.schema import breaks, decisions
 
 _SUBJECT = "break:"
@@ -109,7 +110,7 @@ def line_of(record: BreakRecord, decision: BreakDecision | None) -> BreakLine:
 
 def find_lines(connection: Connection, break_ids: Sequence[str]) -> dict[str, BreakLine]:
     """Some breaks by their id; those that no check ever found are absent."""
-    records = _records(connection, sa.select(breaks).where(bulk.among(connection, breaks.c.break_id, break_ids)))
+    records = _records(connection, sa.select(breaks).where(among(connection, breaks.c.break_id, break_ids)))
     said = last_decisions(connection)
     return {one.break_id: line_of(one, said.get(one.break_id)) for one in records}
 
@@ -118,7 +119,7 @@ def mark_resolved(connection: Connection, break_ids: Sequence[str], at: datetime
     """Close breaks by a person's word, until a check finds them again."""
     connection.execute(
         sa.update(breaks)
-        .where(bulk.among(connection, breaks.c.break_id, break_ids))
+        .where(among(connection, breaks.c.break_id, break_ids))
         .values(cleared_at=at, cleared_by=ClearedBy.PERSON.value)
     )
 
@@ -147,7 +148,7 @@ def subject_of(identity: str) -> str:
 
 def _remembered(connection: Connection, found: Sequence[Break], check: CheckMark) -> Remembered:
     identities = sorted({one.break_id for one in found})
-    is_concerned = _NOT_GONE | bulk.among(connection, breaks.c.break_id, identities)
+    is_concerned = _NOT_GONE | among(connection, breaks.c.break_id, identities)
     records = _records(connection, sa.select(breaks).where(is_concerned))
     return remember(found, {one.break_id: one for one in records}, last_decisions(connection), check)
 

@@ -20,6 +20,7 @@ from reconciler.domain.events import EventType
 from reconciler.ledger import bulk
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.journal.posting import Fence, no_fence
+from reconciler.ledger.key_lists import among
 from reconciler.ledger.schema import events, webhook_deliveries, webhook_endpoints
 from reconciler.ports.deliveries import Attempt, DueDelivery, EndpointBacklog
 
@@ -201,7 +202,7 @@ class Deliveries:
             still_needed = sa.exists().where(
                 (_table.c.event_id == events.c.event_id)
                 & (_table.c.status != "delivered")
-                & bulk.among(connection, _table.c.endpoint, endpoints)
+                & among(connection, _table.c.endpoint, endpoints)
             )
             query = (
                 sa.select(events.c.event_id)
@@ -215,8 +216,8 @@ class Deliveries:
 
 
 def _forget(connection: Connection, event_ids: Sequence[str]) -> None:
-    connection.execute(sa.delete(_table).where(bulk.among(connection, _table.c.event_id, event_ids)))
-    chosen = bulk.among(connection, events.c.event_id, event_ids)
+    connection.execute(sa.delete(_table).where(among(connection, _table.c.event_id, event_ids)))
+    chosen = among(connection, events.c.event_id, event_ids)
     connection.execute(sa.delete(events).where(chosen, events.c.type.in_(_NEVER_AGAIN)))
     connection.execute(sa.update(events).where(chosen).values(status="pruned", payload=None))
 

@@ -28,6 +28,7 @@ from reconciler.domain.ids import DocumentId
 from reconciler.ledger import bulk
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.journal.writing import lock_head
+from reconciler.ledger.key_lists import among
 from reconciler.ledger.schema import entries, events, payouts, webhook_deliveries
 from reconciler.ports.runs import RunRecord
 
@@ -106,9 +107,9 @@ class EventLog:
         with writing(self._engine) as connection:
             lock_head(connection)
             is_expected = events.c.status == "expected"
-            dropped = bulk.among(connection, events.c.event_id, came_to_nothing)
+            dropped = among(connection, events.c.event_id, came_to_nothing)
             connection.execute(sa.delete(events).where(is_expected, dropped))
-            chosen = bulk.among(connection, events.c.event_id, came_true)
+            chosen = among(connection, events.c.event_id, came_true)
             rows = connection.execute(sa.select(events).where(is_expected, chosen)).all()
             connection.execute(sa.update(events).where(is_expected, chosen).values(status="recorded"))
             self._fan_out(connection, rows)
@@ -125,9 +126,7 @@ class EventLog:
         lock_head(connection)
         by_id = {event.event_id: event for event in found}
         known = set(
-            connection.scalars(
-                sa.select(events.c.event_id).where(bulk.among(connection, events.c.event_id, list(by_id)))
-            )
+            connection.scalars(sa.select(events.c.event_id).where(among(connection, events.c.event_id, list(by_id))))
         )
         last = connection.execute(sa.select(sa.func.coalesce(sa.func.max(events.c.position), 0))).scalar_one()
         new = [event for event_id, event in by_id.items() if event_id not in known]
@@ -146,7 +145,7 @@ class EventLog:
             for position, event in enumerate(new, start=last + 1)
         ]
         bulk.insert(connection, events, rows)
-        chosen = bulk.among(connection, events.c.event_id, [event.event_id for event in new])
+        chosen = among(connection, events.c.event_id, [event.event_id for event in new])
         return connection.execute(sa.select(events).where(chosen).order_by(events.c.position)).all()
 
     def _fan_out(self, connection: Connection, rows: Sequence[Any]) -> None:
@@ -215,7 +214,7 @@ def _of_payouts(connection: Connection, sequences: Sequence[int]) -> list[Event]
     query = (
         sa.select(payouts)
         .join_from(payouts, entries, payouts.c.sequence == entries.c.sequence)
-        .where(bulk.among(connection, entries.c.sequence, sequences), payouts.c.kind.in_(("payout", "reversal")))
+        .where(among(connection, entries.c.sequence, sequences), payouts.c.kind.in_(("payout", "reversal")))
         .order_by(payouts.c.sequence)
     )
     return [_of_payout(row) for row in connection.execute(query)]
@@ -261,7 +260,7 @@ def _of_campaigns(connection: Connection, campaign_ids: Sequence[DocumentId], no
         # All kinds there are: the index on campaigns begins with the kind.
         .where(
             payouts.c.kind.in_(("payout", "reversal")),
-            bulk.among(connection, payouts.c.campaign_id, [one.tagged for one in campaign_ids]),
+            among(connection, payouts.c.campaign_id, [one.tagged for one in campaign_ids]),
         )
         .group_by(payouts.c.campaign_id, payouts.c.currency)
         .order_by(payouts.c.campaign_id)

@@ -58,8 +58,8 @@ _FENCE = "SELECT 1 FROM leases WHERE name = :name AND holder = :holder AND epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseStanding:
-    """Who has a lease, for people to read. ``expires_in_s``: by the database's clock; below zero nobody has it now."""
+class LeaseState:
+    """Who has a lease, for people to read. ``expires_in_s``: by the database's clock; below zero nobody has it."""
 
     holder: str
     epoch: int
@@ -77,13 +77,13 @@ class LeaseStanding:
         return self.expires_at.year <= _GIVEN_BACK_YEAR
 
 
-def lease_standing(connection: Connection, name: str) -> LeaseStanding | None:
-    """How a lease stands; None before it was first taken."""
+def lease_state(connection: Connection, name: str) -> LeaseState | None:
+    """Who has a lease, or had it last; None before it was first taken."""
     row = connection.execute(sa.select(leases).where(leases.c.name == name)).one_or_none()
     if row is None:
         return None
     expires_in_s = (row.expires_at - database_now(connection)).total_seconds()
-    return LeaseStanding(
+    return LeaseState(
         holder=row.holder, epoch=row.epoch, expires_at=row.expires_at, expires_in_s=round(expires_in_s, 3)
     )
 
@@ -97,7 +97,10 @@ class _Term:
 
 
 class Lease:
-    """One holder's view of a lease. ``holder`` is drawn anew by every process: two must never share it."""
+    """A lease as one holder takes, keeps and returns it.
+
+    Every process draws a ``holder`` of its own: two must never share one.
+    """
 
     def __init__(self, engine: Engine, *, name: str, holder: str, ttl: timedelta) -> None:
         self.engine = engine

@@ -26,8 +26,9 @@ from reconciler.errors import InvariantBroken
 from reconciler.ledger import bulk
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.journal.writing import lock_head
+from reconciler.ledger.key_lists import among, pairs
 from reconciler.ledger.operations.events import EventLog
-from reconciler.ledger.reads.lookups import read_accounts
+from reconciler.ledger.reads.ledger_reads import read_accounts
 from reconciler.ledger.schema import entries, outbox, payouts, postings, wallet_positions
 from reconciler.ports.outbox import BlockedPayout, OutboxCounts
 
@@ -64,13 +65,13 @@ class SqlOutbox:
     def of_entries(self, sequences: Sequence[int]) -> list[ProjectionTask]:
         """The tasks of some entries that are not done."""
         with reading(self._engine) as connection:
-            chosen = bulk.among(connection, outbox.c.sequence, sequences)
+            chosen = among(connection, outbox.c.sequence, sequences)
             return [task for task, _ in _read_tasks(connection, chosen & (outbox.c.status != "done"), limit=None)]
 
     def projected(self, participation_ids: Sequence[str]) -> list[ProjectionTask]:
         """Payouts of participations (tagged) of which MongoDB was told everything."""
         with reading(self._engine) as connection:
-            chosen = bulk.among(connection, payouts.c.participation_id, participation_ids)
+            chosen = among(connection, payouts.c.participation_id, participation_ids)
             return [task for task, _ in _read_tasks(connection, chosen & (outbox.c.status == "done"), limit=None)]
 
     def blocked(self, participation_ids: Sequence[str] | None = None) -> list[BlockedPayout]:
@@ -78,7 +79,7 @@ class SqlOutbox:
         with reading(self._engine) as connection:
             chosen: sa.ColumnElement[bool] = sa.true()
             if participation_ids is not None:
-                chosen = bulk.among(connection, payouts.c.participation_id, participation_ids)
+                chosen = among(connection, payouts.c.participation_id, participation_ids)
             found = _read_tasks(connection, chosen & (outbox.c.status == "blocked"), limit=None)
         return [BlockedPayout(task=task, blocked=_blocked_effect(row.effect, row.obstacle)) for task, row in found]
 
@@ -90,7 +91,7 @@ class SqlOutbox:
         now = self._clock()
         with writing(self._engine) as connection:
             lock_head(connection)
-            chosen = bulk.among(connection, entries.c.sequence, sequences)
+            chosen = among(connection, entries.c.sequence, sequences)
             wallets = connection.execute(sa.select(entries.c.streamer_id, entries.c.currency).distinct().where(chosen))
             raised = [
                 {"streamer_id": streamer_id, "currency": currency, "version": 1, "projected_version": 0}
@@ -264,7 +265,7 @@ def _read_shown(connection: Connection, participation_ids: Sequence[str]) -> dic
     query = (
         sa.select(payouts, _reversal.c.created_at.label("reversed_at"))
         .outerjoin(_reversal, _reversal.c.reverses == payouts.c.payout_key)
-        .where(payouts.c.kind == "payout", bulk.among(connection, payouts.c.participation_id, participation_ids))
+        .where(payouts.c.kind == "payout", among(connection, payouts.c.participation_id, participation_ids))
         .order_by(payouts.c.n)
     )
     return {
@@ -279,7 +280,7 @@ def _read_shown(connection: Connection, participation_ids: Sequence[str]) -> dic
 
 
 def _read_positions(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], WalletPosition]:
-    wanted = bulk.pairs(connection, keys)
+    wanted = pairs(connection, keys)
     table = wallet_positions
     match = (table.c.streamer_id == wanted.c.first) & (table.c.currency == wanted.c.second)
     rows = connection.execute(sa.select(table).join_from(wanted, table, match)).all()

@@ -13,10 +13,10 @@ from reconciler.domain.break_memory import BreakStatus
 from reconciler.domain.breaks import Severity
 from reconciler.ledger.engine import reading
 from reconciler.ledger.operations.break_records import BreakFilter, SqlBreakRecords
-from reconciler.ledger.operations.lease import PAYING, LeaseStanding, lease_standing
+from reconciler.ledger.operations.lease import PAYING, LeaseState, lease_state
 from reconciler.ledger.operations.runs import RunLog
 from reconciler.ledger.reads.halts import HaltState, current_halt
-from reconciler.ledger.reads.lookups import open_holds_where
+from reconciler.ledger.reads.ledger_reads import open_holds_where
 from reconciler.ledger.schema import chain_head, ledger_identity, outbox
 from reconciler.ports.outbox import OutboxCounts
 from reconciler.ports.runs import RunRecord
@@ -35,7 +35,7 @@ class LedgerOverview:
     ledger_id: str
     sequence: int
     chain_head: str
-    lease: LeaseStanding | None
+    lease: LeaseState | None
     halt: HaltState | None
     last_sweep: RunRecord | None
     last_check: RunRecord | None
@@ -63,7 +63,7 @@ def overview(engine: Engine) -> LedgerOverview:
             ledger_id=connection.execute(sa.select(ledger_identity.c.ledger_id)).scalar_one(),
             sequence=head.sequence,
             chain_head=head.hash,
-            lease=lease_standing(connection, PAYING),
+            lease=lease_state(connection, PAYING),
             halt=current_halt(connection),
             last_sweep=last_sweep,
             last_check=next((one for one in checks if one.outcome is not None), None),

@@ -11,15 +11,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from reconciler.clock import CLOCKS_DIFFER_MAX, utc_now
+from reconciler.ledger.combined_select import CombinedSelect
 from reconciler.ledger.database_clock import before, now_sql
-from reconciler.ledger.engine import asking, reading, writing
+from reconciler.ledger.engine import reading, reading_once, writing
 from reconciler.ledger.operations.events import EventLog
 from reconciler.ledger.schema import chain_head, ledger_identity, runs
-from reconciler.ledger.together import Together
 from reconciler.ports.ledger_guard import LedgerPosition
 from reconciler.ports.runs import RunRecord
 
-_POSITION = Together(
+_POSITION = CombinedSelect(
     lambda _: {
         "position": sa.select(ledger_identity.c.ledger_id, chain_head.c.sequence).join_from(
             ledger_identity, chain_head, sa.true()
@@ -152,6 +152,6 @@ def _record(row: sa.Row[Any]) -> RunRecord:
 
 def ledger_position(engine: Engine) -> LedgerPosition:
     """Which ledger this is, and how far it is."""
-    with asking(engine) as connection:
-        [row] = _POSITION.ask(connection, {})["position"]
+    with reading_once(engine) as connection:
+        [row] = _POSITION.run(connection, {})["position"]
     return LedgerPosition(ledger_id=row.ledger_id, sequence=row.sequence)

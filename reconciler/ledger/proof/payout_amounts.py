@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from reconciler.domain.accounts import kind_of
 from reconciler.domain.rederivation import AmountFacts, amounts_of
-from reconciler.ledger.bulk import among
+from reconciler.ledger.key_lists import among
 from reconciler.ledger.proof.faults import Faults
 from reconciler.ledger.proof.streaming import AT, COLUMNS, RawRow
 from reconciler.ledger.schema import payouts, settlement_lines

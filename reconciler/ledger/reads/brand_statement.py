@@ -11,8 +11,8 @@ from sqlalchemy.engine import Connection, Engine
 
 from reconciler.domain import accounts as names
 from reconciler.domain.ids import DocumentId
-from reconciler.ledger.bulk import among
 from reconciler.ledger.engine import reading
+from reconciler.ledger.key_lists import among
 from reconciler.ledger.schema import accounts, adoptions, entries, fundings, hold_events, payouts, postings
 
 

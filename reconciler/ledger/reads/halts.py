@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from reconciler.errors import Halted
+from reconciler.ledger.combined_select import CombinedSelect
 from reconciler.ledger.schema import decisions
-from reconciler.ledger.together import Together
 
-_LAST = Together(
+_LAST = CombinedSelect(
     lambda _: {
         "last": sa.select(decisions.c.decision_key, decisions.c.kind, decisions.c.occurred_at, decisions.c.reason)
         .where(sa.or_(decisions.c.kind == "halt", decisions.c.kind == "resume"))
@@ -33,7 +33,7 @@ class HaltState:
 
 def current_halt(connection: Connection) -> HaltState | None:
     """The last halt, unless a person resumed after it."""
-    last = _LAST.ask(connection, {})["last"]
+    last = _LAST.run(connection, {})["last"]
     if not last or last[0].kind == "resume":
         return None
     [row] = last

@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from reconciler.ledger.bulk import among
 from reconciler.ledger.engine import reading
+from reconciler.ledger.key_lists import among
 from reconciler.ledger.reads.general_ledger import ALL_TIME, Period, streamed
 from reconciler.ledger.schema import accounts, entries, outbox, payouts
 

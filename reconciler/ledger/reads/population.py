@@ -16,10 +16,10 @@ from sqlalchemy.engine import Connection, Engine
 from reconciler.domain.accounts import escrow as escrow_of
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.rederivation import PayoutRow
-from reconciler.ledger.bulk import among, pairs
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.journal.writing import lock_head
-from reconciler.ledger.reads.lookups import read_accounts
+from reconciler.ledger.key_lists import among, pairs
+from reconciler.ledger.reads.ledger_reads import read_accounts
 from reconciler.ledger.schema import (
     accounts,
     adoptions,

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from reconciler.devstack.postgres import USER
 from reconciler.domain.batch import Outcome
 from reconciler.errors import Outage
-from reconciler.ledger.engine import asking, open_engine, reading, rehearsing, writing
+from reconciler.ledger.engine import open_engine, reading, reading_once, rehearsing, writing
 from reconciler.ledger.migrate import require_current, upgrade
 from reconciler.ledger.operations.lease import Lease
 from reconciler.ledger.postgres import Limits
@@ -97,7 +97,7 @@ def test_every_transaction_has_the_settings_that_the_ledger_rests_on(pooled: Eng
         # What another client leaves behind in the sessions that all share.
         for setting in ("timezone = 'Asia/Kolkata'", "datestyle = 'SQL, DMY'", "synchronous_commit = off", "jit = on"):
             other.execute(f"SET {setting}")
-        for transaction in (reading, writing, asking, rehearsing):
+        for transaction in (reading, writing, reading_once, rehearsing):
             for _ in range(3):
                 with transaction(pooled) as connection:
                     assert settings_in(connection) == WANTED
@@ -105,7 +105,7 @@ def test_every_transaction_has_the_settings_that_the_ledger_rests_on(pooled: Eng
 
 def test_nothing_of_ours_is_left_to_the_next_client(pooled: Engine, bouncer: PgBouncer) -> None:
     database = pooled.url.database
-    for transaction in (reading, writing, asking):
+    for transaction in (reading, writing, reading_once):
         for _ in range(3):
             with transaction(pooled) as connection:
                 connection.execute(sa.text("SELECT 1"))

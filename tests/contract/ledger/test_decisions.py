@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.engine import Engine
 
 from reconciler.domain.batch import Outcome
-from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.ledger_snapshot import PayoutRequest
 from reconciler.domain.plan import NewAdoption, NewDecision
 from reconciler.errors import Halted, UsageError
 from reconciler.ledger import schema

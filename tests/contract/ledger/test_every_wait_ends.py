@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 
 from reconciler.domain.batch import Outcome
 from reconciler.errors import Outage
-from reconciler.ledger.engine import asking, open_engine, reading, writing
+from reconciler.ledger.engine import open_engine, reading, reading_once, writing
 from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.postgres import Limits
 from tests.support.ledger import STAMP, journal_of, ledger_is_sound, request
@@ -92,7 +92,7 @@ def test_a_connection_that_falls_silent_in_a_batch_is_an_outage_and_the_next_try
     ledger_is_sound(through)
 
 
-@pytest.mark.parametrize("transaction", [reading, writing, asking])
+@pytest.mark.parametrize("transaction", [reading, writing, reading_once])
 def test_no_way_to_ask_waits_for_a_silent_server(through: Engine, proxy: SilentProxy, transaction: type) -> None:
     with reading(through) as connection:
         connection.execute(sa.text("SELECT 1"))

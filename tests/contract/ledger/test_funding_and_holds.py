@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy.engine import Engine
 
 from reconciler.domain.batch import Outcome
-from reconciler.domain.ledger_view import HoldWithdrawal, PayoutRequest
+from reconciler.domain.ledger_snapshot import HoldWithdrawal, PayoutRequest
 from reconciler.ledger import schema
-from reconciler.ledger.reads.lookups import LedgerReader
+from reconciler.ledger.reads.ledger_reads import SqlLedgerReads
 from tests.support.ledger import (
     FULL,
     STAMP,
@@ -55,7 +55,7 @@ class Campaign:
         return balances(self.engine)[ESCROW]
 
     def waiting(self) -> list[str]:
-        return [hold.participation_id.removeprefix("str:") for hold in LedgerReader(self.engine).open_holds()]
+        return [hold.participation_id.removeprefix("str:") for hold in SqlLedgerReads(self.engine).open_holds()]
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_many_huge_budgets_of_one_brand_hold_who_does_not_fit_and_stop_nobody_el
     assert outcomes[small.key] is Outcome.NEW
     assert counts == {Outcome.NEW: 1_023, Outcome.ACCOUNT_FULL: 8}
     assert Counter(again.values()) == {Outcome.EXISTS: 1_023, Outcome.ACCOUNT_FULL: 8}
-    assert {hold.reason for hold in LedgerReader(engine).open_holds()} == {"account_full"}
+    assert {hold.reason for hold in SqlLedgerReads(engine).open_holds()} == {"account_full"}
     ledger_is_sound(engine)
 
 

@@ -19,7 +19,7 @@ from reconciler.ledger import engine as engine_module
 from reconciler.ledger import schema
 from reconciler.ledger.engine import masked_url, open_engine, reading, writing
 from reconciler.ledger.migrate import require_current, upgrade
-from reconciler.ledger.reads.lookups import LedgerReader
+from reconciler.ledger.reads.ledger_reads import SqlLedgerReads
 from tests.support.ledger import STAMP, asking, everything, journal_of, ledger_is_sound, request, rows_of
 
 
@@ -48,7 +48,7 @@ def is_for_people(error: ReconcilerError) -> None:
 
 
 def test_a_killed_postgresql_is_an_outage_until_it_is_back(own_postgres: Postgres, own_ledger: Engine) -> None:
-    journal, reader = journal_of(own_ledger), LedgerReader(own_ledger)
+    journal, reader = journal_of(own_ledger), SqlLedgerReads(own_ledger)
     journal.post(asking([request("p1")]), STAMP)
 
     own_postgres.kill()
@@ -115,7 +115,7 @@ def test_a_locked_sqlite_file_is_an_outage(sqlite_url: str, monkeypatch: pytest.
 
     with pytest.raises(Outage, match="database is locked") as outage:
         journal_of(engine).post(asking([request()]), STAMP)
-    assert LedgerReader(engine).totals() == []  # who reads does not wait
+    assert SqlLedgerReads(engine).totals() == []  # who reads does not wait
 
     other.execute("ROLLBACK")
     other.close()

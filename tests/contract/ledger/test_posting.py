@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.engine import Engine
 
 from reconciler.domain.batch import Outcome
-from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.ledger_snapshot import PayoutRequest
 from reconciler.ledger import schema
 from tests.support.ledger import (
     FULL,

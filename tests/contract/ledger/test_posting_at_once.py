@@ -14,7 +14,7 @@ from threading import Barrier
 from sqlalchemy.engine import Engine
 
 from reconciler.domain.effects import ProjectionResult
-from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.ledger_snapshot import PayoutRequest
 from reconciler.ledger import schema
 from reconciler.ledger.operations.outbox import SqlOutbox
 from tests.support.ledger import (

@@ -14,7 +14,7 @@ from reconciler.ledger.engine import open_engine
 from reconciler.ledger.journal.decisions import Decisions
 from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.reads.general_ledger import Period
-from reconciler.ledger.reads.history import foresee, participation_history
+from reconciler.ledger.reads.participation_history import foresee, participation_history
 from reconciler.ledger.reads.payout_list import (
     PayoutFilter,
     PayoutLine,

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Engine
 from reconciler.domain.batch import Outcome
 from reconciler.errors import Halted
 from reconciler.ledger import schema
-from reconciler.ledger.reads.lookups import LedgerReader
+from reconciler.ledger.reads.ledger_reads import SqlLedgerReads
 from reconciler.ports.journal import PostingBatch
 from reconciler.ports.refunds import Escrow, Refund, RefundOutcome
 from tests.support.ledger import (
@@ -159,4 +159,4 @@ def test_nothing_is_refunded_while_paying_is_halted(ended: Ended) -> None:
     with pytest.raises(Halted):
         ended.refund()
     assert everything(ended.engine) == before
-    assert LedgerReader(ended.engine).open_holds() == []
+    assert SqlLedgerReads(ended.engine).open_holds() == []

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.engine import Engine
 
 from reconciler.domain.effects import BlockedEffect, Effect, Obstacle, ProjectionResult
-from reconciler.domain.ledger_view import HoldWithdrawal
+from reconciler.domain.ledger_snapshot import HoldWithdrawal
 from reconciler.ledger import schema
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade

@@ -16,7 +16,7 @@ from reconciler.domain.ids import DocumentId
 from reconciler.errors import Halted
 from reconciler.ledger import schema
 from reconciler.ledger.journal import writing as rows
-from reconciler.ledger.reads.lookups import LedgerReader
+from reconciler.ledger.reads.ledger_reads import SqlLedgerReads
 from reconciler.ports.journal import PostingBatch
 from tests.support.ledger import (
     FULL,
@@ -46,7 +46,7 @@ def shares(engine: Engine) -> dict[str, int]:
 
 
 def unposted(engine: Engine) -> list[str]:
-    return [one.tagged for one in LedgerReader(engine).unposted_lines("", 100)]
+    return [one.tagged for one in SqlLedgerReads(engine).unposted_lines("", 100)]
 
 
 def test_a_settlement_is_kept_as_it_was_frozen(engine: Engine) -> None:
@@ -165,7 +165,7 @@ def test_what_is_known_of_it(engine: Engine) -> None:
     journal_of(engine).freeze(pool_due("c1", SHARES), NOW, STAMP)
     journal_of(engine).post(PostingBatch(voids=[identity("p2")]), STAMP)
 
-    known = LedgerReader(engine).settled_facts(["str:p1", "str:p2", "str:late"], [("str:c1", "s-late")])
+    known = SqlLedgerReads(engine).settled_facts(["str:p1", "str:p2", "str:late"], [("str:c1", "s-late")])
 
     line = PoolShare(
         settlement_key=KEY,
@@ -203,7 +203,7 @@ def test_a_void_share_stays_in_escrow_and_is_said_once(engine: Engine) -> None:
 
 def test_lines_are_listed_page_by_page(engine: Engine) -> None:
     journal_of(engine).freeze(pool_due("c1", SHARES), NOW, STAMP)
-    reader = LedgerReader(engine)
+    reader = SqlLedgerReads(engine)
 
     def page(after: str) -> Sequence[DocumentId]:
         return reader.unposted_lines(after, 2)

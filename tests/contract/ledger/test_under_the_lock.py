@@ -14,13 +14,13 @@ from sqlalchemy.engine import Engine
 
 from reconciler.domain.batch import Outcome
 from reconciler.domain.decision import Rule
-from reconciler.domain.ledger_view import HoldWithdrawal, Lost, PayoutRequest
+from reconciler.domain.ledger_snapshot import HoldWithdrawal, Lost, PayoutRequest
 from reconciler.domain.plan import NewAdoption, NewDecision
 from reconciler.ledger import schema
 from reconciler.ledger.journal.decisions import Adjustment
 from reconciler.ledger.operations.check_runs import SqlCheckRuns
 from reconciler.ledger.proof.integrity import CheckVerifier
-from reconciler.ledger.reads.lookups import LedgerReader
+from reconciler.ledger.reads.ledger_reads import SqlLedgerReads
 from reconciler.ports.check_runs import CheckKey, DonePartition
 from reconciler.ports.journal import PostingBatch
 from reconciler.ports.refunds import Escrow, Refund, RefundOutcome
@@ -65,7 +65,9 @@ class Ledger:
         return {key.split(":")[2]: outcome for key, outcome in posted.outcomes.items()}
 
     def open_holds(self) -> dict[str, tuple[str, str]]:
-        return {one.participation_id: (one.campaign_id, one.hold_key) for one in LedgerReader(self.engine).open_holds()}
+        return {
+            one.participation_id: (one.campaign_id, one.hold_key) for one in SqlLedgerReads(self.engine).open_holds()
+        }
 
     def refund(self, **changes: Any) -> RefundOutcome:
         escrow = Escrow(campaign_id=identity("c1"), currency="INR", balance_minor=1)
@@ -363,7 +365,7 @@ def test_many_checks_at_once_keep_what_they_found(ledger: Ledger) -> None:
 
 def test_a_repayment_goes_to_the_participation_that_was_made_anew(ledger: Ledger) -> None:
     ledger.post(ledger.request("old", streamer="s", budget=9900))
-    reader = LedgerReader(ledger.engine)
+    reader = SqlLedgerReads(ledger.engine)
     assert repay(ledger, "new", reader) is Outcome.DUPLICATE_PARTICIPATION
     reverse(ledger.engine, "payout:str:old:1", ledger.clock)
 
@@ -381,7 +383,7 @@ def test_a_repayment_goes_to_the_participation_that_was_made_anew(ledger: Ledger
     ledger_is_sound(ledger.engine)
 
 
-def repay(ledger: Ledger, name: str, reader: LedgerReader) -> Outcome:
+def repay(ledger: Ledger, name: str, reader: SqlLedgerReads) -> Outcome:
     n = reader.last_number(f"str:{name}", "str:c1", "s") + 1
     one = ledger.request(name, streamer="s", budget=9900, n=n)
     one = replace(one, decision_key=f"repay:{one.key}")

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Engine
 
 from reconciler.domain.accounts import Posting
 from reconciler.domain.batch import Outcome, plan_batch
-from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.ledger_snapshot import PayoutRequest
 from reconciler.errors import Defect, InvariantBroken
 from reconciler.ledger import bulk, schema
 from reconciler.ledger.engine import writing

@@ -12,7 +12,7 @@ from reconciler.domain import accounts
 from reconciler.domain.accounts import Entry, Posting
 from reconciler.domain.batch import Outcome, PlannedBatch, PostingRules, plan_batch
 from reconciler.domain.ids import fund_key, payout_key
-from reconciler.domain.ledger_view import Funding, LedgerView, OpenHold
+from reconciler.domain.ledger_snapshot import Funding, LedgerSnapshot, OpenHold
 from reconciler.domain.plan import BatchPlan, NewFunding, NewPayout
 from tests.support.batches import MINUTE, asked, budget, funded, outcomes, paid
 from tests.support.decisions import BRAND_ID, CAMPAIGN_ID, NOW, of_amount, oid, request, terms
@@ -31,7 +31,7 @@ ANOTHERS_HOLD = OpenHold(
     amount_minor=1,
     currency="INR",
 )
-NOTHING = LedgerView(
+NOTHING = LedgerSnapshot(
     fingerprints={}, paid_participations={}, fundings={}, escrow_minor={}, open_holds=(), holds_count={}
 )
 
@@ -103,17 +103,17 @@ OUTCOMES_IN_ORDER: tuple[tuple[Outcome, dict[str, object]], ...] = (
 
 
 def outcome_with(*changes: dict[str, object]) -> Outcome:
-    view: dict[str, object] = {}
+    changed: dict[str, object] = {}
     for change in changes:
-        view |= change
-    facts_at = view.pop("facts_at", NOW)
+        changed |= change
+    facts_at = changed.pop("facts_at", NOW)
     the_request = replace(request(1, terms()), facts_at=facts_at)  # type: ignore[arg-type]
-    share_of = view.pop("settlement_key", None)
+    share_of = changed.pop("settlement_key", None)
     assert share_of is None or isinstance(share_of, str)
     the_request = replace(the_request, due=replace(the_request.due, settlement_key=share_of))
-    rules = view.pop("rules", RULES)
+    rules = changed.pop("rules", RULES)
     assert isinstance(rules, PostingRules)
-    known = replace(NOTHING, **view)  # type: ignore[arg-type]
+    known = replace(NOTHING, **changed)  # type: ignore[arg-type]
     plan = plan_batch([the_request], [], known, rules, NOW)
     assert bool(paid(plan)) is (plan.outcomes[the_request.key] is Outcome.NEW)
     return plan.outcomes[the_request.key]

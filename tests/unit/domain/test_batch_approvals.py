@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.domain.batch import HOLD_KEPT_FOR, Outcome
 from reconciler.domain.ids import payout_key
-from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.ledger_snapshot import PayoutRequest
 from tests.support.batches import MINUTE, asked, budget, funded, hold_key, holds, outcomes, paid
 from tests.support.decisions import CAMPAIGN_ID, NOW, of_amount, oid, request
 from tests.support.paper_ledger import RULES, PaperLedger

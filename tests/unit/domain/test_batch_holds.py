@@ -9,7 +9,7 @@ import pytest
 from reconciler.domain.accounts import BALANCE_MINOR_MAX
 from reconciler.domain.batch import Outcome, PlannedBatch
 from reconciler.domain.ids import payout_key
-from reconciler.domain.ledger_view import HoldWithdrawal
+from reconciler.domain.ledger_snapshot import HoldWithdrawal
 from reconciler.domain.plan import BatchPlan
 from tests.support.batches import MINUTE, asked, hold_key, holds, outcomes, paid
 from tests.support.decisions import BRAND_ID, CAMPAIGN_ID, NOW, of_amount, oid, request, terms

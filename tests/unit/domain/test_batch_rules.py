@@ -12,7 +12,7 @@ from reconciler.domain import accounts
 from reconciler.domain.accounts import Posting
 from reconciler.domain.batch import Outcome, PlannedBatch, PostingRules, plan_batch
 from reconciler.domain.ids import DocumentId, IdKind, payout_key
-from reconciler.domain.ledger_view import FrozenLine, HoldWithdrawal, PayoutRequest
+from reconciler.domain.ledger_snapshot import FrozenLine, HoldWithdrawal, PayoutRequest
 from reconciler.domain.plan import BatchPlan, NewDecision, NewPayout
 from tests.support.batches import MINUTE, asked, budget, funded, hold_key, holds, outcomes, paid
 from tests.support.decisions import CAMPAIGN_ID, NOW, of_amount, oid, request, terms
@@ -241,7 +241,7 @@ def test_a_void_share_s_hold_is_withdrawn_with_it() -> None:
     withdrawn = HoldWithdrawal(participation_id=oid(1), campaign_id=CAMPAIGN_ID, reason="forfeited")
 
     planned = plan_batch(
-        [of_amount(asked(2, 50), 1)], [withdrawn], ledger.view(NOW), RULES, NOW + MINUTE, voids=iter([oid(1)])
+        [of_amount(asked(2, 50), 1)], [withdrawn], ledger.snapshot(NOW), RULES, NOW + MINUTE, voids=iter([oid(1)])
     )
 
     assert paid(planned) == [payout_key(oid(2), 1)]
@@ -285,14 +285,14 @@ def test_a_share_that_was_paid_is_never_void() -> None:
     ledger.post([line_of(1)], now=NOW)
 
     assert ledger.post([], now=NOW + MINUTE, voids=[oid(2)]).plan.decisions
-    known = replace(ledger.view(NOW), fingerprints={line_of(1).key: line_of(1).fingerprint})
+    known = replace(ledger.snapshot(NOW), fingerprints={line_of(1).key: line_of(1).fingerprint})
     assert plan_batch([], (), known, RULES, NOW + MINUTE, voids=[oid(1)]).plan.is_empty
 
 
 @pytest.mark.parametrize(("currency", "outcome"), [("INR", Outcome.NEW), ("USD", Outcome.CURRENCY_CHANGED)])
 def test_a_settlement_pins_the_currency_before_the_first_funding(currency: str, outcome: Outcome) -> None:
     pooled = replace(
-        PaperLedger().view(NOW),
+        PaperLedger().snapshot(NOW),
         pooled=frozenset({CAMPAIGN}),
         pool_currency={CAMPAIGN: currency},
         lines=frozen(line_of(1)),
@@ -302,21 +302,21 @@ def test_a_settlement_pins_the_currency_before_the_first_funding(currency: str, 
 
 
 def test_a_repayment_is_no_second_payment_of_the_participation_or_of_its_streamer() -> None:
-    view, by_person = PaperLedger().view(NOW), replace(asked(1, 900), n=2, decision_key="repay:1")
+    snapshot, by_person = PaperLedger().snapshot(NOW), replace(asked(1, 900), n=2, decision_key="repay:1")
     pair = (CAMPAIGN, oid(1).value)
 
-    assert outcomes(plan_batch([by_person], (), view, RULES, NOW)) == {1: Outcome.NEW}
-    paid_again = replace(view, unreversed=frozenset({oid(1).tagged}))
+    assert outcomes(plan_batch([by_person], (), snapshot, RULES, NOW)) == {1: Outcome.NEW}
+    paid_again = replace(snapshot, unreversed=frozenset({oid(1).tagged}))
     assert outcomes(plan_batch([by_person], (), paid_again, RULES, NOW)) == {1: Outcome.STALE}
-    for_another = replace(view, numbers={pair: {1: oid(2).tagged}})
+    for_another = replace(snapshot, numbers={pair: {1: oid(2).tagged}})
     assert outcomes(plan_batch([by_person], (), for_another, RULES, NOW)) == {1: Outcome.DUPLICATE_PARTICIPATION}
-    for_itself = replace(view, numbers={pair: {1: oid(1).tagged}})
+    for_itself = replace(snapshot, numbers={pair: {1: oid(1).tagged}})
     assert outcomes(plan_batch([by_person], (), for_itself, RULES, NOW)) == {1: Outcome.NEW}
 
 
 def test_a_repayment_goes_beyond_what_was_reversed_for_another_participation_of_the_streamer() -> None:
     """The platform made the document anew: nothing stands, and the number is one that nobody had."""
-    view, pair = PaperLedger().view(NOW), (CAMPAIGN, oid(1).value)
+    snapshot, pair = PaperLedger().snapshot(NOW), (CAMPAIGN, oid(1).value)
     by_person = replace(asked(1, 900), n=2, decision_key="repay:1")
 
     for numbers, outcome in (
@@ -324,16 +324,18 @@ def test_a_repayment_goes_beyond_what_was_reversed_for_another_participation_of_
         ({1: None, 2: None}, Outcome.STALE),
         ({1: None, 2: oid(2).tagged}, Outcome.DUPLICATE_PARTICIPATION),
     ):
-        assert outcomes(plan_batch([by_person], (), replace(view, numbers={pair: numbers}), RULES, NOW)) == {1: outcome}
+        assert outcomes(plan_batch([by_person], (), replace(snapshot, numbers={pair: numbers}), RULES, NOW)) == {
+            1: outcome
+        }
 
 
 def test_a_share_is_repaid_once_too() -> None:
     """Two people at once under different numbers: what stands is looked at for shares as for all else."""
     line = replace(line_of(1), n=3, decision_key="repay:1")
-    view = replace(PaperLedger().view(NOW), lines=frozen(line_of(1)), pooled=frozenset({CAMPAIGN}))
+    snapshot = replace(PaperLedger().snapshot(NOW), lines=frozen(line_of(1)), pooled=frozenset({CAMPAIGN}))
 
-    assert outcomes(plan_batch([line], (), view, RULES, NOW)) == {1: Outcome.NEW}
-    paid_meanwhile = replace(view, unreversed=frozenset({oid(1).tagged}))
+    assert outcomes(plan_batch([line], (), snapshot, RULES, NOW)) == {1: Outcome.NEW}
+    paid_meanwhile = replace(snapshot, unreversed=frozenset({oid(1).tagged}))
     assert outcomes(plan_batch([line], (), paid_meanwhile, RULES, NOW)) == {1: Outcome.STALE}
 
 
@@ -341,13 +343,13 @@ def test_a_share_is_repaid_once_too() -> None:
 def test_a_share_is_paid_as_it_was_frozen_or_not_at_all(changed: dict[str, Any] | None) -> None:
     line = frozen(line_of(1))[oid(1).tagged]
     lines = {} if changed is None else {oid(1).tagged: replace(line, **changed)}
-    view = replace(PaperLedger().view(NOW), lines=lines)
+    snapshot = replace(PaperLedger().snapshot(NOW), lines=lines)
 
-    assert outcomes(plan_batch([line_of(1)], (), view, RULES, NOW)) == {1: Outcome.POOL_MEMBER_CHANGED}
+    assert outcomes(plan_batch([line_of(1)], (), snapshot, RULES, NOW)) == {1: Outcome.POOL_MEMBER_CHANGED}
 
 
 def test_who_has_a_share_in_another_campaign_is_decided_again_before_it_is_paid_here() -> None:
     elsewhere = replace(frozen(line_of(1))[oid(1).tagged], campaign_id="oid:cb")
-    view = replace(PaperLedger().view(NOW), lines={oid(1).tagged: elsewhere})
+    snapshot = replace(PaperLedger().snapshot(NOW), lines={oid(1).tagged: elsewhere})
 
-    assert outcomes(plan_batch([asked(1, 900)], (), view, RULES, NOW)) == {1: Outcome.STALE}
+    assert outcomes(plan_batch([asked(1, 900)], (), snapshot, RULES, NOW)) == {1: Outcome.STALE}

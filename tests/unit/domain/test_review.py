@@ -16,7 +16,7 @@ from reconciler.domain.decision import Due
 from reconciler.domain.earnings import earnings
 from reconciler.domain.entries import given_back
 from reconciler.domain.ids import payout_key
-from reconciler.domain.ledger_view import HoldWithdrawal, PayoutRequest
+from reconciler.domain.ledger_snapshot import HoldWithdrawal, PayoutRequest
 from reconciler.domain.review import approved_part, pace_of
 from tests.support import decisions
 from tests.support.batches import MINUTE, holds, outcomes

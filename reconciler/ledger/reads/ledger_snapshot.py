@@ -17,8 +17,10 @@ from sqlalchemy.engine import Connection
 from reconciler.domain import accounts
 from reconciler.domain.decision import PoolShare, Rule, Settled
 from reconciler.domain.ids import DocumentId, payout_key
-from reconciler.domain.ledger_view import FrozenLine, Funding, LedgerView, OpenHold, PayoutRequest, Recent
+from reconciler.domain.ledger_snapshot import FrozenLine, Funding, LedgerSnapshot, OpenHold, PayoutRequest, Recent
 from reconciler.domain.review import OVER_PACE
+from reconciler.ledger.combined_select import CombinedSelect, Pairs, Select
+from reconciler.ledger.key_lists import Named, among, pairs
 from reconciler.ledger.schema import accounts as accounts_table
 from reconciler.ledger.schema import (
     adoptions,
@@ -32,7 +34,6 @@ from reconciler.ledger.schema import (
     settlement_lines,
     settlements,
 )
-from reconciler.ledger.together import Lists, Pairs, Select, Together
 from reconciler.ports.journal import PostingBatch
 from reconciler.ports.ledger_reads import SettledFacts
 
@@ -48,7 +49,7 @@ def settled_facts(
 ) -> SettledFacts:
     """Facts about the participations (tagged) and pairs of (tagged campaign, streamer) of one page."""
     first_keys = {payout_key(DocumentId.from_tagged(one), 1): one for one in participation_ids}
-    found = _FACTS.ask(
+    found = _FACTS.run(
         connection,
         {
             "participations": list(participation_ids),
@@ -75,7 +76,7 @@ def settled_facts(
     )
 
 
-def read_view(connection: Connection, batch: PostingBatch, now: datetime) -> LedgerView:
+def read_snapshot(connection: Connection, batch: PostingBatch, now: datetime) -> LedgerSnapshot:
     """Everything :func:`plan_batch` looks at. To be called with the chain's head locked."""
     requests = batch.requests
     terms = {request.due.terms.campaign_id.tagged: request.due.terms for request in requests}
@@ -83,7 +84,7 @@ def read_view(connection: Connection, batch: PostingBatch, now: datetime) -> Led
     by_person = [one.due.participation.participation_id.tagged for one in requests if one.decision_key is not None]
     keys = [request.key for request in requests]
     tagged = [one.participation_id.tagged for one in participations]
-    found = _VIEW.ask(
+    found = _SNAPSHOT.run(
         connection,
         {
             "participations": tagged,
@@ -109,7 +110,7 @@ def read_view(connection: Connection, batch: PostingBatch, now: datetime) -> Led
     unreversed = settled_of(found["unreversed"])
     pools = {row.campaign_id: row.currency for row in found["pools"]}
     balance_minor = {(row.account, row.currency): row.balance_minor for row in found["accounts"]}
-    return LedgerView(
+    return LedgerSnapshot(
         fingerprints={row.payout_key: row.fingerprint for row in found["fingerprints"]},
         paid_participations=_paid_participations(found["paid"]),
         numbers=_numbers(found["paid"]),
@@ -176,13 +177,13 @@ def settled_of(rows: Sequence[Any]) -> dict[str, Settled]:
     }
 
 
-def _facts_questions(lists: Lists) -> Mapping[str, Select]:
+def _facts_selects(connection: Connection) -> Mapping[str, Select]:
     line = settlement_lines.c.participation_id
-    is_asked_for = lists.among(line, "participations")
+    is_asked_for = among(connection, line, Named("participations"))
     is_void = (decisions.c.kind == "void") & (decisions.c.subject == line)
     return {
-        **_questions_of_both(lists),
-        "posted": posted_select(lists.among(payouts.c.participation_id, "participations")),
+        **_selects_of_both(connection),
+        "posted": posted_select(among(connection, payouts.c.participation_id, Named("participations"))),
         "lines": sa.select(
             line,
             settlement_lines.c.settlement_key,
@@ -195,11 +196,11 @@ def _facts_questions(lists: Lists) -> Mapping[str, Select]:
         .join(settlements, settlements.c.settlement_key == settlement_lines.c.settlement_key)
         .where(is_asked_for),
         "voided_lines": sa.select(line).where(is_asked_for, sa.exists().where(is_void)),
-        "holds": open_holds_select(lists.among(opened.c.participation_id, "participations")),
+        "holds": open_holds_select(among(connection, opened.c.participation_id, Named("participations"))),
     }
 
 
-def _view_questions(lists: Lists) -> Mapping[str, Select]:
+def _snapshot_selects(connection: Connection) -> Mapping[str, Select]:
     fingerprint, adopted, recent = payouts.c.fingerprint, adoptions.c, payouts.c.gross_minor
     of_adoptions = (adopted.campaign_id, adopted.currency)
     times = {one: sa.bindparam(one, type_=payouts.c.created_at.type) for one in ("an_hour_ago", "in_an_hour")}
@@ -214,35 +215,35 @@ def _view_questions(lists: Lists) -> Mapping[str, Select]:
         )
     )
     return {
-        **_questions_of_both(lists),
+        **_selects_of_both(connection),
         "fingerprints": sa.select(payouts.c.payout_key, fingerprint).where(
-            lists.among(payouts.c.payout_key, "keys_or_voids")
+            among(connection, payouts.c.payout_key, Named("keys_or_voids"))
         ),
         # A funding before the last refund moves no budget any more.
         "refunds": sa.select(entries.c.campaign_id, sa.func.max(entries.c.sequence).label("sequence"))
-        .where(entries.c.kind == "refund", lists.among(entries.c.campaign_id, "campaigns"))
+        .where(entries.c.kind == "refund", among(connection, entries.c.campaign_id, Named("campaigns")))
         .group_by(entries.c.campaign_id),
         "movements": sa.select(
             fundings.c.campaign_id, fundings.c.n, postings.c.leg, postings.c.account, postings.c.amount_minor
         )
         .join(postings, postings.c.sequence == fundings.c.sequence)
-        .where(lists.among(fundings.c.campaign_id, "campaigns")),
+        .where(among(connection, fundings.c.campaign_id, Named("campaigns"))),
         "accounts": sa.select(
             accounts_table.c.account, accounts_table.c.currency, accounts_table.c.balance_minor
-        ).where(lists.among(accounts_table.c.account, "accounts")),
-        "holds": open_holds_select(lists.among(opened.c.campaign_id, "campaigns")),
+        ).where(among(connection, accounts_table.c.account, Named("accounts"))),
+        "holds": open_holds_select(among(connection, opened.c.campaign_id, Named("campaigns"))),
         # Wherever they are: a participation that moved to another campaign left its hold behind.
-        "own_holds": open_holds_select(lists.among(opened.c.participation_id, "participations")),
+        "own_holds": open_holds_select(among(connection, opened.c.participation_id, Named("participations"))),
         "held_ever": sa.select(
             opened.c.participation_id, opened.c.hold_key, opened.c.campaign_id, opened.c.streamer_id, opened.c.reason
-        ).where(opened.c.event == "opened", lists.among(opened.c.participation_id, "participations")),
+        ).where(opened.c.event == "opened", among(connection, opened.c.participation_id, Named("participations"))),
         "approved": sa.select(
             decisions.c.subject,
             decisions.c.amount_minor,
             decisions.c.currency,
             decisions.c.state_before,
             decisions.c.batch,
-        ).where(decisions.c.kind == "approve", lists.among(decisions.c.subject, "keys")),
+        ).where(decisions.c.kind == "approve", among(connection, decisions.c.subject, Named("keys"))),
         "lines": sa.select(
             settlement_lines.c.participation_id,
             settlement_lines.c.settlement_key,
@@ -251,15 +252,15 @@ def _view_questions(lists: Lists) -> Mapping[str, Select]:
             settlement_lines.c.share_minor,
         )
         .join(settlements, settlements.c.settlement_key == settlement_lines.c.settlement_key)
-        .where(lists.among(settlement_lines.c.participation_id, "participations")),
+        .where(among(connection, settlement_lines.c.participation_id, Named("participations"))),
         "adopted_totals": sa.select(
             *of_adoptions, sa.func.coalesce(sa.func.sum(adopted.amount_minor), 0).label("total_minor")
         )
-        .where(lists.among(adopted.campaign_id, "campaigns"))
+        .where(among(connection, adopted.campaign_id, Named("campaigns")))
         .group_by(*of_adoptions),
-        "unreversed": posted_select(lists.among(payouts.c.participation_id, "by_person")),
+        "unreversed": posted_select(among(connection, payouts.c.participation_id, Named("by_person"))),
         "voids": sa.select(decisions.c.subject).where(
-            decisions.c.kind == "void", lists.among(decisions.c.subject, "subjects")
+            decisions.c.kind == "void", among(connection, decisions.c.subject, Named("subjects"))
         ),
         "recent": sa.select(
             payouts.c.currency,
@@ -273,7 +274,8 @@ def _view_questions(lists: Lists) -> Mapping[str, Select]:
     }
 
 
-def _questions_of_both(lists: Lists) -> dict[str, Select]:
+def _selects_of_both(connection: Connection) -> dict[str, Select]:
+    wanted = pairs(connection, Named("campaign_streamers"))
     return {
         # A condition, not a join: without statistics SQLite takes `kind` alone for the best use of the index, and
         # compares every payout there is with every pair.
@@ -285,23 +287,23 @@ def _questions_of_both(lists: Lists) -> dict[str, Select]:
             sa.exists().where(_reversal.c.reverses == payouts.c.payout_key).label("is_reversed"),
         ).where(
             payouts.c.kind == "payout",
-            sa.tuple_(payouts.c.campaign_id, payouts.c.streamer_id).in_(lists.pairs("campaign_streamers")),
+            sa.tuple_(payouts.c.campaign_id, payouts.c.streamer_id).in_(sa.select(wanted.c.first, wanted.c.second)),
         ),
-        "fundings": sa.select(fundings).where(lists.among(fundings.c.campaign_id, "campaigns")),
+        "fundings": sa.select(fundings).where(among(connection, fundings.c.campaign_id, Named("campaigns"))),
         "pools": sa.select(
             settlements.c.campaign_id, settlements.c.settlement_key, settlements.c.rule, settlements.c.currency
-        ).where(lists.among(settlements.c.campaign_id, "campaigns")),
+        ).where(among(connection, settlements.c.campaign_id, Named("campaigns"))),
         "rejected": sa.select(decisions.c.subject).where(
-            decisions.c.kind == "reject", lists.among(decisions.c.subject, "keys")
+            decisions.c.kind == "reject", among(connection, decisions.c.subject, Named("keys"))
         ),
         "adopted": sa.select(adoptions.c.participation_id).where(
-            lists.among(adoptions.c.participation_id, "participations")
+            among(connection, adoptions.c.participation_id, Named("participations"))
         ),
     }
 
 
-_FACTS = Together(_facts_questions)
-_VIEW = Together(_view_questions)
+_FACTS = CombinedSelect(_facts_selects)
+_SNAPSHOT = CombinedSelect(_snapshot_selects)
 
 
 def _paid_participations(rows: Sequence[Any]) -> dict[tuple[str, str], str]:

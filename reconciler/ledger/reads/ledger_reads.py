@@ -11,11 +11,12 @@ from sqlalchemy.engine import Connection, Engine
 
 from reconciler.domain.decision import Rule
 from reconciler.domain.ids import DocumentId, IdKind
-from reconciler.domain.ledger_view import OpenHold
+from reconciler.domain.ledger_snapshot import OpenHold
 from reconciler.domain.settlement import PoolDue
-from reconciler.ledger.bulk import among
-from reconciler.ledger.engine import asking, reading
-from reconciler.ledger.reads.batch_view import (
+from reconciler.ledger.combined_select import CombinedSelect
+from reconciler.ledger.engine import reading, reading_once
+from reconciler.ledger.key_lists import Named, among
+from reconciler.ledger.reads.ledger_snapshot import (
     open_holds_of,
     open_holds_select,
     opened,
@@ -31,17 +32,16 @@ from reconciler.ledger.schema import (
     settlement_lines,
     settlements,
 )
-from reconciler.ledger.together import Together
 from reconciler.ports.ledger_reads import PaidTotals, SettledFacts
 
-_ACCOUNTS = Together(
-    lambda lists: {
+_ACCOUNTS = CombinedSelect(
+    lambda connection: {
         "accounts": sa.select(
             accounts_table.c.account,
             accounts_table.c.currency,
             accounts_table.c.balance_minor,
             accounts_table.c.version,
-        ).where(lists.among(accounts_table.c.account, "names"))
+        ).where(among(connection, accounts_table.c.account, Named("names")))
     }
 )
 
@@ -61,13 +61,13 @@ _UNPOSTED_LINES = (
 )
 
 
-class LedgerReader:
+class SqlLedgerReads:
     """Reads for decisions. Not under the lock: the journal asks again before it posts."""
 
     def __init__(self, source: Engine | Callable[[], AbstractContextManager[Connection]]) -> None:
         """``source``: an engine, or what opens a transaction to read in."""
         self._read = (lambda: reading(source)) if isinstance(source, Engine) else source
-        self._ask = (lambda: asking(source)) if isinstance(source, Engine) else source
+        self._ask = (lambda: reading_once(source)) if isinstance(source, Engine) else source
 
     def settled_facts(
         self, participation_ids: Sequence[str], campaign_streamers: Sequence[tuple[str, str]]
@@ -150,7 +150,7 @@ class LedgerReader:
 
 def read_accounts(connection: Connection, names: Sequence[str]) -> dict[tuple[str, str], tuple[int, int]]:
     """(account, currency) → (balance in minor units, version)."""
-    found = _ACCOUNTS.ask(connection, {"names": list(names)})["accounts"]
+    found = _ACCOUNTS.run(connection, {"names": list(names)})["accounts"]
     return {(row.account, row.currency): (row.balance_minor, row.version) for row in found}
 
 

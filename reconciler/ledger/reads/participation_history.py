@@ -14,11 +14,11 @@ from sqlalchemy.engine import Connection, Engine
 
 from reconciler.domain.batch import PlannedBatch, PostingRules, plan_batch
 from reconciler.domain.ids import DocumentId, payout_key
-from reconciler.domain.ledger_view import PayoutRequest
+from reconciler.domain.ledger_snapshot import PayoutRequest
 from reconciler.domain.recomputation import FrozenPool, StoredPayout
-from reconciler.ledger.bulk import among
 from reconciler.ledger.engine import reading
-from reconciler.ledger.reads.batch_view import read_view
+from reconciler.ledger.key_lists import among
+from reconciler.ledger.reads.ledger_snapshot import read_snapshot
 from reconciler.ledger.schema import (
     adoptions,
     decisions,
@@ -168,7 +168,7 @@ def foresee(engine: Engine, request: PayoutRequest, rules: PostingRules, now: da
     """What the ledger would make of a request now: its own plan, without the lock, and never written."""
     batch = PostingBatch(requests=[request])
     with reading(engine) as connection:
-        return plan_batch(batch.requests, (), read_view(connection, batch, now), rules, now)
+        return plan_batch(batch.requests, (), read_snapshot(connection, batch, now), rules, now)
 
 
 def _payouts(connection: Connection, tagged: str) -> tuple[StoredPayout, ...]:

@@ -111,7 +111,7 @@ class Recent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerView:
+class LedgerSnapshot:
     """What the ledger holds about the participations and campaigns of one batch, read under the lock."""
 
     fingerprints: Mapping[str, str]
