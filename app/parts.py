@@ -6,10 +6,11 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -89,7 +90,8 @@ class Parts:
     positions: StreamPositions
     deliveries: Deliveries
     bell: Bell
-    pulse: Pulse = field(default_factory=Pulse)
+    pulse: Pulse
+    """When each thread's work last got an answer from the ledger's database."""
 
     @property
     def hints(self) -> HintQueue:
@@ -99,11 +101,17 @@ class Parts:
 
 @contextmanager
 def parts_of(
-    settings: Settings, *, clock: Clock = utc_now, ledger_clock: LedgerClock | None = None, fence: Fence = no_fence
+    settings: Settings,
+    *,
+    clock: Clock = utc_now,
+    ledger_clock: LedgerClock | None = None,
+    fence: Fence = no_fence,
+    stopping: threading.Event | None = None,
 ) -> Iterator[Parts]:
     """The parts for some settings. Nothing connects until it is used; all connections are closed at the end.
 
-    ``clock`` is this host's. Without ``ledger_clock`` the ledger's time is asked of its database.
+    ``clock`` is this host's. Without ``ledger_clock`` the ledger's time is asked of its database. Loops end when
+    ``stopping`` is set.
     """
     connection = connect(
         settings.mongodb.uri.get_secret_value(), settings.mongodb.database, wait_max_s=settings.mongodb.wait_max_s
@@ -115,16 +123,24 @@ def parts_of(
     try:
         skew_max = timedelta(seconds=settings.safety.clock_skew_max_s)
         ledger_clock = ledger_clock or LedgerClock(host=clock, skew_max=skew_max)
-        yield _wired(settings, connection, engine, ledger_clock, fence)
+        opened = _Opened(connection=connection, engine=engine, pulse=pulse, stopping=stopping or threading.Event())
+        yield _wired(settings, opened, ledger_clock, fence)
     finally:
         engine.dispose()
         connection.close()
 
 
-def _wired(
-    settings: Settings, connection: Connection, engine: Engine, ledger_clock: LedgerClock, fence: Fence
-) -> Parts:
+class _Opened(NamedTuple):
+    connection: Connection
+    engine: Engine
+    pulse: Pulse
+    """The engine beats it."""
+    stopping: threading.Event
+
+
+def _wired(settings: Settings, opened: _Opened, ledger_clock: LedgerClock, fence: Fence) -> Parts:
     payout, mapping, clock = settings.payout, settings.mapping, ledger_clock.host
+    connection, engine, pulse, stopping = opened
     defaults = CampaignDefaults(
         currency=payout.default_currency,
         fixed_impressions_per_unit=settings.completion.fixed_impressions_per_unit,
@@ -152,7 +168,6 @@ def _wired(
     runs = RunLog(engine, events=events)
     book = SqlBreakRecords(engine)
     recorder = RunRecorder(runs=runs, clock=clock)
-    stopping = threading.Event()
     status, metrics = StatusBoard(), Metrics()
     measuring = Measuring(metrics=metrics, status=status, clock=clock)
     overdue = Overdue(clock)
@@ -241,6 +256,7 @@ def _wired(
         positions=StreamPositions(engine, clock=clock, fence=fence),
         deliveries=Deliveries(engine, clock=clock, fence=fence),
         bell=bell,
+        pulse=pulse,
     )
 
 

@@ -38,8 +38,9 @@ log = structlog.get_logger(__name__)
 def run_daemon(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT. A database that is away at the start is waited for like one that goes away later."""
     require_sending(settings)
-    with lease_of(settings) as lease, parts_of(settings, fence=lease.fence) as parts:
-        stop_on_signals(parts.stopping, end_at_once)
+    stopping = threading.Event()
+    stop_on_signals(stopping, end_at_once)
+    with lease_of(settings) as lease, parts_of(settings, fence=lease.fence, stopping=stopping) as parts:
         if not _prepared(parts):
             _end_process(ExitCode.CLEAN)
         end = run_until_stopped(parts, lease)

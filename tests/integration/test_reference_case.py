@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import sqlalchemy as sa
 
@@ -67,3 +69,12 @@ def test_all_effects_arrive(platform: Platform, parts: Parts) -> None:
     assert (key["cooloffEndsAt"] - participation["completedAt"]).total_seconds() == 720 * 3600
     campaign = platform.read("campaigns", campaign_id)
     assert (campaign["status"], campaign["finalEarningsTransferred"]) == ("completed", 3300.0)
+
+
+def test_a_sweep_gets_somewhere_while_its_statements_are_answered(parts: Parts) -> None:
+    """Or else the daemon's /livez would call a sweep dead that is only long."""
+    before = parts.pulse.last_s(threading.get_ident())
+
+    parts.sweep.step("test")
+
+    assert parts.pulse.last_s(threading.get_ident()) > before
