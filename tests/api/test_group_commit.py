@@ -12,7 +12,7 @@ from reconciler.api.group_commit import GroupCommit
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.recording import Outcome, Recorded, RecordingRefusal, RefusedReport, ViewerReport
 from reconciler.metrics import Metrics
-from tests.support.recording import HeardTriggers, impressions
+from tests.support.recording import HeardHints, impressions
 
 TIMEOUT_S = 30
 
@@ -61,7 +61,7 @@ async def _waiting(groups: GroupCommit, count: int) -> None:
 
 
 def test_what_arrives_meanwhile_is_the_next_group() -> None:
-    gate, triggers, metrics = Gate(), HeardTriggers(), Metrics()
+    gate, triggers, metrics = Gate(), HeardHints(), Metrics()
     groups = GroupCommit(gate, triggers, group_max=4, queue_max=100, metrics=metrics)
 
     async def run() -> list[Outcome]:
@@ -90,7 +90,7 @@ def test_what_arrives_meanwhile_is_the_next_group() -> None:
 def test_a_full_queue_says_so_at_once() -> None:
     gate = Gate()
     metrics = Metrics()
-    groups = GroupCommit(gate, HeardTriggers(), group_max=4, queue_max=2, metrics=metrics)
+    groups = GroupCommit(gate, HeardHints(), group_max=4, queue_max=2, metrics=metrics)
 
     async def run() -> list[Outcome]:
         groups.start()
@@ -110,7 +110,7 @@ def test_a_full_queue_says_so_at_once() -> None:
 
 def test_a_client_that_leaves_gives_up_the_answer_only() -> None:
     gate = Gate()
-    groups = GroupCommit(gate, HeardTriggers(), group_max=4, queue_max=100)
+    groups = GroupCommit(gate, HeardHints(), group_max=4, queue_max=100)
 
     async def run() -> None:
         groups.start()
@@ -131,7 +131,7 @@ def test_a_client_that_leaves_gives_up_the_answer_only() -> None:
 
 def test_a_stop_writes_what_was_accepted() -> None:
     gate = Gate()
-    groups = GroupCommit(gate, HeardTriggers(), group_max=1, queue_max=100)
+    groups = GroupCommit(gate, HeardHints(), group_max=1, queue_max=100)
 
     async def run() -> list[Outcome]:
         groups.start()
@@ -153,7 +153,7 @@ def test_a_stop_writes_what_was_accepted() -> None:
 def test_after_a_defect_nobody_waits_for_ever() -> None:
     gate = Gate()
     gate.defect = ArithmeticError("a defect")
-    groups = GroupCommit(gate, HeardTriggers(), group_max=1, queue_max=100)
+    groups = GroupCommit(gate, HeardHints(), group_max=1, queue_max=100)
 
     async def run() -> list[Outcome]:
         groups.start()

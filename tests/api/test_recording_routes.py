@@ -18,7 +18,7 @@ from reconciler.api.recording_routes import recording_router
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.mongo.connection import Connection
 from tests.support.platform import Platform
-from tests.support.recording import HeardTriggers, ask, recording_settings
+from tests.support.recording import HeardHints, ask, recording_settings
 
 Document = dict[str, Any]
 TOKEN = "0123456789abcdef01234567"
@@ -64,7 +64,7 @@ def test_counting(mongo_connection: Connection, platform: Platform, participatio
 def test_hints_come_at_milestones_and_at_the_target_only(
     mongo_connection: Connection, platform: Platform, participation_id: Any
 ) -> None:
-    triggers = HeardTriggers()
+    triggers = HeardHints()
     heard: list[int] = []
 
     async def talk(client: httpx.AsyncClient) -> None:
@@ -330,7 +330,7 @@ def test_sixteen_clients_lose_nothing(
 
 def test_what_stands_in_the_schema(mongo_connection: Connection) -> None:
     app = FastAPI()
-    app.include_router(recording_router(recording_of(recording_settings(), mongo_connection, HeardTriggers())))
+    app.include_router(recording_router(recording_of(recording_settings(), mongo_connection, HeardHints())))
     schema = app.openapi()
     for kind in ("impression", "click"):
         operation = schema["paths"][f"/api/v1/campaigns/{kind}/{{token}}"]["post"]
@@ -345,7 +345,7 @@ def test_what_stands_in_the_schema(mongo_connection: Connection) -> None:
 def test_after_the_stop_nothing_is_taken_and_nobody_waits(
     mongo_connection: Connection, platform: Platform, participation_id: Any
 ) -> None:
-    recording = recording_of(recording_settings(), mongo_connection, HeardTriggers())
+    recording = recording_of(recording_settings(), mongo_connection, HeardHints())
     app = FastAPI()
     app.include_router(recording_router(recording))
 

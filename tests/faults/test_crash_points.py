@@ -11,11 +11,11 @@ import pytest
 from app.parts import Parts
 from reconciler.config import Settings
 from reconciler.domain.effects import Obstacle
-from tests.support.crowd import crowd
 from tests.support.dying import DyingSweeps
 from tests.support.full_life import CHECK, LASTS_DAYS, SETTINGS, STEPS, Life, opened, take
 from tests.support.invariants import ledger_violations, opening, violations
 from tests.support.ledger_rows import paid_minor
+from tests.support.many_due import many_due
 from tests.support.platform import Platform
 
 A_PAGE = 2
@@ -63,7 +63,7 @@ def boundaries_of_one_page() -> list[str]:
 def test_death_at_every_boundary_is_mended_by_one_sweep(
     sweeps: DyingSweeps, platform: Platform, parts: Parts, settings: Settings
 ) -> None:
-    paid = crowd(platform, A_PAGE)
+    paid = many_due(platform, A_PAGE)
     before = opening(parts.engine, platform.database)
     whole = sweeps.run(dying_settings(settings))
     assert (whole.by_signal, whole.boundaries) == (0, boundaries_of_one_page())
@@ -71,7 +71,7 @@ def test_death_at_every_boundary_is_mended_by_one_sweep(
 
     for index, name in enumerate(whole.boundaries):
         place = f"died at boundary {index}, {name}"
-        paid |= crowd(platform, A_PAGE)
+        paid |= many_due(platform, A_PAGE)
         before = opening(parts.engine, platform.database)
 
         died = sweeps.run(dying_settings(settings), die_at=index)
@@ -89,7 +89,7 @@ def test_a_wallet_saved_anew_after_a_death_is_not_credited_twice(
     """A program that saves whole wallets drops the record in them, at the worst moment: after a credit, unheard of."""
     boundaries = boundaries_of_one_page()
     for index in range(boundaries.index("before update wallets"), len(boundaries)):
-        paid = crowd(platform, A_PAGE)
+        paid = many_due(platform, A_PAGE)
         assert sweeps.run(dying_settings(settings), die_at=index).by_signal == signal.SIGKILL
         for wallet in platform.database["wallets"].find():
             wallet.pop("ledger", None)
@@ -110,7 +110,7 @@ def test_death_after_death_ends_with_everybody_paid_once(
     sweeps: DyingSweeps, platform: Platform, parts: Parts, settings: Settings
 ) -> None:
     """Each sweep goes on where the one before it died, and dies itself one boundary later; until one gets through."""
-    paid = crowd(platform, 2 * A_PAGE + 1)
+    paid = many_due(platform, 2 * A_PAGE + 1)
     before = opening(parts.engine, platform.database)
     deaths = 0
     while sweeps.run(dying_settings(settings), die_at=deaths).by_signal == signal.SIGKILL:

@@ -21,9 +21,9 @@ from reconciler.errors import Outage
 from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.indexes import create_missing
 from reconciler.ports.journal import BatchStamp, Journal, Posted, PostingBatch, Rehearsal
-from tests.support.crowd import crowd
 from tests.support.invariants import ledger_violations, opening, violations
 from tests.support.ledger_rows import paid_minor
+from tests.support.many_due import many_due
 from tests.support.platform import Platform
 
 DUE = 60
@@ -118,7 +118,7 @@ def test_the_primary_goes_away_in_the_middle_of_a_sweep(
 ) -> None:
     """Before a batch is posted, or after it: then its effects meet a set without a primary."""
     with wired(three_nodes.uri, sqlite_url) as (parts, platform):
-        paid = crowd(platform, DUE)
+        paid = many_due(platform, DUE)
         before = opening(parts.engine, platform.database)
 
         outage = outage_of(interrupted(parts, **{moment: lambda: hurt(three_nodes)}))
@@ -137,7 +137,7 @@ def test_the_primary_goes_away_in_the_middle_of_a_sweep(
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_postgres_is_killed_in_the_middle_of_a_sweep(own_postgres: Postgres, mongo_uri: str, moment: str) -> None:
     with wired(mongo_uri, own_postgres.url) as (parts, platform):
-        paid = crowd(platform, DUE)
+        paid = many_due(platform, DUE)
         before = opening(parts.engine, platform.database)
 
         outage = outage_of(interrupted(parts, **{moment: own_postgres.kill}))

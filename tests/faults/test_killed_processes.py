@@ -14,9 +14,9 @@ from app.parts import Parts
 from reconciler.config import Settings
 from reconciler.devstack.process import wait_until
 from tests.support.command_line import CommandLine, Finished
-from tests.support.crowd import PAID_MINOR, crowd
 from tests.support.invariants import ledger_violations, opening, violations
 from tests.support.ledger_rows import paid_minor
+from tests.support.many_due import PAID_MINOR, many_due
 from tests.support.platform import Platform
 
 ROUNDS = 5
@@ -45,7 +45,7 @@ def test_kill_at_random_moments(platform: Platform, parts: Parts, run_py: Comman
     paid: dict[str, int] = {}
     killed_while_paying = 0
     for number in range(ROUNDS):
-        paid |= crowd(platform, DUE_A_ROUND)
+        paid |= many_due(platform, DUE_A_ROUND)
         before = opening(parts.engine, platform.database)
         pages, delay_s = chance.randrange(1, PAGES_A_ROUND), chance.uniform(0, SECONDS_A_PAGE)
         place = f"round {number}, killed {delay_s:.3f} s after page {pages}"
@@ -68,7 +68,7 @@ def test_the_reference_case_is_paid_once_by_many(platform: Platform, parts: Part
     """Five sweeps, four processes at once and a restart; and a crowd, so that the four are at work at the same time."""
     due = [platform.participation(platform.campaign(), impressions) for impressions in (2000, 2001, 2500)]
     below = platform.participation(platform.campaign(), 1999)
-    paid = {str(participation_id): 330_000 for participation_id in due} | crowd(platform, DUE_A_ROUND)
+    paid = {str(participation_id): 330_000 for participation_id in due} | many_due(platform, DUE_A_ROUND)
     before = opening(parts.engine, platform.database)
 
     def once(_: int) -> Finished:
@@ -89,7 +89,7 @@ def test_the_reference_case_is_paid_once_by_many(platform: Platform, parts: Part
 
 def test_two_daemons_while_viewers_watch(platform: Platform, parts: Parts, run_py: CommandLine) -> None:
     """Participations cross the target one after the other, and go on counting while two daemons race for them."""
-    expected = crowd(platform, 40, impressions=1_000)
+    expected = many_due(platform, 40, impressions=1_000)
     before = opening(parts.engine, platform.database)
     participations = platform.database["campaignparticipations"]
     watched = [document["_id"] for document in participations.find({}, {"_id": 1})]

@@ -26,10 +26,10 @@ from reconciler.ledger import schema
 from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.indexes import create_missing
 from tests.support.command_line import CommandLine
-from tests.support.crowd import PAID_MINOR, crowd
 from tests.support.invariants import opening, violations
 from tests.support.ledger import rows_of
 from tests.support.ledger_rows import paid_minor
+from tests.support.many_due import PAID_MINOR, many_due
 from tests.support.platform import Platform
 from tests.support.soak import PAUSE_S, TARGET, Chaos, Writer
 
@@ -54,7 +54,7 @@ def test_everybody_is_paid_once_whatever_is_stepped_down_or_killed(
     ):
         database = client.get_database("soak", write_concern=WriteConcern("majority"))
         count = int((SOAK_S + 60) / PAUSE_S[0])
-        waiting = [ObjectId(one) for one in crowd(Platform(database), count, impressions=TARGET // 2)]
+        waiting = [ObjectId(one) for one in many_due(Platform(database), count, impressions=TARGET // 2)]
         run_py = CommandLine(
             folder=tmp_path,
             settings={

@@ -27,10 +27,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from reconciler.ledger.journal.decisions import Adjustment
-from tests.support.bookkeeper import Bookkeeper, House, Pool, escrow_of
 from tests.support.fresh_ledgers import FreshLedgers, postgres_ledgers, sqlite_ledgers
 from tests.support.journal_copy import JournalCopy
-from tests.support.office import Office, Time
+from tests.support.ledger_driver import LedgerDriver, Time
+from tests.support.model_ledger import ModelLedger, ModelSettings, Pool, escrow_of
 from tests.support.simulated_world import CAMPAIGNS, MEMBERS, YEN, Ask, Campaign, Member, World, pool_of, shares_of
 
 EXAMPLES = int(os.environ.get("LEDGER_MACHINE_EXAMPLES", "25"))
@@ -58,7 +58,7 @@ PEOPLE = st.sampled_from(["asha", "ravi"])
 EVERYTHING = {"INR": 1, "JPY": 1, "KWD": 1}
 """A threshold that every payout reaches."""
 HOUSES = st.builds(
-    House,
+    ModelSettings,
     hold_days=st.sampled_from([0, 3, 3]),
     threshold_minor=st.sampled_from([{}, {}, {}, {"INR": 330_001}, {"INR": 1, "JPY": 1, "KWD": 12_345}]),
     payouts_per_hour_max=st.sampled_from([None] * 5 + [2]),
@@ -71,8 +71,8 @@ class Action:
     """One thing to do, for the product and for the bookkeeper; both answer in the same words."""
 
     name: str
-    office: Callable[[Office], Any]
-    book: Callable[[Bookkeeper], Any]
+    office: Callable[[LedgerDriver], Any]
+    book: Callable[[ModelLedger], Any]
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -82,8 +82,8 @@ class LedgerMachine(RuleBasedStateMachine):
         super().__init__()
         self.on_exit = ExitStack()
         self.time = Time()
-        self.office = Office(self.on_exit.enter_context(ledgers()), self.time)
-        self.book = Bookkeeper()
+        self.office = LedgerDriver(self.on_exit.enter_context(ledgers()), self.time)
+        self.book = ModelLedger()
         self.copy = JournalCopy()
         self.world = World()
         self.fee_bps = 0
@@ -97,7 +97,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.on_exit.close()
 
     @initialize(house=HOUSES, fee_bps=st.sampled_from([0, 333]), halves=st.tuples(*[st.integers(3, 10)] * 3))
-    def begin(self, house: House, fee_bps: int, halves: tuple[int, int, int]) -> None:
+    def begin(self, house: ModelSettings, fee_bps: int, halves: tuple[int, int, int]) -> None:
         self.office.house = self.book.house = house
         self.fee_bps = fee_bps
         for campaign, count in zip(CAMPAIGNS, halves, strict=True):
@@ -134,10 +134,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self._run(self._posting(chance, of=YEN) if chance.random() < 0.5 else self._line_posting(chance))
 
     @rule(house=HOUSES)
-    def restart_with(self, house: House) -> None:
+    def restart_with(self, house: ModelSettings) -> None:
         self._restart_with(house)
 
-    def _restart_with(self, house: House) -> None:
+    def _restart_with(self, house: ModelSettings) -> None:
         self.office.house = self.book.house = house
 
     # One action at a time
@@ -517,7 +517,7 @@ def _held(copy: JournalCopy) -> dict[str, object]:
     }
 
 
-def _due(book: Bookkeeper) -> dict[str, object]:
+def _due(book: ModelLedger) -> dict[str, object]:
     """What the ledger must hold."""
     return {
         "balances": book.balances,

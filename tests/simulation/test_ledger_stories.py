@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from sqlalchemy.engine import Engine
 
-from tests.support.bookkeeper import Bookkeeper, House, Pool
-from tests.support.office import Office, Time
+from tests.support.ledger_driver import LedgerDriver, Time
+from tests.support.model_ledger import ModelLedger, ModelSettings, Pool
 from tests.support.simulated_world import MEMBERS, YEN, World, pool_of, shares_of
 
 
@@ -16,8 +16,8 @@ from tests.support.simulated_world import MEMBERS, YEN, World, pool_of, shares_o
 def test_a_share_that_a_person_decided_about_keeps_no_money_from_going_back(
     engine: Engine, decided: str | None
 ) -> None:
-    house, time, world = House(threshold_minor={"JPY": 1}), Time(), World()
-    office, book = Office(engine, time, house), Bookkeeper(house=house)
+    house, time, world = ModelSettings(threshold_minor={"JPY": 1}), Time(), World()
+    office, book = LedgerDriver(engine, time, house), ModelLedger(house=house)
     member = next(one for one in MEMBERS if one.campaign == YEN)
     counts, now = {member: YEN.target}, time.now
     world.write(YEN, now, 5000, "JPY")

@@ -34,7 +34,7 @@ class Found(NamedTuple):
 
 
 @dataclass(slots=True, kw_only=True)
-class Garden:
+class PlantedBreaks:
     """Plants in two rounds: ``before`` the sweep that pays, ``after`` it. ``paid``: whom that sweep paid, of others."""
 
     database: Database[Document]

@@ -27,7 +27,7 @@ UNLIMITED = {
 }
 
 
-class HeardTriggers:
+class HeardHints:
     """Remembers what was hinted."""
 
     def __init__(self) -> None:
@@ -66,10 +66,10 @@ def alone(recorder: GroupRecorder, report: ViewerReport) -> Outcome:
 
 @asynccontextmanager
 async def served(
-    connection: Connection, *, triggers: HeardTriggers | None = None, **overrides: Any
+    connection: Connection, *, triggers: HeardHints | None = None, **overrides: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an application that has the two routes and nothing else."""
-    recording = recording_of(recording_settings(**overrides), connection, triggers or HeardTriggers())
+    recording = recording_of(recording_settings(**overrides), connection, triggers or HeardHints())
     app = FastAPI()
     app.include_router(recording_router(recording))
     transport = httpx.ASGITransport(app=app, client=(PEER, 5000))
@@ -81,7 +81,7 @@ def ask(
     connection: Connection,
     talk: Callable[[httpx.AsyncClient], Awaitable[None]],
     *,
-    triggers: HeardTriggers | None = None,
+    triggers: HeardHints | None = None,
     **overrides: Any,
 ) -> None:
     """Let ``talk`` speak with a served application."""

@@ -2,7 +2,7 @@
 
 It speaks OP_MSG (and OP_QUERY, in which a driver says its first hello), calls itself the primary of a replica set, and
 answers each command with what was scripted for it, in order, and with something sensible once the script has run out.
-It keeps no documents. `tests/integration/test_wire_server.py` holds it against a real mongod.
+It keeps no documents. `tests/integration/devstack/test_wire_server.py` holds it against a real mongod.
 """
 
 from __future__ import annotations

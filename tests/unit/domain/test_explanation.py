@@ -33,7 +33,7 @@ from reconciler.domain.plan import BatchPlan, HoldEvent
 from reconciler.domain.recomputation import FrozenPool, StoredPayout, decimal_text, recompute
 from reconciler.domain.rederivation import AmountFacts, amounts_of
 from reconciler.domain.settlement import PoolDue, PoolNotDue
-from tests.support.books import START, member, terms_of, text_id
+from tests.support.ledger_history import START, member, terms_of, text_id
 
 CAP = Policy(overdelivery=Overdelivery.CAP_AT_TARGET, rules=frozenset({Rule.IMPRESSIONS_TARGET_REACHED}))
 PAY = replace(CAP, overdelivery=Overdelivery.PAY)

@@ -66,7 +66,7 @@ def member(participation: str, streamer: str, campaign: str = "c1", impressions:
 
 
 @dataclass(kw_only=True)
-class Books:
+class LedgerHistory:
     """Posts through the real journal and people's real decisions, by a clock that stands still until it is moved."""
 
     engine: Engine

@@ -20,9 +20,9 @@ from reconciler.config import Settings, load
 from reconciler.domain.events import EventType
 from reconciler.ledger import schema
 from reconciler.ledger.operations.events import EventLog
-from tests.support.crowd import crowd
 from tests.support.dying import DyingSweeps
 from tests.support.ledger import rows_of
+from tests.support.many_due import many_due
 from tests.support.platform import Platform
 from tests.support.projecting import document_id
 from tests.support.receiver import SECRET
@@ -178,13 +178,13 @@ def test_death_where_the_ledger_or_a_campaign_is_written_neither_loses_nor_doubl
     sweeps: DyingSweeps, platform: Platform, parts: Parts, settings: Settings
 ) -> None:
     """The other boundaries of a sweep are those of tests/faults/test_crash_points.py: events add none."""
-    paid = set(crowd(platform, 2))
+    paid = set(many_due(platform, 2))
     crossed = enumerate(sweeps.run(told_settings(settings)).boundaries)
     boundaries = [(index, name) for index, name in crossed if "a commit" in name or name == "after update campaigns"]
     assert len(boundaries) == 9
     with telling(settings) as telling_parts:
         for index, name in boundaries:
-            paid |= set(crowd(platform, 2))
+            paid |= set(many_due(platform, 2))
             assert sweeps.run(told_settings(settings), die_at=index).by_signal == signal.SIGKILL, name
             telling_parts.sweep.step("test")
 

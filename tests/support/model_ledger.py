@@ -27,7 +27,7 @@ def escrow_of(campaign: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class House:
+class ModelSettings:
     """The settings in force. None is no limit."""
 
     hold_days: int = 0
@@ -92,10 +92,10 @@ class Pool:
 
 
 @dataclass(slots=True)
-class Bookkeeper:
+class ModelLedger:
     """What the ledger must hold."""
 
-    house: House = field(default_factory=House)
+    house: ModelSettings = field(default_factory=ModelSettings)
     balances: dict[tuple[str, str], int] = field(default_factory=dict)
     payouts: dict[str, Paid] = field(default_factory=dict)
     holds: dict[str, Waiting] = field(default_factory=dict)
@@ -111,9 +111,9 @@ class Bookkeeper:
     adjustments: set[str] = field(default_factory=set)
     is_halted: bool = False
 
-    def copy(self) -> Bookkeeper:
+    def copy(self) -> ModelLedger:
         """What does not change is shared."""
-        return Bookkeeper(
+        return ModelLedger(
             house=self.house,
             balances=dict(self.balances),
             payouts={key: replace(paid) for key, paid in self.payouts.items()},
@@ -164,7 +164,7 @@ class Bookkeeper:
             self._become(after)
         return outcomes
 
-    def _become(self, after: Bookkeeper) -> None:
+    def _become(self, after: ModelLedger) -> None:
         for one in fields(self):
             setattr(self, one.name, getattr(after, one.name))
 

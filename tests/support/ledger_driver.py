@@ -20,8 +20,8 @@ from reconciler.ledger.journal.escrows import Treasury
 from reconciler.ledger.journal.posting import SqlJournal, SqlPoster
 from reconciler.ports.journal import BatchStamp, Posted, PostingBatch
 from reconciler.ports.refunds import Escrow, Refund
-from tests.support.bookkeeper import FACTS_AGE_MAX, HALTED, REFUSED, House
 from tests.support.ledger import ToldClock
+from tests.support.model_ledger import FACTS_AGE_MAX, HALTED, REFUSED, ModelSettings
 from tests.support.simulated_world import BEGUN, BRAND, Ask, Campaign, Member, request_of
 
 Answer = TypeVar("Answer")
@@ -43,12 +43,12 @@ class Time:
 
 
 @dataclass(slots=True)
-class Office:
+class LedgerDriver:
     """SqlJournal, treasury and decisions over one engine; settings may change as at a restart."""
 
     engine: Engine
     time: Time
-    house: House = field(default_factory=House)
+    house: ModelSettings = field(default_factory=ModelSettings)
 
     def post(
         self, asks: Sequence[Ask], withdrawn: Iterable[Member] = (), voided: Iterable[Member] = ()

@@ -24,33 +24,33 @@ from reconciler.ledger.reads.payout_list import (
     payouts_of,
 )
 from reconciler.ledger.schema import chain_head, outbox
-from tests.support.books import FULL, SIGNED, START, Books, terms_of, text_id
+from tests.support.ledger_history import FULL, SIGNED, START, LedgerHistory, terms_of, text_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @pytest.fixture
-def books(ledger_url: str) -> Iterator[Books]:
+def books(ledger_url: str) -> Iterator[LedgerHistory]:
     engine = open_engine(ledger_url)
     upgrade(engine)
-    yield Books(engine=engine)
+    yield LedgerHistory(engine=engine)
     engine.dispose()
 
 
-def listed(books: Books, **chosen: Any) -> list[PayoutLine]:
+def listed(books: LedgerHistory, **chosen: Any) -> list[PayoutLine]:
     return list(payout_lines(books.engine, PayoutFilter(**chosen)))
 
 
-def keys(books: Books, **chosen: Any) -> list[str]:
+def keys(books: LedgerHistory, **chosen: Any) -> list[str]:
     return [one.payout_key for one in listed(books, **chosen)]
 
 
-def standing(books: Books) -> dict[str, str]:
+def standing(books: LedgerHistory) -> dict[str, str]:
     return {one.payout_key: one.status for one in listed(books)}
 
 
-def test_each_payout_stands_somewhere(books: Books) -> None:
+def test_each_payout_stands_somewhere(books: LedgerHistory) -> None:
     paid = books.pay("p1", "s1")
     books.hold_days = 2
     released, back = books.pay("p2", "s2"), books.pay("p3", "s3")
@@ -79,7 +79,7 @@ def test_each_payout_stands_somewhere(books: Books) -> None:
         assert keys(books, status=Status(status)) == [expected]
 
 
-def test_a_held_payout_that_is_reversed_is_reversed(books: Books) -> None:
+def test_a_held_payout_that_is_reversed_is_reversed(books: LedgerHistory) -> None:
     books.hold_days = 2
     key = books.pay("p1", "s1")
     books.reverse(key)
@@ -88,7 +88,7 @@ def test_a_held_payout_that_is_reversed_is_reversed(books: Books) -> None:
     assert keys(books, status=Status.HELD) == []
 
 
-def test_pending_are_those_that_mongodb_was_not_told_of(books: Books) -> None:
+def test_pending_are_those_that_mongodb_was_not_told_of(books: LedgerHistory) -> None:
     told, blocked, waiting = (books.pay(f"p{number}", f"s{number}") for number in (1, 2, 3))
     [first, second, _] = listed(books)
     with books.engine.begin() as connection:
@@ -104,7 +104,7 @@ def test_pending_are_those_that_mongodb_was_not_told_of(books: Books) -> None:
     ]
 
 
-def test_filters_narrow_and_go_together(books: Books) -> None:
+def test_filters_narrow_and_go_together(books: LedgerHistory) -> None:
     first = books.pay("p1", "s1")
     second_at = books.later(hours=1)
     second = books.pay("p2", "s2", terms=terms_of("c2", currency="JPY"), trigger="watch")
@@ -124,7 +124,7 @@ def test_filters_narrow_and_go_together(books: Books) -> None:
     assert keys(books, newest=2) == [third, second]
 
 
-def test_a_line_has_the_row_of_the_ledger_table(books: Books) -> None:
+def test_a_line_has_the_row_of_the_ledger_table(books: LedgerHistory) -> None:
     key = books.pay("p1", "s1", fee_bps=100)
 
     [line] = listed(books)
@@ -142,7 +142,7 @@ def test_a_line_has_the_row_of_the_ledger_table(books: Books) -> None:
     assert (line.run_id, line.created_at, line.projection) == ("run-1", START, "pending")
 
 
-def test_payouts_are_found_by_key_and_by_participation(books: Books) -> None:
+def test_payouts_are_found_by_key_and_by_participation(books: LedgerHistory) -> None:
     key = books.pay("p1", "s1")
     books.pay("p2", "s2")
     books.reverse(key)
@@ -154,14 +154,14 @@ def test_payouts_are_found_by_key_and_by_participation(books: Books) -> None:
     assert payouts_of(books.engine, "p9", ["str:p9"]) == []
 
 
-def test_accounts_tell_whether_somebody_is_known(books: Books) -> None:
+def test_accounts_tell_whether_somebody_is_known(books: LedgerHistory) -> None:
     books.pay("p1", "s1")
 
     wanted = ["streamer:s1:wallet", "streamer:s1:held", "campaign:str:c1:escrow", "campaign:str:c2:escrow"]
     assert known_accounts(books.engine, wanted) == {"streamer:s1:wallet", "campaign:str:c1:escrow"}
 
 
-def test_the_history_of_a_participation_has_everything_about_it(books: Books) -> None:
+def test_the_history_of_a_participation_has_everything_about_it(books: LedgerHistory) -> None:
     books.approval_threshold_minor = {"INR": 1}
     request = books.request("p1", "s1", fee_bps=100)
     assert books.post([request]).outcomes == {request.key: Outcome.OVER_APPROVAL_THRESHOLD}
@@ -203,7 +203,7 @@ def test_the_history_of_a_participation_has_everything_about_it(books: Books) ->
     assert not history.is_empty
 
 
-def test_a_request_that_waits_for_another_person_is_part_of_the_history(books: Books) -> None:
+def test_a_request_that_waits_for_another_person_is_part_of_the_history(books: LedgerHistory) -> None:
     key = books.pay("p1", "s1")
     Decisions(books.journal, run_id="by-hand", four_eyes=True).reverse(key, SIGNED)
 
@@ -215,7 +215,7 @@ def test_a_request_that_waits_for_another_person_is_part_of_the_history(books: B
     assert [one.kind for one in history.entries] == ["payout"]
 
 
-def test_what_was_settled_before_this_ledger_has_its_adoption_and_who_stated_it(books: Books) -> None:
+def test_what_was_settled_before_this_ledger_has_its_adoption_and_who_stated_it(books: LedgerHistory) -> None:
     adopted = NewAdoption(
         participation_id="str:p1",
         campaign_id="str:c1",
@@ -235,7 +235,7 @@ def test_what_was_settled_before_this_ledger_has_its_adoption_and_who_stated_it(
     assert participation_history(books.engine, text_id("p2")).is_empty
 
 
-def test_a_share_of_a_pool_comes_with_the_whole_settlement(books: Books) -> None:
+def test_a_share_of_a_pool_comes_with_the_whole_settlement(books: LedgerHistory) -> None:
     terms = terms_of("c1", budget=3300)
     key = books.freeze_and_pay({"p1": 1000, "p2": 500, "p3": 501}, terms)
 
@@ -253,14 +253,14 @@ def test_a_share_of_a_pool_comes_with_the_whole_settlement(books: Books) -> None
     assert history.payouts[0].gross_minor == pool.shares_minor["str:p2"]
 
 
-def test_an_unknown_participation_has_an_empty_history(books: Books) -> None:
+def test_an_unknown_participation_has_an_empty_history(books: LedgerHistory) -> None:
     books.pay("p1", "s1")
 
     assert participation_history(books.engine, text_id("p9")).is_empty
     assert participation_history(books.engine, text_id("p")).is_empty
 
 
-def test_what_would_happen_is_foreseen_without_a_trace(books: Books) -> None:
+def test_what_would_happen_is_foreseen_without_a_trace(books: LedgerHistory) -> None:
     books.pay("p1", "s1", terms=terms_of(budget=3300))
 
     fits = foresee(books.engine, books.request("p2", "s2", terms=terms_of("c2")), books.rules, books.now)

@@ -22,7 +22,7 @@ from reconciler.ledger.reads.general_ledger import (
 )
 from reconciler.ledger.reads.streamer_statement import CurrencyStatement, StreamerBalance, streamer_statement
 from reconciler.ledger.schema import accounts
-from tests.support.books import FULL, START, Books, terms_of
+from tests.support.ledger_history import FULL, START, LedgerHistory, terms_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,26 +37,26 @@ FEE = 3_300
 
 
 @pytest.fixture
-def books(ledger_url: str) -> Iterator[Books]:
+def books(ledger_url: str) -> Iterator[LedgerHistory]:
     engine = open_engine(ledger_url)
     upgrade(engine)
-    yield Books(engine=engine)
+    yield LedgerHistory(engine=engine)
     engine.dispose()
 
 
-def held_by(books: Books, **options: datetime | str) -> dict[str, int]:
+def held_by(books: LedgerHistory, **options: datetime | str) -> dict[str, int]:
     found = account_balances(books.engine, **options)  # type: ignore[arg-type]
     return {one.account: one.balance_minor for one in found}
 
 
-def statement(books: Books, since: datetime | None = None, until: datetime | None = None) -> CurrencyStatement:
+def statement(books: LedgerHistory, since: datetime | None = None, until: datetime | None = None) -> CurrencyStatement:
     found = streamer_statement(books.engine, "s1", Period(since=since, until=until))
     assert found is not None
     [only] = found.currencies
     return only
 
 
-def test_an_empty_ledger_reads_as_nothing(books: Books) -> None:
+def test_an_empty_ledger_reads_as_nothing(books: LedgerHistory) -> None:
     assert list(account_balances(books.engine)) == []
     assert list(account_balances(books.engine, as_of=START)) == []
     assert trial_balance(books.engine) == trial_balance(books.engine, as_of=START) == []
@@ -65,7 +65,7 @@ def test_an_empty_ledger_reads_as_nothing(books: Books) -> None:
     assert brand_statement(books.engine, ["str:b1"]) == []
 
 
-def test_balances_are_those_of_the_accounts_and_those_after_each_batch(books: Books) -> None:
+def test_balances_are_those_of_the_accounts_and_those_after_each_batch(books: LedgerHistory) -> None:
     books.pay("p1", "s1", fee_bps=100)
     second = books.later(hours=1)
     books.pay("p2", "s2")
@@ -84,7 +84,7 @@ def test_balances_are_those_of_the_accounts_and_those_after_each_batch(books: Bo
     assert list(account_balances(books.engine, as_of=second)) == list(account_balances(books.engine))
 
 
-def test_a_balance_tells_kind_currency_and_how_many_postings_made_it(books: Books) -> None:
+def test_a_balance_tells_kind_currency_and_how_many_postings_made_it(books: LedgerHistory) -> None:
     books.pay("p1", "s1")
     books.later(hours=1)
     books.pay("p2", "s1", terms=terms_of("c2", currency="JPY"))
@@ -97,7 +97,7 @@ def test_a_balance_tells_kind_currency_and_how_many_postings_made_it(books: Book
     ]
 
 
-def test_a_prefix_is_literal_and_minds_the_case(books: Books) -> None:
+def test_a_prefix_is_literal_and_minds_the_case(books: LedgerHistory) -> None:
     books.pay("p1", "s_%1")
     books.pay("p2", "sxx1")
     books.pay("p3", "S_%1")
@@ -106,7 +106,7 @@ def test_a_prefix_is_literal_and_minds_the_case(books: Books) -> None:
         assert list(held_by(books, prefix="streamer:s_%", **as_of)) == ["streamer:s_%1:wallet"]
 
 
-def test_the_trial_balance_sums_to_zero_in_each_currency(books: Books) -> None:
+def test_the_trial_balance_sums_to_zero_in_each_currency(books: LedgerHistory) -> None:
     books.hold_days = 2
     books.pay("p1", "s1", fee_bps=250)
     half = books.later(hours=1)
@@ -128,7 +128,7 @@ def test_the_trial_balance_sums_to_zero_in_each_currency(books: Books) -> None:
     assert sum(one.balance_minor for one in then) == 0
 
 
-def test_the_trial_balance_shows_a_balance_that_was_changed_by_hand(books: Books) -> None:
+def test_the_trial_balance_shows_a_balance_that_was_changed_by_hand(books: LedgerHistory) -> None:
     books.pay("p1", "s1")
     with books.engine.begin() as connection:
         connection.execute(sa.update(accounts).where(accounts.c.account == WALLET).values(balance_minor=FULL + 1))
@@ -136,7 +136,7 @@ def test_the_trial_balance_shows_a_balance_that_was_changed_by_hand(books: Books
     assert sum(one.balance_minor for one in trial_balance(books.engine)) == 1
 
 
-def test_a_clock_that_is_set_back_tears_no_statement(books: Books) -> None:
+def test_a_clock_that_is_set_back_tears_no_statement(books: LedgerHistory) -> None:
     """A time means the state after the last batch booked by then: one that the ledger really was in."""
     first = books.now
     books.pay("p1", "s1")
@@ -154,7 +154,7 @@ def test_a_clock_that_is_set_back_tears_no_statement(books: Books) -> None:
             assert part.opening.total_minor + sum(line.net_minor for line in part.lines) == part.closing.total_minor
 
 
-def test_a_statement_tells_payout_release_and_reversal_and_where_the_money_lies(books: Books) -> None:
+def test_a_statement_tells_payout_release_and_reversal_and_where_the_money_lies(books: LedgerHistory) -> None:
     books.hold_days = 2
     key = books.pay("p1", "s1", fee_bps=100)
     released_at = books.later(days=2)
@@ -183,7 +183,7 @@ def test_a_statement_tells_payout_release_and_reversal_and_where_the_money_lies(
     assert whole.lines[2].reason == "counted twice"
 
 
-def test_a_reversal_of_what_is_held_is_taken_from_held(books: Books) -> None:
+def test_a_reversal_of_what_is_held_is_taken_from_held(books: LedgerHistory) -> None:
     books.hold_days = 2
     books.reverse(books.pay("p1", "s1"))
 
@@ -193,7 +193,9 @@ def test_a_reversal_of_what_is_held_is_taken_from_held(books: Books) -> None:
     ]
 
 
-def test_a_statement_of_a_period_begins_with_what_was_there_and_includes_its_first_moment_only(books: Books) -> None:
+def test_a_statement_of_a_period_begins_with_what_was_there_and_includes_its_first_moment_only(
+    books: LedgerHistory,
+) -> None:
     books.pay("p1", "s1")
     second = books.later(hours=1)
     books.pay("p2", "s1", terms=terms_of("c2"))
@@ -208,7 +210,7 @@ def test_a_statement_of_a_period_begins_with_what_was_there_and_includes_its_fir
     assert middle.closing == StreamerBalance(wallet_minor=2 * FULL) == statement(books, since=third).opening
 
 
-def test_a_statement_keeps_currencies_apart_and_leaves_other_streamers_out(books: Books) -> None:
+def test_a_statement_keeps_currencies_apart_and_leaves_other_streamers_out(books: LedgerHistory) -> None:
     books.pay("p1", "s1")
     books.pay("p2", "s1", terms=terms_of("c2", currency="JPY"))
     books.pay("p3", "s11")
@@ -222,7 +224,7 @@ def test_a_statement_keeps_currencies_apart_and_leaves_other_streamers_out(books
     ]
 
 
-def test_an_adjustment_is_a_line_without_a_fee(books: Books) -> None:
+def test_an_adjustment_is_a_line_without_a_fee(books: LedgerHistory) -> None:
     books.pay("p1", "s1", fee_bps=100)
     books.adjust("gift", FEES, WALLET, 500)
 
@@ -238,7 +240,7 @@ def test_an_adjustment_is_a_line_without_a_fee(books: Books) -> None:
     assert statement(books).closing.wallet_minor == FULL - FEE + 500
 
 
-def test_a_brand_sees_what_became_of_its_money_in_each_campaign(books: Books) -> None:
+def test_a_brand_sees_what_became_of_its_money_in_each_campaign(books: LedgerHistory) -> None:
     over, open_ = terms_of("c1"), terms_of("c2", budget=5_000)
     key = books.pay("p1", "s1", terms=over, fee_bps=100)
     books.pay("p2", "s2", terms=over)
@@ -259,7 +261,7 @@ def test_a_brand_sees_what_became_of_its_money_in_each_campaign(books: Books) ->
     assert (second.left_minor, second.open_holds_count, second.open_holds_minor) == (500_000 - FULL, 1, FULL)
 
 
-def test_a_brand_statement_adds_up_and_shows_fees_and_adjustments(books: Books) -> None:
+def test_a_brand_statement_adds_up_and_shows_fees_and_adjustments(books: LedgerHistory) -> None:
     books.pay("p1", "s1", fee_bps=100)
     books.adjust("back", FEES, ESCROW, 300)
 
@@ -273,7 +275,7 @@ def test_a_brand_statement_adds_up_and_shows_fees_and_adjustments(books: Books) 
     )
 
 
-def test_a_hold_that_was_closed_is_no_open_hold(books: Books) -> None:
+def test_a_hold_that_was_closed_is_no_open_hold(books: LedgerHistory) -> None:
     books.pay("p1", "s1", terms=terms_of(budget=5_000))
     books.pay("p2", "s2", terms=terms_of(budget=5_000))
     [before] = brand_statement(books.engine, ["str:c1"])
@@ -287,7 +289,7 @@ def test_a_hold_that_was_closed_is_no_open_hold(books: Books) -> None:
     assert (after.funded_minor, after.left_minor) == (1_000_000, 1_000_000 - 2 * FULL)
 
 
-def test_a_campaign_is_found_by_its_own_identity_and_type(books: Books) -> None:
+def test_a_campaign_is_found_by_its_own_identity_and_type(books: LedgerHistory) -> None:
     hex_id = "64b000000000000000000001"
     books.pay("p1", "s1", terms=terms_of(f"oid:{hex_id}"))
     books.pay("p2", "s2", terms=terms_of(hex_id))
@@ -297,7 +299,7 @@ def test_a_campaign_is_found_by_its_own_identity_and_type(books: Books) -> None:
     assert brand_statement(books.engine, ["str:c9"]) == []
 
 
-def test_the_general_ledger_has_every_leg_once_in_the_order_of_booking(books: Books) -> None:
+def test_the_general_ledger_has_every_leg_once_in_the_order_of_booking(books: LedgerHistory) -> None:
     books.hold_days = 1
     key = books.pay("p1", "s1", fee_bps=100)
     second = books.later(days=1)
@@ -332,7 +334,7 @@ def test_the_general_ledger_has_every_leg_once_in_the_order_of_booking(books: Bo
     assert list(journal_rows(books.engine, Period(until=second))) + middle == rows[:7]
 
 
-def test_rows_stream_past_the_size_of_one_fetch(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_stream_past_the_size_of_one_fetch(books: LedgerHistory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reconciler.ledger.reads.general_ledger.ROWS_A_FETCH", 3)
     books.post([books.request(f"p{number}", f"s{number}") for number in range(8)])
 
@@ -340,7 +342,7 @@ def test_rows_stream_past_the_size_of_one_fetch(books: Books, monkeypatch: pytes
     assert len(list(account_balances(books.engine))) == len(list(account_balances(books.engine, as_of=START))) == 10
 
 
-def test_a_reader_that_stops_early_gives_its_connection_back(books: Books) -> None:
+def test_a_reader_that_stops_early_gives_its_connection_back(books: LedgerHistory) -> None:
     books.post([books.request(f"p{number}", f"s{number}") for number in range(8)])
     rows = journal_rows(books.engine, ALL_TIME)
     next(rows)

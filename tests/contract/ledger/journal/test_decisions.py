@@ -38,7 +38,7 @@ P1 = "payout:str:p1:1"
 LARGE = {"approval_threshold_minor": {"INR": FULL}}
 
 
-class Office:
+class LedgerDriver:
     """A journal, and decisions with or without four eyes, by one clock that every step moves a second."""
 
     def __init__(self, engine: Engine) -> None:
@@ -76,11 +76,11 @@ class Office:
 
 
 @pytest.fixture
-def office(engine: Engine) -> Office:
-    return Office(engine)
+def office(engine: Engine) -> LedgerDriver:
+    return LedgerDriver(engine)
 
 
-def row(office: Office, **changes: Any) -> dict[str, Any]:
+def row(office: LedgerDriver, **changes: Any) -> dict[str, Any]:
     """A decision taken just now, in the last batch."""
     [head] = rows_of(office.engine, schema.chain_head)
     kind, subject = changes["kind"], changes["subject"]
@@ -95,7 +95,7 @@ def row(office: Office, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def test_an_approval_says_who_and_what_and_the_payout_goes_through(office: Office) -> None:
+def test_an_approval_says_who_and_what_and_the_payout_goes_through(office: LedgerDriver) -> None:
     key = office.hold()
 
     assert office.decide().approve(key, ASHA) == "approved"
@@ -113,7 +113,7 @@ def test_an_approval_says_who_and_what_and_the_payout_goes_through(office: Offic
     ledger_is_sound(office.engine)
 
 
-def test_an_approval_is_an_upper_bound_while_viewers_go_on(office: Office) -> None:
+def test_an_approval_is_an_upper_bound_while_viewers_go_on(office: LedgerDriver) -> None:
     """Held anew for each view that came meanwhile, nobody on a running stream could ever be paid."""
     key = office.hold()
     office.decide().approve(key, ASHA)
@@ -125,7 +125,7 @@ def test_an_approval_is_an_upper_bound_while_viewers_go_on(office: Office) -> No
     ledger_is_sound(office.engine)
 
 
-def test_an_approval_takes_the_amount_that_the_person_saw(office: Office) -> None:
+def test_an_approval_takes_the_amount_that_the_person_saw(office: LedgerDriver) -> None:
     key = office.hold(impressions=2007, budget=9900)
 
     with pytest.raises(UsageError, match=r"waits for 3311\.55 INR now: no more can be approved"):
@@ -139,7 +139,7 @@ def test_an_approval_takes_the_amount_that_the_person_saw(office: Office) -> Non
 
 @pytest.mark.parametrize("changed", [{"campaign": "c2"}, {"streamer": "another"}, {"currency": "USD"}])
 def test_an_approval_covers_the_campaign_streamer_and_currency_that_were_held(
-    office: Office, changed: dict[str, str]
+    office: LedgerDriver, changed: dict[str, str]
 ) -> None:
     """The document was edited since: the same number of minor units is another payment."""
     office.decide().approve(office.hold(), ASHA)
@@ -152,7 +152,7 @@ def test_an_approval_covers_the_campaign_streamer_and_currency_that_were_held(
     assert rows_of(office.engine, schema.payouts) == []
 
 
-def test_a_halt_that_came_after_the_one_that_was_seen_is_not_ended(office: Office) -> None:
+def test_a_halt_that_came_after_the_one_that_was_seen_is_not_ended(office: LedgerDriver) -> None:
     office.decide().halt("chain_broken", "batch 7")
     seen = office.clock.now
     office.decide().resume(ASHA, seen)
@@ -165,7 +165,7 @@ def test_a_halt_that_came_after_the_one_that_was_seen_is_not_ended(office: Offic
     assert office.decide().resume(BIREN) == "resumed"
 
 
-def test_the_last_approval_of_a_payout_counts(office: Office) -> None:
+def test_the_last_approval_of_a_payout_counts(office: LedgerDriver) -> None:
     """Another person saw less and approved that, before it was paid: no more than that is paid."""
     key = office.hold(impressions=2001, budget=9900)
     office.decide().approve(key, ASHA)
@@ -177,7 +177,7 @@ def test_the_last_approval_of_a_payout_counts(office: Office) -> None:
     assert payout["gross_minor"] == FULL
 
 
-def test_an_approval_reserves_nothing(office: Office) -> None:
+def test_an_approval_reserves_nothing(office: LedgerDriver) -> None:
     key = office.hold()
     office.decide().approve(key, ASHA)
     office.pay("p2")
@@ -185,7 +185,7 @@ def test_an_approval_reserves_nothing(office: Office) -> None:
     ledger_is_sound(office.engine)
 
 
-def test_a_rejection_is_final_until_a_person_repays(office: Office) -> None:
+def test_a_rejection_is_final_until_a_person_repays(office: LedgerDriver) -> None:
     key = office.hold()
 
     assert office.decide().reject(key, ASHA) == "rejected"
@@ -202,7 +202,7 @@ def test_a_rejection_is_final_until_a_person_repays(office: Office) -> None:
     ledger_is_sound(office.engine)
 
 
-def test_a_reversal_mirrors_every_posting(office: Office) -> None:
+def test_a_reversal_mirrors_every_posting(office: LedgerDriver) -> None:
     key = office.pay(fee_bps=1000, budget=10_000)
     assert balances(office.engine)["platform:fees"] == 33_000
 
@@ -238,7 +238,7 @@ def test_a_reversal_mirrors_every_posting(office: Office) -> None:
     ledger_is_sound(office.engine)
 
 
-def _repay(office: Office, n: int) -> Any:
+def _repay(office: LedgerDriver, n: int) -> Any:
     one = request(facts_at=office.clock.now, n=n, budget=99_000)
     decision = NewDecision(
         decision_key=f"repay:{one.key}",
@@ -254,7 +254,7 @@ def _repay(office: Office, n: int) -> Any:
     return office.journal(**LARGE).repay(asked, decision, STAMP)
 
 
-def test_a_repayment_is_one_batch_with_its_decision(office: Office) -> None:
+def test_a_repayment_is_one_batch_with_its_decision(office: LedgerDriver) -> None:
     office.pay()
     office.decide().reverse(P1, ASHA)
     office.clock.advance(timedelta(seconds=1))
@@ -280,7 +280,7 @@ def test_a_repayment_is_one_batch_with_its_decision(office: Office) -> None:
     assert everything(office.engine) == before
 
 
-def test_a_repayment_waits_for_the_end_of_a_halt_too(office: Office) -> None:
+def test_a_repayment_waits_for_the_end_of_a_halt_too(office: LedgerDriver) -> None:
     """A halt stops every payment, also one that a person decided: what is wrong with the ledger is wrong for it too."""
     office.pay()
     office.decide().reverse(P1, ASHA)
@@ -293,7 +293,7 @@ def test_a_repayment_waits_for_the_end_of_a_halt_too(office: Office) -> None:
     assert everything(office.engine) == before
 
 
-def test_an_adjustment_moves_its_amount(office: Office) -> None:
+def test_an_adjustment_moves_its_amount(office: LedgerDriver) -> None:
     office.pay(budget=10_000)
     adjustment = Adjustment(
         key="t-1",
@@ -323,7 +323,7 @@ def test_an_adjustment_moves_its_amount(office: Office) -> None:
     ledger_is_sound(office.engine)
 
 
-def test_a_halt_and_who_ended_it(office: Office) -> None:
+def test_a_halt_and_who_ended_it(office: LedgerDriver) -> None:
     office.decide().halt("ledger_behind", "an older copy")
     halt = row(
         office, kind="halt", subject="paying", decided_by="reconciler", reason="ledger_behind: an older copy"
@@ -356,7 +356,7 @@ def adoption(name: str, amount_minor: int | None = 100_000) -> NewAdoption:
     )
 
 
-def test_what_is_adopted_is_never_paid_and_came_out_of_the_budget(office: Office) -> None:
+def test_what_is_adopted_is_never_paid_and_came_out_of_the_budget(office: LedgerDriver) -> None:
     assert office.decide().adopt([adoption("old"), adoption("older", None)], ASHA, "adopt:1") == 2
     taken_at = office.clock.now
     assert office.decide().adopt([adoption("old")], ASHA, "adopt:2") == 0
@@ -371,7 +371,7 @@ def test_what_is_adopted_is_never_paid_and_came_out_of_the_budget(office: Office
     ledger_is_sound(office.engine)
 
 
-def test_under_four_eyes_another_person_approves(office: Office) -> None:
+def test_under_four_eyes_another_person_approves(office: LedgerDriver) -> None:
     key = office.pay()
     subject = f"reversal:{key}"
     assert office.decide(four_eyes=True).reverse(key, ASHA) == REQUESTED
@@ -397,7 +397,7 @@ def test_under_four_eyes_another_person_approves(office: Office) -> None:
     ledger_is_sound(office.engine)
 
 
-def test_what_was_asked_for_can_be_rejected_and_asked_for_again(office: Office) -> None:
+def test_what_was_asked_for_can_be_rejected_and_asked_for_again(office: LedgerDriver) -> None:
     key = office.pay()
     office.decide(four_eyes=True).reverse(key, ASHA)
     asked = office.decisions()[0]
@@ -422,7 +422,7 @@ def moving(**changes: Any) -> Adjustment:
     return Adjustment(**given | changes)
 
 
-REFUSED: dict[str, tuple[Callable[[Office], object], str]] = {
+REFUSED: dict[str, tuple[Callable[[LedgerDriver], object], str]] = {
     "reverse an unknown key": (
         lambda o: o.decide().reverse("payout:str:p9:1", ASHA),
         "there is no payout payout:str:p9",
@@ -482,7 +482,7 @@ REFUSED: dict[str, tuple[Callable[[Office], object], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_refused_writes_nothing(office: Office, case: str) -> None:
+def test_what_is_refused_writes_nothing(office: LedgerDriver, case: str) -> None:
     """p1 is paid, p2 was reversed, p3 waits for approval, p4 for budget; t-1 was used."""
     office.pay("p1", budget=10_000)
     office.pay("p2", budget=10_000)
@@ -502,7 +502,7 @@ def test_what_is_refused_writes_nothing(office: Office, case: str) -> None:
     assert everything(office.engine) == before
 
 
-def test_every_decision_is_in_the_chain(office: Office) -> None:
+def test_every_decision_is_in_the_chain(office: LedgerDriver) -> None:
     key = office.pay()
     office.decide().reverse(key, ASHA)
     office.decide().halt("x", "y")

@@ -17,7 +17,7 @@ from reconciler.config.keys import KEYS, SECTIONS
 from reconciler.config.section import Section
 from reconciler.errors import ConfigError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NOWHERE = Path("/dev/null")
 """An empty file: tests must not read the config.yaml of whatever directory they run in."""
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def gone(pid: int) -> bool:

@@ -26,7 +26,7 @@ from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.indexes import create_missing
 from reconciler.reports.model import Report
 from tests.support.ledger import rows_of
-from tests.support.planted_breaks import Found, Garden
+from tests.support.planted_breaks import Found, PlantedBreaks
 from tests.support.platform import Platform
 from tests.support.recording import alone, impressions, make_recorder
 
@@ -89,7 +89,7 @@ def test_exactly_what_was_planted_is_found(open_parts: Parts, mongo_database: Da
         SampleSpec(now=NOW, seed=SEED, campaigns_count=60, participations_count=20_000, due_percent=10, ugly=False)
     )
     load_sample(sample, mongo_database)
-    garden = Garden(database=mongo_database, seed=SEED)
+    garden = PlantedBreaks(database=mongo_database, seed=SEED)
     garden.before()
     parts.sweep.step("test")
     amounts = amounts_paid(parts)

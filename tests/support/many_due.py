@@ -12,7 +12,7 @@ PAID_MINOR = 330_000
 """What each is paid: 2,000 impressions at 1650 a thousand."""
 
 
-def crowd(platform: Platform, count: int, impressions: int = 2000) -> dict[str, int]:
+def many_due(platform: Platform, count: int, impressions: int = 2000) -> dict[str, int]:
     """One campaign with room for all; answers participation → what it is due, or would be once past target."""
     campaign_id = platform.campaign(targetImpressions=2000, budget=3300 * count)
     streamers = [ObjectId() for _ in range(count)]

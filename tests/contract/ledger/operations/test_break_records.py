@@ -40,7 +40,7 @@ MALFORMED = Break(kind=BreakKind.MALFORMED, reason="participation", participatio
 BROKEN = Break(kind=BreakKind.CHAIN_BROKEN, detail="batch 3")
 
 
-class Books:
+class LedgerHistory:
     """Checks a day apart over one ledger, and what people decide about breaks."""
 
     def __init__(self, engine: Engine) -> None:
@@ -70,11 +70,11 @@ class Books:
 
 
 @pytest.fixture
-def books(engine: Engine) -> Books:
-    return Books(engine)
+def books(engine: Engine) -> LedgerHistory:
+    return LedgerHistory(engine)
 
 
-def test_what_a_check_found_is_read_back(books: Books) -> None:
+def test_what_a_check_found_is_read_back(books: LedgerHistory) -> None:
     memory = books.check(HELD, MALFORMED)
 
     assert memory.carried == {"new": 2, "carried": 0, "cleared": 0}
@@ -87,7 +87,7 @@ def test_what_a_check_found_is_read_back(books: Books) -> None:
     assert (line.status, line.decision, line.note) == (BreakStatus.OPEN, None, "")
 
 
-def test_comparing_writes_nothing(books: Books) -> None:
+def test_comparing_writes_nothing(books: LedgerHistory) -> None:
     books.check(HELD)
     before = everything(books.engine)
     mark = CheckMark(report_id="dry", at=books.clock.advance(timedelta(days=1)), is_whole=True)
@@ -98,7 +98,7 @@ def test_comparing_writes_nothing(books: Books) -> None:
     assert everything(books.engine) == before
 
 
-def test_lines_by_status_kind_and_campaign(books: Books) -> None:
+def test_lines_by_status_kind_and_campaign(books: LedgerHistory) -> None:
     gone = replace(HELD, participation_id="gone")
     books.check(gone, MALFORMED)
     books.check(HELD, MALFORMED, BROKEN)
@@ -117,7 +117,7 @@ def test_lines_by_status_kind_and_campaign(books: Books) -> None:
     assert found(campaign_id="C2") == []
 
 
-def test_an_acknowledgement_is_a_row_of_the_chain_with_what_was_seen(books: Books) -> None:
+def test_an_acknowledgement_is_a_row_of_the_chain_with_what_was_seen(books: LedgerHistory) -> None:
     books.check(HELD)
 
     assert books.decide().acknowledge([HELD.break_id], ASHA) == [HELD.break_id]
@@ -136,7 +136,7 @@ def test_an_acknowledgement_is_a_row_of_the_chain_with_what_was_seen(books: Book
     assert books.check(replace(HELD, expected_minor=340_000)).tracked[HELD.break_id].status is BreakStatus.OPEN
 
 
-def test_resolved_until_it_is_found_again(books: Books) -> None:
+def test_resolved_until_it_is_found_again(books: LedgerHistory) -> None:
     books.check(HELD, MALFORMED)
     books.decide().acknowledge([HELD.break_id], ASHA)
 
@@ -166,7 +166,7 @@ def test_resolved_until_it_is_found_again(books: Books) -> None:
         ("resolve", [HELD, "fedcba9876543210"], "no check ever found a break fedcba9876543210"),
     ],
 )
-def test_what_is_refused_writes_nothing(books: Books, act: str, named: list[Any], sentence: str) -> None:
+def test_what_is_refused_writes_nothing(books: LedgerHistory, act: str, named: list[Any], sentence: str) -> None:
     gone = replace(HELD, participation_id="gone")
     books.check(gone)
     books.check(HELD, MALFORMED, BROKEN)
@@ -180,13 +180,13 @@ def test_what_is_refused_writes_nothing(books: Books, act: str, named: list[Any]
     assert everything(books.engine) == before
 
 
-def test_one_named_twice_is_decided_once(books: Books) -> None:
+def test_one_named_twice_is_decided_once(books: LedgerHistory) -> None:
     books.check(HELD)
     books.decide().acknowledge([HELD.break_id] * 2, ASHA)
     assert len(books.decisions()) == 1
 
 
-def test_two_who_acknowledge_at_once(books: Books, ledger_url: str) -> None:
+def test_two_who_acknowledge_at_once(books: LedgerHistory, ledger_url: str) -> None:
     books.check(HELD)
     barrier = Barrier(2)
 
@@ -212,14 +212,14 @@ def test_two_who_acknowledge_at_once(books: Books, ledger_url: str) -> None:
     chain_is_sound(books.engine)
 
 
-def test_text_that_postgresql_cannot_hold_is_remembered_all_the_same(books: Books) -> None:
+def test_text_that_postgresql_cannot_hold_is_remembered_all_the_same(books: LedgerHistory) -> None:
     odd = replace(HELD, participation_id="a\x00b", detail="x\x00y")
     books.check(odd)
     assert books.check(odd).carried == {"new": 0, "carried": 1, "cleared": 0}
     assert books.line(odd).record.detail == "x�y"
 
 
-def test_more_than_one_statement_takes(books: Books) -> None:
+def test_more_than_one_statement_takes(books: LedgerHistory) -> None:
     many = [replace(HELD, participation_id=f"p{number}") for number in range(6001)]
     books.check(*many)
     assert books.check(*many[1:]).carried == {"new": 0, "carried": 6000, "cleared": 1}
