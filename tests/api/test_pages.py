@@ -195,7 +195,7 @@ def test_pages_are_read_on_by_a_cursor(
 
 def test_the_overview_comes_while_the_ledger_is_away_and_other_pages_say_so(api_parts: Parts) -> None:
     class Away:
-        """LedgerHistory that nobody answers for."""
+        """A ledger that nobody can read."""
 
         def __getattr__(self, name: str) -> Any:
             def ask(*_: object) -> Document:
