@@ -28,6 +28,7 @@ from reconciler.domain.campaign import CampaignTerms
 from reconciler.domain.decision import Due
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.money import format_minor
+from reconciler.domain.posted import PayoutStatus
 from reconciler.errors import UsageError
 from reconciler.ledger.engine import reading
 from reconciler.ledger.journal.decisions import Signature
@@ -37,7 +38,7 @@ from reconciler.ledger.operations.overview import overview
 from reconciler.ledger.reads.general_ledger import Period
 from reconciler.ledger.reads.halts import current_halt
 from reconciler.ledger.reads.participation_history import participation_history
-from reconciler.ledger.reads.payout_list import PayoutFilter, Status, payout_lines, payouts_of
+from reconciler.ledger.reads.payout_list import PayoutFilter, payout_lines, payouts_of
 from reconciler.mongo.connection import is_standalone
 from reconciler.ports.facts import FactsPage
 from reconciler.ports.hints import Hints
@@ -137,7 +138,7 @@ class LedgerBooks:
             period=Period(since=query.since, until=query.until),
             campaigns=() if query.campaign is None else tagged_forms(query.campaign),
             streamer_id=None if query.streamer is None else streamer_forms(query.streamer)[-1],
-            status=None if query.status is None else Status(query.status),
+            status=None if query.status is None else PayoutStatus(query.status),
             trigger=query.trigger,
             currency=query.currency,
             newest=query.limit,

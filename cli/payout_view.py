@@ -10,7 +10,8 @@ from cli import render
 from cli.tables import local_time, one_line, texts_of
 from reconciler.clock import utc_text
 from reconciler.domain.money import format_minor
-from reconciler.domain.recomputation import FrozenPool, StoredPayout
+from reconciler.domain.posted import PostedPayout
+from reconciler.domain.recomputation import FrozenPool
 from reconciler.ledger.reads.participation_history import (
     DecisionMade,
     EffectState,
@@ -18,7 +19,6 @@ from reconciler.ledger.reads.participation_history import (
     HoldStep,
     ParticipationHistory,
 )
-from reconciler.ledger.reads.payout_list import PayoutLine
 from reconciler.reports.payout_rows import PAYOUT_COLUMNS
 from reconciler.reports.tables import Column, Columns, Kind, record
 
@@ -35,13 +35,12 @@ FACT_COLUMNS: Columns = (
 """Of a payout's stored facts those that the list has not."""
 
 
-def document(line: PayoutLine, history: ParticipationHistory) -> dict[str, Any]:
+def document(line: PostedPayout, history: ParticipationHistory) -> dict[str, Any]:
     """All about one payout for JSON."""
-    stored = _stored(line, history)
     pool = (history.pools or {}).get(line.settlement_key or "")
     return {
         **record(line, PAYOUT_COLUMNS),
-        **record(stored, FACT_COLUMNS),
+        **record(line, FACT_COLUMNS),
         "entries": [entry_document(one) for one in _entries_of(line, history)],
         "settlement_line": None if pool is None else settlement_document(pool, line.participation_id),
         "decisions": [decision_document(one) for one in _decisions_of(line, history)],
@@ -49,12 +48,10 @@ def document(line: PayoutLine, history: ParticipationHistory) -> dict[str, Any]:
     }
 
 
-def show(line: PayoutLine, history: ParticipationHistory, zone: ZoneInfo) -> None:
+def show(line: PostedPayout, history: ParticipationHistory, zone: ZoneInfo) -> None:
     """All about one payout for a person."""
     rows = [*zip([one.heading for one in PAYOUT_COLUMNS], texts_of(line, PAYOUT_COLUMNS, zone), strict=True)]
-    rows += zip(
-        [one.heading for one in FACT_COLUMNS], texts_of(_stored(line, history), FACT_COLUMNS, zone), strict=True
-    )
+    rows += zip([one.heading for one in FACT_COLUMNS], texts_of(line, FACT_COLUMNS, zone), strict=True)
     render.facts(one_line(line.payout_key), [(name, text) for name, text in rows if text])
     show_entries(_entries_of(line, history), zone)
     pool = (history.pools or {}).get(line.settlement_key or "")
@@ -191,23 +188,18 @@ def _effect_text(one: EffectState, zone: ZoneInfo) -> str:
     return f"pending since {local_time(one.not_before, zone)}"
 
 
-def _stored(line: PayoutLine, history: ParticipationHistory) -> StoredPayout:
-    return next(one for one in history.payouts if one.payout_key == line.payout_key)
-
-
-def _keys_of(line: PayoutLine) -> set[str]:
+def _keys_of(line: PostedPayout) -> set[str]:
     return {line.payout_key, f"release:{line.payout_key}", f"reversal:{line.payout_key}"}
 
 
-def _entries_of(line: PayoutLine, history: ParticipationHistory) -> list[EntryPosted]:
+def _entries_of(line: PostedPayout, history: ParticipationHistory) -> list[EntryPosted]:
     return [one for one in history.entries if one.key in _keys_of(line)]
 
 
-def _effects_of(line: PayoutLine, history: ParticipationHistory) -> list[EffectState]:
+def _effects_of(line: PostedPayout, history: ParticipationHistory) -> list[EffectState]:
     return [one for one in history.effects if one.entry_key in _keys_of(line)]
 
 
-def _decisions_of(line: PayoutLine, history: ParticipationHistory) -> list[DecisionMade]:
-    own = _stored(line, history).decision_key
+def _decisions_of(line: PostedPayout, history: ParticipationHistory) -> list[DecisionMade]:
     subjects = _keys_of(line) | {line.participation_id}
-    return [one for one in history.decisions if one.subject in subjects or one.decision_key == own]
+    return [one for one in history.decisions if one.subject in subjects or one.decision_key == line.decision_key]

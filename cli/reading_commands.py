@@ -22,6 +22,7 @@ from cli.tables import local_time, show_table
 from reconciler.clock import utc_text
 from reconciler.domain import accounts
 from reconciler.domain.money import format_minor, minor_digits
+from reconciler.domain.posted import PayoutStatus, PostedPayout
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
 from reconciler.ledger.reads.brand_statement import brand_statement
@@ -29,8 +30,6 @@ from reconciler.ledger.reads.general_ledger import account_balances, journal_row
 from reconciler.ledger.reads.participation_history import participation_history
 from reconciler.ledger.reads.payout_list import (
     PayoutFilter,
-    PayoutLine,
-    Status,
     known_accounts,
     payout_lines,
     payouts_of,
@@ -211,7 +210,7 @@ def journal(session: Session, *, since: str | None, until: str | None, form: str
 @click.option("--streamer", metavar="ID", help="Only this streamer's.")
 @click.option(
     "--status",
-    type=click.Choice([one.value for one in Status]),
+    type=click.Choice([one.value for one in PayoutStatus]),
     help="Where it stands; pending: MongoDB was not told everything yet.",
 )
 @click.option("--trigger", metavar="NAME", help="What set the payment off: sweep, watch, full_check, …")
@@ -251,7 +250,7 @@ def list_(
             period=period_of(parts.settings, since, until),
             campaigns=() if campaign is None else _known_campaigns(parts, campaign),
             streamer_id=None if streamer is None else _known_streamer(parts, streamer),
-            status=None if status is None else Status(status),
+            status=None if status is None else PayoutStatus(status),
             trigger=trigger,
             currency=currency,
             newest=limit if limit is not None or chosen_form != "table" else _TABLE_ROWS,
@@ -261,7 +260,7 @@ def list_(
 
 
 def _write_payouts(
-    rows: Iterator[PayoutLine], chosen: PayoutFilter, form: str, output: Path | None, parts: Parts
+    rows: Iterator[PostedPayout], chosen: PayoutFilter, form: str, output: Path | None, parts: Parts
 ) -> None:
     columns = PAYOUT_COLUMNS
     if form == "csv":

@@ -27,11 +27,11 @@ from reconciler.domain.decision import (
 from reconciler.domain.findings import Case, basis_of, findings, problems, shown_time
 from reconciler.domain.ids import payout_key
 from reconciler.domain.money import format_minor
+from reconciler.domain.posted import PostedPayout
 from reconciler.domain.recomputation import (
     Computation,
     FrozenPool,
     Recomputed,
-    StoredPayout,
     compute_fee,
     compute_gross,
     recompute,
@@ -68,7 +68,7 @@ class Step:
 class PaidExplained:
     """A payout or reversal: its stored facts in words, and whether they give what was posted."""
 
-    stored: StoredPayout
+    stored: PostedPayout
     finding: str
     recomputed: Recomputed | None
     problem: str = ""
@@ -296,7 +296,7 @@ def _approval_steps(foreseen: PlannedBatch, outcome: Outcome | None) -> list[Ste
     return [Step(rule="approval_and_budget", verdict=RuleResult.STOPPED, finding=finding)]
 
 
-def _paid(stored: StoredPayout, pools: Mapping[str, FrozenPool]) -> PaidExplained:
+def _paid(stored: PostedPayout, pools: Mapping[str, FrozenPool]) -> PaidExplained:
     recomputed, problem = None, ""
     try:
         recomputed = recompute(stored, pools.get(stored.settlement_key) if stored.settlement_key else None)

@@ -15,7 +15,8 @@ from reconciler.domain.decision import Decision, Due, ParticipationFacts, Policy
 from reconciler.domain.money import format_minor, minor_per_major
 from reconciler.domain.parsing import Unreadable
 from reconciler.domain.participation import STATUSES, STATUSES_THAT_PAY
-from reconciler.domain.recomputation import Basis, Computation, FrozenPool, StoredPayout, compute_gross, compute_share
+from reconciler.domain.posted import PostedPayout
+from reconciler.domain.recomputation import Basis, Computation, FrozenPool, compute_gross, compute_share
 from reconciler.domain.settlement import PoolDecision, PoolDue
 
 
@@ -36,7 +37,7 @@ class Case:
     decision: Decision | None = None
     foreseen: PlannedBatch | None = None
     pool: PoolDecision | None = None
-    stored: Sequence[StoredPayout] = ()
+    stored: Sequence[PostedPayout] = ()
     pools: Mapping[str, FrozenPool] = field(default_factory=dict)
     impressions_per_minute_max: int | None = None
 

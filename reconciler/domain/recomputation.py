@@ -14,43 +14,8 @@ from reconciler.domain.campaign import PaymentType
 from reconciler.domain.earnings import Overdelivery, platform_fee
 from reconciler.domain.ids import tie_break
 from reconciler.domain.money import format_minor, minor_per_major, round_half_up
+from reconciler.domain.posted import PostedPayout
 from reconciler.domain.settlement import largest_remainder
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredPayout:
-    """A row of the ledger table: a payout, or a reversal with negative amounts. Identities are tagged, but
-    ``streamer_id``; amounts are minor units of ``currency``; ``rate`` is exact decimal text of major units."""
-
-    payout_key: str
-    sequence: int
-    kind: str
-    n: int
-    participation_id: str
-    campaign_id: str
-    streamer_id: str
-    brand_id: str
-    impressions: int
-    target: int
-    payment_type: str
-    rate: str
-    overdelivery: str
-    impressions_paid: int
-    rounding: str
-    gross_minor: int
-    fee_bps: int
-    fee_minor: int
-    amount_minor: int
-    currency: str
-    rule: str
-    trigger: str
-    run_id: str
-    facts_at: datetime
-    created_at: datetime
-    release_at: datetime | None
-    settlement_key: str | None
-    reverses: str | None
-    decision_key: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +119,7 @@ def compute_pool(pool: FrozenPool) -> Computation:
     )
 
 
-def recompute(stored: StoredPayout, pool: FrozenPool | None = None) -> Recomputed:
+def recompute(stored: PostedPayout, pool: FrozenPool | None = None) -> Recomputed:
     """Compute a payout again. ``pool`` is the settlement whose line it pays, when it pays one.
 
     Raises ValueError on facts that no payout can have been posted with.

@@ -28,7 +28,7 @@ from reconciler.domain.plan import (
     NewSettlement,
     NewTransfer,
 )
-from reconciler.domain.posted import PostedPayout
+from reconciler.domain.posted import PayoutStatus, PostedPayout
 from reconciler.domain.settlement import Line, PoolDue, largest_remainder, pool
 from reconciler.ledger.engine import writing
 from reconciler.ledger.journal.writing import lock_head, write_batch
@@ -106,21 +106,38 @@ def payout_of(request: PayoutRequest, release_at: datetime | None = None) -> New
 
 def posted_of(new: NewPayout, *, is_released: bool = False) -> PostedPayout:
     due = new.request.due
+    held = PayoutStatus.RELEASED if is_released else PayoutStatus.HELD
     return PostedPayout(
         payout_key=new.request.key,
+        sequence=0,
+        kind="payout",
         n=new.request.n,
         participation_id=due.participation.participation_id.tagged,
         campaign_id=due.terms.campaign_id.tagged,
         streamer_id=due.participation.streamer_id,
         brand_id=due.terms.brand_id.tagged,
+        impressions=due.impressions,
+        target=due.terms.target_impressions,
+        payment_type=due.terms.payment_type.value,
+        rate=due.terms.rate_text,
+        overdelivery=due.overdelivery.value,
+        impressions_paid=due.earned.impressions_paid,
+        rounding=due.earned.rounding,
         gross_minor=due.earned.gross_minor,
+        fee_bps=due.fee_bps,
         fee_minor=due.fee_minor,
         amount_minor=due.net_minor,
         currency=due.terms.currency,
+        rule=due.rule.value,
+        trigger="sweep",
+        run_id="run-1",
+        facts_at=new.request.facts_at,
         created_at=BEGUN,
         release_at=new.release_at,
-        is_released=is_released,
-        is_reversed=False,
+        settlement_key=due.settlement_key,
+        reverses=None,
+        decision_key=new.request.decision_key,
+        status=PayoutStatus.PAID if new.release_at is None else held,
     )
 
 

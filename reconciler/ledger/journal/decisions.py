@@ -21,7 +21,6 @@ from reconciler.domain.plan import BatchPlan, HoldEvent, NewAdoption, NewDecisio
 from reconciler.domain.posted import PostedPayout
 from reconciler.domain.review import FOR_A_PERSON
 from reconciler.errors import UsageError
-from reconciler.ledger.journal.payouts import find_payout
 from reconciler.ledger.journal.posting import Locked, SqlJournal
 from reconciler.ledger.reads.halts import current_halt
 from reconciler.ledger.reads.ledger_reads import (
@@ -30,6 +29,7 @@ from reconciler.ledger.reads.ledger_reads import (
     read_accounts,
     settled_by_us_or_before,
 )
+from reconciler.ledger.reads.payout_list import find_payout
 from reconciler.ledger.schema import decisions, entries
 from reconciler.ports.journal import BatchStamp
 

@@ -15,8 +15,8 @@ from reconciler.domain.plan import BatchPlan, NewTransfer
 from reconciler.ledger.bulk import insert_new
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.journal.decisions import Signature, decision_of
-from reconciler.ledger.journal.payouts import release_due
 from reconciler.ledger.journal.posting import SqlPoster
+from reconciler.ledger.journal.releases import release_due
 from reconciler.ledger.reads.halts import require_not_halted
 from reconciler.ledger.reads.ledger_reads import holds_of_campaign, open_holds_where, read_accounts, unposted_lines_of
 from reconciler.ledger.schema import accounts, closures, entries, postings

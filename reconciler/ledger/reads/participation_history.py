@@ -15,10 +15,12 @@ from sqlalchemy.engine import Connection, Engine
 from reconciler.domain.batch import PlannedBatch, PostingRules, plan_batch
 from reconciler.domain.ids import DocumentId, payout_key
 from reconciler.domain.ledger_snapshot import PayoutRequest
-from reconciler.domain.recomputation import FrozenPool, StoredPayout
+from reconciler.domain.posted import PostedPayout
+from reconciler.domain.recomputation import FrozenPool
 from reconciler.ledger.engine import reading
 from reconciler.ledger.key_lists import among
 from reconciler.ledger.reads.ledger_snapshot import read_snapshot
+from reconciler.ledger.reads.payout_list import payouts_of_participation
 from reconciler.ledger.schema import (
     adoptions,
     decisions,
@@ -115,7 +117,7 @@ class ParticipationHistory:
     """All of it, each part in the order of time. Identities are tagged, but streamers'; empty when nothing is known."""
 
     participation_id: str
-    payouts: tuple[StoredPayout, ...] = ()
+    payouts: tuple[PostedPayout, ...] = ()
     """Payouts and reversals."""
     entries: tuple[EntryPosted, ...] = ()
     """Those of the participation: payouts, releases, reversals."""
@@ -137,7 +139,7 @@ def participation_history(engine: Engine, participation_id: DocumentId) -> Parti
     """What the ledger holds about one participation, in one snapshot."""
     tagged = participation_id.tagged
     with reading(engine) as connection:
-        paid = _payouts(connection, tagged)
+        paid = tuple(payouts_of_participation(connection, tagged))
         posted = _entries(connection, tagged)
         adopted = connection.execute(sa.select(adoptions).where(adoptions.c.participation_id == tagged)).one_or_none()
         subjects = {tagged, payout_key(participation_id, 1)}
@@ -169,14 +171,6 @@ def foresee(engine: Engine, request: PayoutRequest, rules: PostingRules, now: da
     batch = PostingBatch(requests=[request])
     with reading(engine) as connection:
         return plan_batch(batch.requests, (), read_snapshot(connection, batch, now), rules, now)
-
-
-def _payouts(connection: Connection, tagged: str) -> tuple[StoredPayout, ...]:
-    query = sa.select(payouts).where(payouts.c.participation_id == tagged).order_by(payouts.c.sequence)
-    return tuple(
-        StoredPayout(**{name: row[name] for name in StoredPayout.__slots__})
-        for row in connection.execute(query).mappings()
-    )
 
 
 def _entries(connection: Connection, tagged: str) -> tuple[EntryPosted, ...]:

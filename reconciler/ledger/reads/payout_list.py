@@ -4,32 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
+from reconciler.domain.posted import PayoutStatus, PostedPayout
 from reconciler.ledger.engine import reading
 from reconciler.ledger.key_lists import among
 from reconciler.ledger.reads.general_ledger import ALL_TIME, Period, streamed
 from reconciler.ledger.schema import accounts, entries, outbox, payouts
-
-
-class Status(StrEnum):
-    """Where a payout stands. One of the first four is told of each payout; ``pending`` may be true beside it."""
-
-    PAID = "paid"
-    """In the wallet since it was posted."""
-    HELD = "held"
-    """In the *held* account until its hold days are over."""
-    RELEASED = "released"
-    """In the wallet since its hold days were over."""
-    REVERSED = "reversed"
-    """Taken back; the row of kind ``reversal`` says when."""
-    PENDING = "pending"
-    """MongoDB has not been told everything about it yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,47 +27,11 @@ class PayoutFilter:
     period: Period = ALL_TIME
     campaigns: Sequence[str] = ()
     streamer_id: str | None = None
-    status: Status | None = None
+    status: PayoutStatus | None = None
     trigger: str | None = None
     currency: str | None = None
     newest: int | None = None
     before: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PayoutLine:
-    """One row of the ledger table. Identities are tagged but the streamer's; amounts minor units of ``currency``.
-
-    ``amount_minor`` is the net. A row of kind ``reversal`` has negative amounts, names in ``reverses`` what it takes
-    back, and has ``reversal`` for a status. ``projection`` is ``pending``, ``blocked`` or ``done``.
-    """
-
-    payout_key: str
-    kind: str
-    status: str
-    n: int
-    participation_id: str
-    campaign_id: str
-    streamer_id: str
-    brand_id: str
-    impressions: int
-    target: int
-    gross_minor: int
-    fee_minor: int
-    amount_minor: int
-    currency: str
-    rule: str
-    trigger: str
-    run_id: str
-    created_at: datetime
-    release_at: datetime | None
-    released_at: datetime | None
-    reversed_at: datetime | None
-    reverses: str | None
-    settlement_key: str | None
-    projection: str
-    told_at: datetime | None
-    sequence: int
 
 
 _release = entries.alias("release")
@@ -93,12 +41,12 @@ _IS_ITS_RELEASE = payouts.c.release_at.is_not(None) & (_release.c.key == sa.lite
 _IS_ITS_REVERSAL = _reversal.c.payout_key == sa.literal("reversal:") + payouts.c.payout_key
 _STATUS = sa.case(
     (payouts.c.kind != "payout", payouts.c.kind),
-    (_reversal.c.payout_key.is_not(None), Status.REVERSED.value),
-    (payouts.c.release_at.is_(None), Status.PAID.value),
-    (_release.c.key.is_not(None), Status.RELEASED.value),
-    else_=Status.HELD.value,
+    (_reversal.c.payout_key.is_not(None), PayoutStatus.REVERSED.value),
+    (payouts.c.release_at.is_(None), PayoutStatus.PAID.value),
+    (_release.c.key.is_not(None), PayoutStatus.RELEASED.value),
+    else_=PayoutStatus.HELD.value,
 )
-_LISTED = (
+POSTED = (
     sa.select(
         payouts,
         _STATUS.label("status"),
@@ -112,12 +60,21 @@ _LISTED = (
     .outerjoin(_reversal, _IS_ITS_REVERSAL)
     .outerjoin(outbox, outbox.c.sequence == payouts.c.sequence)
 )
+"""Every payout and reversal with what became of it since, for :func:`posted_payout`."""
+
+LIES_HELD = (
+    (payouts.c.kind == "payout")
+    & payouts.c.release_at.is_not(None)
+    & _release.c.key.is_(None)
+    & _reversal.c.payout_key.is_(None)
+)
+"""As the status ``held``, in a form for which the database needs no look at each row."""
 
 
-def payout_lines(engine: Engine, chosen: PayoutFilter) -> Iterator[PayoutLine]:
+def payout_lines(engine: Engine, chosen: PayoutFilter) -> Iterator[PostedPayout]:
     """The payouts and reversals that a filter admits. Streams."""
     with reading(engine) as connection:
-        query = _LISTED.where(*_conditions(chosen))
+        query = POSTED.where(*_conditions(chosen))
         if chosen.campaigns:
             query = query.where(among(connection, payouts.c.campaign_id, list(chosen.campaigns)))
         if chosen.newest is not None:
@@ -126,14 +83,25 @@ def payout_lines(engine: Engine, chosen: PayoutFilter) -> Iterator[PayoutLine]:
             query = query.order_by(payouts.c.sequence)
         with streamed(connection, query) as rows:
             for row in rows:
-                yield _line(row)
+                yield posted_payout(row)
 
 
-def payouts_of(engine: Engine, wanted: str, participations: Sequence[str]) -> list[PayoutLine]:
+def payouts_of(engine: Engine, wanted: str, participations: Sequence[str]) -> list[PostedPayout]:
     """The payout or reversal with the key ``wanted``, or all of any of some participations (tagged)."""
     with reading(engine) as connection:
         chosen = (payouts.c.payout_key == wanted) | among(connection, payouts.c.participation_id, list(participations))
-        return [_line(row) for row in connection.execute(_LISTED.where(chosen).order_by(payouts.c.sequence))]
+        return _posted_payouts(connection, chosen)
+
+
+def payouts_of_participation(connection: Connection, participation_id: str) -> list[PostedPayout]:
+    """All payouts and reversals of a participation (tagged), in the order of posting."""
+    return _posted_payouts(connection, payouts.c.participation_id == participation_id)
+
+
+def find_payout(connection: Connection, payout_key: str) -> PostedPayout | None:
+    """A payout by its key; None for a key that is not there, or is a reversal's."""
+    found = _posted_payouts(connection, (payouts.c.payout_key == payout_key) & (payouts.c.kind == "payout"))
+    return found[0] if found else None
 
 
 def known_accounts(engine: Engine, wanted: Sequence[str]) -> set[str]:
@@ -157,13 +125,19 @@ def _conditions(chosen: PayoutFilter) -> list[sa.ColumnElement[bool]]:
         conditions.append(payouts.c.trigger == chosen.trigger)
     if chosen.currency is not None:
         conditions.append(payouts.c.currency == chosen.currency)
-    if chosen.status is Status.PENDING:
+    if chosen.status is PayoutStatus.PENDING:
         conditions.append(outbox.c.status != "done")
     elif chosen.status is not None:
         conditions.append(sa.literal(chosen.status.value) == _STATUS)
     return conditions
 
 
-def _line(row: sa.Row[Any]) -> PayoutLine:
+def posted_payout(row: sa.Row[Any]) -> PostedPayout:
+    """A row of :data:`POSTED`."""
     values = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it begins with an underscore
-    return PayoutLine(**{name: values[name] for name in PayoutLine.__slots__})
+    return PostedPayout(**{name: values[name] for name in PostedPayout.__slots__})
+
+
+def _posted_payouts(connection: Connection, chosen: sa.ColumnElement[bool]) -> list[PostedPayout]:
+    query = POSTED.where(chosen).order_by(payouts.c.sequence)
+    return [posted_payout(row) for row in connection.execute(query)]

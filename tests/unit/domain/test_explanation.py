@@ -30,7 +30,8 @@ from reconciler.domain.explanation import Explanation, RuleResult, Step, explain
 from reconciler.domain.findings import Case
 from reconciler.domain.parsing import FieldProblem, Unreadable
 from reconciler.domain.plan import BatchPlan, HoldEvent
-from reconciler.domain.recomputation import FrozenPool, StoredPayout, decimal_text, recompute
+from reconciler.domain.posted import PostedPayout
+from reconciler.domain.recomputation import FrozenPool, decimal_text, recompute
 from reconciler.domain.rederivation import AmountFacts, amounts_of
 from reconciler.domain.settlement import PoolDue, PoolNotDue
 from tests.support.ledger_history import START, member, terms_of, text_id
@@ -90,7 +91,7 @@ def step(explanation: Explanation, rule: str) -> Step:
     return found
 
 
-def stored(**changes: Any) -> StoredPayout:
+def stored(**changes: Any) -> PostedPayout:
     row: dict[str, Any] = {
         "payout_key": "payout:str:p1:1",
         "sequence": 2,
@@ -122,7 +123,7 @@ def stored(**changes: Any) -> StoredPayout:
         "reverses": None,
         "decision_key": None,
     }
-    return StoredPayout(**row | changes)
+    return PostedPayout(**row | changes)
 
 
 def test_what_is_due_passes_every_rule_and_shows_the_formula_and_both_roundings() -> None:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from reconciler.domain.batch import Outcome
 from reconciler.domain.plan import NewAdoption
+from reconciler.domain.posted import PayoutStatus, PostedPayout
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.journal.decisions import Decisions
 from reconciler.ledger.migrate import upgrade
@@ -17,8 +18,6 @@ from reconciler.ledger.reads.general_ledger import Period
 from reconciler.ledger.reads.participation_history import foresee, participation_history
 from reconciler.ledger.reads.payout_list import (
     PayoutFilter,
-    PayoutLine,
-    Status,
     known_accounts,
     payout_lines,
     payouts_of,
@@ -38,7 +37,7 @@ def books(ledger_url: str) -> Iterator[LedgerHistory]:
     engine.dispose()
 
 
-def listed(books: LedgerHistory, **chosen: Any) -> list[PayoutLine]:
+def listed(books: LedgerHistory, **chosen: Any) -> list[PostedPayout]:
     return list(payout_lines(books.engine, PayoutFilter(**chosen)))
 
 
@@ -76,7 +75,7 @@ def test_each_payout_stands_somewhere(books: LedgerHistory) -> None:
     assert (lines[f"reversal:{back}"].kind, lines[f"reversal:{back}"].reverses) == ("reversal", back)
     assert sum(one.amount_minor for one in lines.values()) == 3 * FULL
     for status, expected in (("paid", paid), ("released", released), ("reversed", back), ("held", held)):
-        assert keys(books, status=Status(status)) == [expected]
+        assert keys(books, status=PayoutStatus(status)) == [expected]
 
 
 def test_a_held_payout_that_is_reversed_is_reversed(books: LedgerHistory) -> None:
@@ -85,7 +84,7 @@ def test_a_held_payout_that_is_reversed_is_reversed(books: LedgerHistory) -> Non
     books.reverse(key)
 
     assert standing(books)[key] == "reversed"
-    assert keys(books, status=Status.HELD) == []
+    assert keys(books, status=PayoutStatus.HELD) == []
 
 
 def test_pending_are_those_that_mongodb_was_not_told_of(books: LedgerHistory) -> None:
@@ -96,7 +95,7 @@ def test_pending_are_those_that_mongodb_was_not_told_of(books: LedgerHistory) ->
         connection.execute(sa.update(outbox).where(outbox.c.sequence == first.sequence).values(done))
         connection.execute(sa.update(outbox).where(outbox.c.sequence == second.sequence).values(status="blocked"))
 
-    assert keys(books, status=Status.PENDING) == [blocked, waiting]
+    assert keys(books, status=PayoutStatus.PENDING) == [blocked, waiting]
     assert [(one.payout_key, one.projection, one.told_at) for one in listed(books)] == [
         (told, "done", START),
         (blocked, "blocked", None),
