@@ -19,6 +19,7 @@ from app.watch import LiveParts, live_parts
 from jobs.check.full_check import FullCheck
 from jobs.housekeeping import Housekeeping
 from jobs.payment.overdue import Overdue
+from jobs.payment.pools import PoolFreezer
 from jobs.payment.projecting import Projector
 from jobs.payment.refunding import Refunds
 from jobs.payment.releasing import KeyReleases
@@ -30,6 +31,7 @@ from jobs.watch.hints import HintQueue
 from jobs.webhooks.delivering import Bell
 from reconciler.clock import Clock, utc_now
 from reconciler.config import Settings
+from reconciler.deciding import Deciding
 from reconciler.domain.batch import PostingRules
 from reconciler.domain.campaign import CampaignDefaults
 from reconciler.domain.decision import Policy, Rule, Scope
@@ -54,6 +56,8 @@ from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.facts import FactsReader
 from reconciler.mongo.ledger_guard import MongoLedgerGuard
 from reconciler.mongo.projection import MongoProjection
+from reconciler.queries.campaign import CampaignQueries
+from reconciler.queries.explain import Explainer
 from reconciler.status import Pulse, StatusBoard
 
 log = structlog.get_logger(__name__)
@@ -141,10 +145,7 @@ class _Opened(NamedTuple):
 def _wired(settings: Settings, opened: _Opened, ledger_clock: LedgerClock, fence: Fence) -> Parts:
     payout, mapping, clock = settings.payout, settings.mapping, ledger_clock.host
     connection, engine, pulse, stopping = opened
-    defaults = CampaignDefaults(
-        currency=payout.default_currency,
-        fixed_impressions_per_unit=settings.completion.fixed_impressions_per_unit,
-    )
+    defaults = defaults_of(settings)
     policy = policy_of(settings)
     facts = FactsReader(connection, mapping, defaults, clock=clock)
     ledger = SqlLedgerReads(engine)
@@ -281,6 +282,14 @@ def subscriptions_of(settings: Settings) -> dict[str, frozenset[EventType]]:
     return {endpoint.name: frozenset(endpoint.events) for endpoint in settings.webhooks.endpoints}
 
 
+def defaults_of(settings: Settings) -> CampaignDefaults:
+    """What a campaign's document leaves open."""
+    return CampaignDefaults(
+        currency=settings.payout.default_currency,
+        fixed_impressions_per_unit=settings.completion.fixed_impressions_per_unit,
+    )
+
+
 def policy_of(settings: Settings) -> Policy:
     """What decisions depend on."""
     completion = settings.completion
@@ -309,6 +318,28 @@ def posting_rules_of(settings: Settings) -> PostingRules:
         amount_per_hour_max_minor=_minor(settings.safety.amount_per_hour_max),
         impressions_per_minute_max=settings.safety.impressions_per_minute_max,
     )
+
+
+def explainer_of(parts: Parts) -> Explainer:
+    """What explains participations."""
+    return Explainer(
+        engine=parts.engine,
+        deciding=_deciding_of(parts),
+        freezer=PoolFreezer(
+            facts=parts.facts, ledger=parts.ledger, poster=parts.journal, policy=parts.policy, clock=parts.clock
+        ),
+        rules=posting_rules_of(parts.settings),
+        fixed_impressions_per_unit=parts.settings.completion.fixed_impressions_per_unit,
+    )
+
+
+def campaigns_of(parts: Parts) -> CampaignQueries:
+    """What says how far campaigns are."""
+    return CampaignQueries(facts=parts.facts, ledger=parts.ledger, deciding=_deciding_of(parts))
+
+
+def _deciding_of(parts: Parts) -> Deciding:
+    return Deciding(facts=parts.facts, ledger=parts.ledger, policy=parts.policy)
 
 
 def _minor(amounts: Mapping[str, str]) -> dict[str, int]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from app.parts import Parts
 from reconciler.domain.breaks import Severity
-from reconciler.errors import InvariantBroken, Outage
+from reconciler.errors import Outage
 from reconciler.ledger.migrate import current_revision, require_current
 from reconciler.mongo import indexes
 from reconciler.mongo.connection import require_primary
@@ -34,16 +33,6 @@ def wait_for_ledger(parts: Parts) -> None:
     ):
         with attempt:
             current_revision(parts.engine)
-
-
-@contextmanager
-def halting(parts: Parts) -> Iterator[None]:
-    """Write a broken invariant down, so that nobody pays until a person has looked; it goes on its way."""
-    try:
-        yield
-    except InvariantBroken as broken:
-        parts.decisions.halt(broken.invariant, broken.detail)
-        raise
 
 
 def keep_halt(parts: Parts, report: Report) -> None:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import importlib.util
 import platform
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from app.parts import Parts, parts_of
+from app.parts import Parts, campaigns_of, defaults_of, explainer_of, parts_of
 from jobs.check.full_check import new_report_id
 from jobs.process.daemon import Daemon
 from jobs.process.leading import LeaseKeeper
 from reconciler import VERSION
 from reconciler.errors import ConfigError
+from reconciler.ledger.operations.break_decisions import BreakDecisions
 from reconciler.ledger.operations.check_requests import CheckRequests
+from reconciler.mongo.trials import TrialReader
+from reconciler.ports.hints import Hints
+from reconciler.queries.reports import ReportFiles
 from reconciler.status import Liveness
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from reconciler.api.context import ApiContext
 
 _PACKAGES = ("fastapi", "uvicorn", "jwt", "python_multipart")
 
@@ -44,14 +49,25 @@ def serving(parts: Parts, daemon: Daemon, keeper: LeaseKeeper) -> Iterator[Serve
         yield served
         return
     require_packages()
+    from reconciler.api.app import create_app  # noqa: PLC0415
     from reconciler.api.server import ApiServer  # noqa: PLC0415 - an extra: only who serves needs it
 
     # Connections of its own, and no fence: what people decide needs no lease.
     with parts_of(parts.settings, clock=parts.clock) as own:
         liveness = Liveness()
         daemon.show_life(liveness)
-        app = app_of(own, parts, daemon, keeper, liveness)
-        server = ApiServer(app, parts.settings.api, stopping=parts.stopping, on_death=daemon.end_by_defect)
+        parts.metrics.build_info.labels(version=VERSION, python=platform.python_version()).set(1)
+        context = context_of(own, parts, parts.hints, liveness)
+        context = replace(
+            context,
+            people=replace(context.people, wake=_both(daemon.waker("sweep"), daemon.waker("housekeeping"))),
+            wake_checks=daemon.waker("requested_checks"),
+            is_leader=lambda: keeper.is_leader,
+            troubles=daemon.trouble,
+        )
+        server = ApiServer(
+            create_app(context), parts.settings.api, stopping=parts.stopping, on_death=daemon.end_by_defect
+        )
         liveness.watch("api", server.fault)
         server.start()
         try:
@@ -62,25 +78,19 @@ def serving(parts: Parts, daemon: Daemon, keeper: LeaseKeeper) -> Iterator[Serve
             served.is_left_behind = not server.stop()
 
 
-def app_of(own: Parts, parts: Parts, daemon: Daemon, keeper: LeaseKeeper, liveness: Liveness) -> FastAPI:
-    """The application: databases through ``own``, what the daemon knows of itself from ``parts``."""
-    from app.api_ports import CampaignFacts, CheckDesk, LedgerBooks, PeopleDesk, ReportFiles  # noqa: PLC0415
-    from app.page_ports import RememberedBreaks, TrialFacts, WebhookBooks  # noqa: PLC0415
+def context_of(own: Parts, parts: Parts, hints: Hints, liveness: Liveness) -> ApiContext:
+    """What the API works with: databases through ``own``, what the daemon knows of itself from ``parts``.
+
+    It leads and wakes nobody by itself: :func:`serving` puts the daemon's own in.
+    """
     from app.recording import recording_of  # noqa: PLC0415
-    from reconciler.api.app import create_app  # noqa: PLC0415
     from reconciler.api.context import ApiContext  # noqa: PLC0415
+    from reconciler.api.people import PeopleDecisions  # noqa: PLC0415
     from reconciler.api.recording_routes import recording_router  # noqa: PLC0415
 
     settings = parts.settings
-    parts.metrics.build_info.labels(version=VERSION, python=platform.python_version()).set(1)
-    wake_sweep, wake_housekeeping = daemon.waker("sweep"), daemon.waker("housekeeping")
-
-    def wake_payers() -> None:
-        wake_sweep()
-        wake_housekeeping()
-
-    recording = recording_of(settings, own.connection, parts.hints, parts.metrics)
-    context = ApiContext(
+    recording = recording_of(settings, own.connection, hints, parts.metrics)
+    return ApiContext(
         settings=settings.api,
         timezone=settings.reports.timezone,
         clock=parts.clock,
@@ -89,21 +99,25 @@ def app_of(own: Parts, parts: Parts, daemon: Daemon, keeper: LeaseKeeper, livene
         status=parts.status,
         liveness=liveness,
         metrics=parts.metrics,
-        books=LedgerBooks(own),
-        campaigns=CampaignFacts(own, parts.hints),
-        people=PeopleDesk(own, wake_payers),
-        checks=CheckDesk(check_requests_of(own), daemon.waker("requested_checks")),
+        engine=own.engine,
+        connection=own.connection,
+        explainer=explainer_of(own),
+        campaigns=campaigns_of(own),
+        people=PeopleDecisions(
+            decisions=own.decisions,
+            break_decisions=BreakDecisions(own.journal, run_id=str(uuid.uuid4())),
+            guard=own.guard,
+        ),
+        checks=check_requests_of(own),
+        deliveries=own.deliveries,
+        endpoints=settings.webhooks.endpoints,
         reports=ReportFiles(settings.reports.directory),
-        breaks=RememberedBreaks(own),
-        webhooks=WebhookBooks(own),
-        trials=TrialFacts(own) if settings.api.test_page else None,
+        hints=hints,
+        trials=TrialReader(own.connection, settings.mapping, defaults_of(settings)) if settings.api.test_page else None,
         is_paying_on=settings.payout.enabled,
         routers=(recording_router(recording),),
         lifespans=(recording.running,),
-        is_leader=lambda: keeper.is_leader,
-        troubles=daemon.trouble,
     )
-    return create_app(context)
 
 
 def require_packages() -> None:
@@ -114,3 +128,11 @@ def require_packages() -> None:
             f"api.enabled needs packages that are not installed ({', '.join(missing)}): install "
             "requirements-api.txt, or switch the API off."
         )
+
+
+def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    def wake() -> None:
+        first()
+        second()
+
+    return wake

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import click
 from rich import box
@@ -21,49 +20,19 @@ from cli.people_commands import as_json_option, signed
 from cli.session import Session
 from cli.tables import one_line, show_table
 from reconciler.domain.break_memory import ACKNOWLEDGE, BreakStatus
-from reconciler.domain.breaks import ACTION, BreakKind
+from reconciler.domain.breaks import BreakKind
 from reconciler.domain.money import format_minor
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
 from reconciler.ledger.journal.decisions import Signature
 from reconciler.ledger.operations.break_decisions import BreakDecisions
 from reconciler.ledger.operations.break_records import BreakFilter, BreakLine
-from reconciler.reports.tables import Column, Columns, Kind, write_csv, write_json
+from reconciler.queries.breaks import BREAK_COLUMNS, break_row
+from reconciler.reports.tables import write_csv, write_json
 
 _ALL = "all"
 _STATUSES = [*(one.value for one in BreakStatus), _ALL]
 _SEVERITY_STYLE = {"info": "dim", "warning": "yellow", "error": "red", "critical": "bold red"}
-
-COLUMNS: Columns = (
-    Column("break_id"),
-    Column("status"),
-    Column("severity"),
-    Column("kind"),
-    Column("reason"),
-    Column("participation_id"),
-    Column("campaign_id"),
-    Column("streamer_id", shown=False),
-    Column("payout_key", shown=False),
-    Column("currency", shown=False),
-    Column("expected_minor", Kind.AMOUNT),
-    Column("actual_minor", Kind.AMOUNT),
-    Column("first_seen", Kind.TIME),
-    Column("age_s", Kind.COUNT),
-    Column("known_since", Kind.TIME, shown=False),
-    Column("appearances_count", Kind.COUNT, shown=False),
-    Column("last_seen", Kind.TIME, shown=False),
-    Column("last_report", shown=False),
-    Column("cleared_at", Kind.TIME, shown=False),
-    Column("cleared_by", shown=False),
-    Column("decision", shown=False),
-    Column("decided_by"),
-    Column("decided_reason", shown=False),
-    Column("decided_at", Kind.TIME, shown=False),
-    Column("detail"),
-    Column("note"),
-    Column("action", shown=False),
-)
-"""Of a break, here and in the API."""
 
 
 @click.command(name="list")
@@ -89,16 +58,16 @@ def list_(
     )
     with open_books(session) as parts:
         lines, now, zone = parts.breaks.lines(chosen), parts.clock(), zone_of(parts.settings)
-    rows = [row_of(line, now) for line in lines]
+    rows = [break_row(line, now) for line in lines]
     how = "json" if as_json else chosen_format(session, form)
     if how == "json":
-        write_json(rows, COLUMNS, sys.stdout, name="breaks", head={"status": status})
+        write_json(rows, BREAK_COLUMNS, sys.stdout, name="breaks", head={"status": status})
     elif how == "csv":
-        write_csv(rows, COLUMNS, render.result_file())
+        write_csv(rows, BREAK_COLUMNS, render.result_file())
     elif Console(file=sys.stdout).is_terminal:
         _draw(lines, now, status)
     else:
-        show_table(rows, COLUMNS, zone)
+        show_table(rows, BREAK_COLUMNS, zone)
     return ExitCode.CLEAN
 
 
@@ -136,27 +105,6 @@ def _say(session: Session, result: str, as_json: bool, decide: Callable[[BreakDe
     else:
         render.facts("Done", [(identity, result) for identity in decided])
     return ExitCode.CLEAN
-
-
-def row_of(line: BreakLine, now: datetime) -> dict[str, Any]:
-    """A remembered break, by the names of COLUMNS."""
-    record, decision = line.record, line.decision
-    ended = record.cleared_at or now
-    return {
-        **{column.name: getattr(record, column.name) for column in COLUMNS if hasattr(record, column.name)},
-        "status": line.status.value,
-        "age_s": round((ended - record.first_seen).total_seconds()),
-        "decision": decision.kind if decision else None,
-        "decided_by": decision.by if decision else None,
-        "decided_reason": decision.reason if decision else None,
-        "decided_at": decision.at if decision else None,
-        "note": line.note,
-        "action": _actions().get(record.kind, ""),
-    }
-
-
-def _actions() -> Mapping[str, str]:
-    return {kind.value: text for kind, text in ACTION.items()}
 
 
 def _draw(lines: Sequence[BreakLine], now: datetime, status: str) -> None:

@@ -10,10 +10,11 @@ import structlog
 import yaml
 
 from app.parts import parts_of
-from app.preparing import halting, keep_halt, prepare, say_missing, wait_for_ledger
+from app.preparing import keep_halt, prepare, say_missing, wait_for_ledger
 from cli import render, report_view
 from cli.session import Session
 from jobs.check.full_check import CheckOptions
+from jobs.process.halting import halting
 from reconciler.config import Settings
 from reconciler.exit_codes import ExitCode
 from reconciler.ledger import migrate as ledger_migrate
@@ -26,7 +27,7 @@ def sweep_once(session: Session, settings: Settings, *, dry_run: bool) -> ExitCo
     """One sweep. Raises Outage, InvariantBroken or UsageError."""
     with parts_of(settings) as parts:
         prepare(parts, makes=True)
-        with halting(parts):
+        with halting(parts.decisions):
             result = parts.sweep.step("once", dry_run=dry_run or not settings.payout.enabled)
     if session.as_json:
         print_json(result.as_json())
@@ -48,7 +49,7 @@ def check(session: Session, settings: Settings, *, dry_run: bool, campaign_id: s
             is_halted=is_halted,
             remembers=not dry_run,
         )
-        with halting(parts), render.progress("Checking participations") as progress:
+        with halting(parts.decisions), render.progress("Checking participations") as progress:
             report, path = parts.full_check.step(options, progress)
         keep_halt(parts, report)
     if session.as_json:

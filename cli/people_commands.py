@@ -10,18 +10,17 @@ from typing import Any, TypeVar
 import click
 
 from app.parts import Parts, parts_of
-from app.preparing import halting, prepare
+from app.preparing import prepare
 from cli import render
 from cli.commands import print_json
-from cli.identities import identities_of
 from cli.periods import moment
 from cli.session import Session
 from jobs.payment.adopting import Adopting
 from jobs.payment.recovering import Recovering
 from jobs.payment.repaying import Repaying
+from jobs.process.halting import halting
 from reconciler.clock import utc_text
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.ledger_snapshot import OpenHold
 from reconciler.domain.money import format_minor, minor_digits, parse_amount_minor
 from reconciler.domain.parsing import Unreadable
 from reconciler.domain.plan import NewAdoption
@@ -31,6 +30,8 @@ from reconciler.ledger.journal.decisions import REQUESTED, Adjustment, Signature
 from reconciler.ledger.operations.outbox import raise_versions
 from reconciler.mongo.history import History
 from reconciler.ports.journal import BatchStamp
+from reconciler.queries.holds import hold_rows, open_hold
+from reconciler.queries.identities import identities_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,7 +62,7 @@ def approve(session: Session, *, key: str, amount: str | None, by: str, reason: 
     signature = Signature(by=by, reason=reason)
 
     def decide(parts: Parts) -> dict[str, Any]:
-        waiting = next((one for one in parts.ledger.open_holds() if hold_row(one)["approve_with"] == key), None)
+        waiting = open_hold(parts.engine, key)
         if waiting is None:
             return {"result": parts.decisions.approve(key, signature)}
         seen_minor = waiting.amount_minor if amount is None else _minor("--amount", amount, waiting.currency)
@@ -108,25 +109,11 @@ def repay(session: Session, *, participation_id: str, by: str, reason: str, as_j
         )
         stamp = BatchStamp(run_id=str(uuid.uuid4()), trigger="repay")
         chosen = _participation(parts, participation_id)
-        with halting(parts):
+        with halting(parts.decisions):
             parts.guard.check()
             key, sequences = repaying.repay(chosen, signature.by, signature.reason, stamp)
             parts.projector.project(sequences)
     return _answer(session, {"key": key, "result": "paid"}, as_json)
-
-
-def hold_row(hold: OpenHold) -> dict[str, Any]:
-    """A payout that waits, for JSON."""
-    return {
-        "participation_id": DocumentId.from_tagged(hold.participation_id).value,
-        "campaign_id": DocumentId.from_tagged(hold.campaign_id).value,
-        "streamer_id": hold.streamer_id,
-        "reason": hold.reason,
-        "amount_minor": hold.amount_minor,
-        "currency": hold.currency,
-        "since": utc_text(hold.opened_at),
-        "approve_with": f"payout:{hold.participation_id}:1",
-    }
 
 
 @click.command(name="list")
@@ -136,7 +123,7 @@ def holds_list(session: Session, *, as_json: bool) -> ExitCode:
     """Payouts that wait: for budget, in the order in which they are retried, or for approval."""
     with parts_of(session.settings()) as parts:
         prepare(parts)
-        rows = [hold_row(hold) for hold in parts.ledger.open_holds()]
+        rows = hold_rows(parts.engine)
     if as_json or session.as_json:
         print_json({"holds": rows})
     else:
@@ -320,7 +307,7 @@ def _minor(option: str, amount: str, currency: str) -> int:
 def _decide(session: Session, subject: str, as_json: bool, decide: _Decide) -> ExitCode:  # noqa: FBT001
     with parts_of(session.settings()) as parts:
         prepare(parts)
-        with halting(parts):
+        with halting(parts.decisions):
             # What an older copy of the ledger posts would raise its sequence until it looked like the newest.
             parts.guard.check()
             document = {"subject": subject, **decide(parts)}

@@ -14,27 +14,19 @@ from app.parts import Parts
 from cli import payout_view, render, statement_view
 from cli.books import chosen_format, open_books, zone_of
 from cli.commands import print_json
-from cli.identities import identities_of, streamer_forms, tagged_forms
 from cli.people_commands import as_json_option
 from cli.periods import DATE_HELP, moment, period_of
 from cli.session import Session
 from cli.tables import local_time, show_table
 from reconciler.clock import utc_text
-from reconciler.domain import accounts
 from reconciler.domain.money import format_minor, minor_digits
 from reconciler.domain.posted import PayoutStatus, PostedPayout
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
-from reconciler.ledger.reads.brand_statement import brand_statement
 from reconciler.ledger.reads.general_ledger import account_balances, journal_rows, trial_balance
-from reconciler.ledger.reads.participation_history import participation_history
-from reconciler.ledger.reads.payout_list import (
-    PayoutFilter,
-    known_accounts,
-    payout_lines,
-    payouts_of,
-)
-from reconciler.ledger.reads.streamer_statement import streamer_statement
+from reconciler.queries.brand import find_campaigns
+from reconciler.queries.payouts import PayoutQuery, find_payout, find_payouts, payout_document
+from reconciler.queries.streamer import bounds, find_statement
 from reconciler.reports.payout_rows import PAYOUT_COLUMNS
 from reconciler.reports.tables import (
     Column,
@@ -163,12 +155,7 @@ def statement(session: Session, *, streamer: str, since: str | None, until: str 
     with open_books(session) as parts:
         period = period_of(parts.settings, since, until)
         zone = zone_of(parts.settings)
-        for one in streamer_forms(streamer):
-            found = streamer_statement(parts.engine, one, period)
-            if found is not None:
-                break
-        else:
-            raise UsageError(f"the ledger has no earnings of a streamer {streamer!r}")
+        found = find_statement(parts.engine, streamer, period)
     statement_view.show(found, period, chosen_format(session, form), zone)
     return ExitCode.CLEAN
 
@@ -180,10 +167,8 @@ def statement(session: Session, *, streamer: str, since: str | None, until: str 
 def brand(session: Session, *, brand_or_campaign: str, as_json: bool) -> ExitCode:
     """What became of a brand's money, campaign by campaign; or of one campaign's."""
     with open_books(session) as parts:
-        found = brand_statement(parts.engine, tagged_forms(brand_or_campaign))
+        found = find_campaigns(parts.engine, brand_or_campaign)
         zone = zone_of(parts.settings)
-    if not found:
-        raise UsageError(f"the ledger has no brand or campaign {brand_or_campaign!r}")
     statement_view.show_brand(found, zone, as_json=as_json or session.as_json)
     return ExitCode.CLEAN
 
@@ -198,7 +183,7 @@ def journal(session: Session, *, since: str | None, until: str | None, form: str
         period = period_of(parts.settings, since, until)
         rows = render.while_read(journal_rows(parts.engine, period))
         if chosen_format(session, form, "csv") == "json":
-            write_json(rows, JOURNAL_COLUMNS, sys.stdout, name="journal", head=statement_view.bounds(period))
+            write_json(rows, JOURNAL_COLUMNS, sys.stdout, name="journal", head=bounds(period))
         else:
             write_csv(rows, JOURNAL_COLUMNS, render.result_file())
     return ExitCode.CLEAN
@@ -246,32 +231,32 @@ def list_(
     if currency is not None and minor_digits(currency) is None:
         raise UsageError(f"{currency!r} is not a currency of ISO 4217")
     with open_books(session) as parts:
-        chosen = PayoutFilter(
+        chosen = PayoutQuery(
             period=period_of(parts.settings, since, until),
-            campaigns=() if campaign is None else _known_campaigns(parts, campaign),
-            streamer_id=None if streamer is None else _known_streamer(parts, streamer),
-            status=None if status is None else PayoutStatus(status),
+            campaign=campaign,
+            streamer=streamer,
+            status=status,
             trigger=trigger,
             currency=currency,
-            newest=limit if limit is not None or chosen_form != "table" else _TABLE_ROWS,
+            limit=limit if limit is not None or chosen_form != "table" else _TABLE_ROWS,
         )
-        _write_payouts(render.while_read(payout_lines(parts.engine, chosen)), chosen, chosen_form, output, parts)
+        _write_payouts(render.while_read(find_payouts(parts.engine, chosen)), chosen, chosen_form, output, parts)
     return ExitCode.CLEAN
 
 
 def _write_payouts(
-    rows: Iterator[PostedPayout], chosen: PayoutFilter, form: str, output: Path | None, parts: Parts
+    rows: Iterator[PostedPayout], chosen: PayoutQuery, form: str, output: Path | None, parts: Parts
 ) -> None:
     columns = PAYOUT_COLUMNS
     if form == "csv":
         write_csv(rows, columns, render.result_file())
     elif form == "json":
-        write_json(rows, columns, sys.stdout, name="payouts", head=statement_view.bounds(chosen.period))
+        write_json(rows, columns, sys.stdout, name="payouts", head=bounds(chosen.period))
     elif output is not None:
         count = write_parquet(rows, columns, output)
         click.echo(f"Wrote {count} rows to {output}.", err=True)
-    elif show_table(rows, columns, zone_of(parts.settings), "Payouts, newest first") == chosen.newest:
-        click.echo(f"These are the newest {chosen.newest}; --limit shows more, --format csv all.", err=True)
+    elif show_table(rows, columns, zone_of(parts.settings), "Payouts, newest first") == chosen.limit:
+        click.echo(f"These are the newest {chosen.limit}; --limit shows more, --format csv all.", err=True)
 
 
 @click.command()
@@ -281,36 +266,18 @@ def _write_payouts(
 def show(session: Session, *, payout: str, as_json: bool) -> ExitCode:
     """All about PAYOUT: its key, or the participation it pays."""
     with open_books(session) as parts:
-        lines = payouts_of(parts.engine, payout, tagged_forms(payout))
-        if not lines:
-            raise UsageError(f"the ledger has no payout {payout!r}")
-        named = {one.participation_id for one in lines}
-        if len(named) > 1:
-            raise UsageError(f"{payout!r} may be {' or '.join(sorted(named))}: give it with its type")
-        [identity] = [one for one in identities_of(lines[0].participation_id) if one.tagged in named]
-        history, zone = participation_history(parts.engine, identity), zone_of(parts.settings)
-    documents = [payout_view.document(line, history) for line in lines]
-    if as_json or session.as_json:
-        print_json({"payouts": documents})
-    else:
-        for line in lines:
-            payout_view.show(line, history, zone)
-    return ExitCode.CLEAN
-
-
-def _known_campaigns(parts: Parts, text: str) -> list[str]:
-    escrows = {accounts.escrow(one): one.tagged for one in identities_of(text)}
-    found = known_accounts(parts.engine, list(escrows))
+        found, zone = find_payout(parts.engine, payout), zone_of(parts.settings)
     if not found:
-        raise UsageError(f"the ledger has no campaign {text!r}")
-    return [tagged for account, tagged in escrows.items() if account in found]
-
-
-def _known_streamer(parts: Parts, text: str) -> str:
-    for one in streamer_forms(text):
-        if known_accounts(parts.engine, [accounts.wallet(one), accounts.held(one)]):
-            return one
-    raise UsageError(f"the ledger has no earnings of a streamer {text!r}")
+        raise UsageError(f"the ledger has no payout {payout!r}")
+    named = {one.line.participation_id for one in found}
+    if len(named) > 1:
+        raise UsageError(f"{payout!r} may be {' or '.join(sorted(named))}: give it with its type")
+    if as_json or session.as_json:
+        print_json({"payouts": [payout_document(one) for one in found]})
+    else:
+        for one in found:
+            payout_view.show(one, zone)
+    return ExitCode.CLEAN
 
 
 LEDGER_COMMANDS: tuple[click.Command, ...] = (balances, trial, statement, brand, journal)

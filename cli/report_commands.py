@@ -22,28 +22,13 @@ from cli.session import Session
 from cli.tables import one_line, show_table
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
-from reconciler.ports.runs import RunRecord
+from reconciler.queries.reports import REPORT_COLUMNS, check_rows
 from reconciler.reports.difference import difference
 from reconciler.reports.shelf import LATEST, ReportShelf
 from reconciler.reports.stored import StoredReport, read_breaks, read_report
-from reconciler.reports.tables import Column, Columns, Kind, record
+from reconciler.reports.tables import record
 
-_CHECKS = ("full_check", "campaign_check")
 _LISTED_MAX = 30
-
-COLUMNS: Columns = (
-    Column("report_id"),
-    Column("kind", shown=False),
-    Column("trigger", shown=False),
-    Column("started_at", Kind.TIME, shown=False),
-    Column("finished_at", Kind.TIME, shown=False),
-    Column("verdict"),
-    Column("participations", Kind.COUNT, shown=False),
-    Column("breaks", Kind.COUNT),
-    Column("new", Kind.COUNT),
-    Column("cleared", Kind.COUNT),
-    Column("note"),
-)
 
 
 @click.command(name="list")
@@ -56,16 +41,13 @@ def list_(session: Session, *, limit: int, as_json: bool) -> ExitCode:
     """Checks, the newest first: their reports, and those that failed or were interrupted with the reason."""
     with open_books(session) as parts:
         shelf, zone = ReportShelf(parts.settings.reports.directory), zone_of(parts.settings)
-        runs = {_report_id_of(run): run for run in parts.runs.newest(_CHECKS, limit)}
-    files = shelf.reports()
-    newest = sorted({*files, *runs}, reverse=True)[:limit]
-    rows = [_row(shelf, report_id, files.get(report_id, ()), runs.get(report_id)) for report_id in newest]
+        rows = check_rows(shelf, parts.runs, limit)
     if as_json or session.as_json:
         print_json({"directory": str(shelf.directory), "reports": [_as_json(row) for row in rows]})
     elif Console(file=sys.stdout).is_terminal:
         _draw(rows, f"Checks, newest first ({shelf.directory})")
     else:
-        show_table(rows, COLUMNS, zone)
+        show_table(rows, REPORT_COLUMNS, zone)
     return ExitCode.CLEAN
 
 
@@ -129,55 +111,6 @@ def diff(session: Session, *, before: str, after: str, as_json: bool) -> ExitCod
 REPORT_COMMANDS: Sequence[click.Command] = (list_, show, diff)
 
 
-def _report_id_of(run: RunRecord) -> str:
-    """What a check's report is called, or would have been. The checks that chose another name wrote it down."""
-    named = run.counts.get("report_id")
-    return named if isinstance(named, str) else f"{run.started_at:%Y%m%dT%H%M%SZ}-{run.run_id[:8]}"
-
-
-def _row(shelf: ReportShelf, report_id: str, suffixes: Sequence[str], run: RunRecord | None) -> dict[str, Any]:
-    """A check as its report tells it, or where there is none as its run does."""
-    row: dict[str, Any] = dict.fromkeys((column.name for column in COLUMNS), None) | {
-        "report_id": report_id,
-        "files": [one.lstrip(".") for one in suffixes],
-        "note": "",
-    }
-    if run is not None:
-        row |= {
-            "kind": run.kind,
-            "trigger": run.trigger,
-            "started_at": run.started_at,
-            "finished_at": run.finished_at,
-            "verdict": run.outcome or "running",
-            "note": run.error or ("" if suffixes or run.outcome is None else "its files are gone"),
-        }
-    if ".json" not in suffixes:
-        return row
-    try:
-        found = read_report(shelf, report_id)
-    except UsageError as damaged:
-        return row | {"verdict": row["verdict"] or "?", "note": str(damaged)}
-    return row | _told_by(found)
-
-
-def _told_by(found: StoredReport) -> dict[str, Any]:
-    document = found.document
-    notes = [] if found.is_whole else ["one campaign"]
-    if document["dry_run"]:
-        notes.append("dry run")
-    return {
-        "kind": document["kind"],
-        "trigger": document["trigger"],
-        "started_at": found.started_at,
-        "verdict": document["verdict"],
-        "participations": found.count("completeness", "participations"),
-        "breaks": sum(value for value in document["breaks_by_kind"].values() if type(value) is int),
-        "new": found.count("carried", "new"),
-        "cleared": found.count("carried", "cleared"),
-        "note": ", ".join(notes),
-    }
-
-
 def _draw(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     """Narrow enough for 80 columns, with the ids in one piece: they are to be copied."""
     if not rows:
@@ -197,7 +130,7 @@ def _draw(rows: Sequence[Mapping[str, Any]], title: str) -> None:
 
 
 def _as_json(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {**record(row, COLUMNS), "files": row["files"]}
+    return {**record(row, REPORT_COLUMNS), "files": row["files"]}
 
 
 def _send(shelf: ReportShelf, report_id: str, suffix: str) -> None:

@@ -3,57 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 import click
 
-from app.parts import Parts, parts_of
+from app.parts import parts_of
 from cli import render
 from cli.books import zone_of
 from cli.commands import print_json
 from cli.people_commands import as_json_option
 from cli.session import Session
-from cli.stream_commands import stream_standing
 from cli.tables import local_time, one_line
-from reconciler.clock import utc_text
-from reconciler.errors import ClockOff, Outage, UsageError
 from reconciler.exit_codes import ExitCode
-from reconciler.ledger.migrate import require_current
-from reconciler.ledger.operations.overview import LedgerOverview, overview
-from reconciler.mongo.connection import is_standalone
+from reconciler.ledger.operations.overview import LedgerOverview
 from reconciler.ports.runs import RunRecord
-from reconciler.reports.shelf import LATEST, ReportShelf
-from reconciler.reports.stored import read_report
-
-Source = Callable[[Parts], Mapping[str, object]]
-
-
-def _clock_standing(parts: Parts) -> Mapping[str, object]:
-    """Whether this host may post, by its clock, and why not."""
-    try:
-        parts.journal.now()
-    except ClockOff as off:
-        return {"is_right": False, "reason": str(off)}
-    return {"is_right": True, "reason": None}
-
-
-SOURCES: tuple[tuple[str, Source], ...] = (("stream", stream_standing), ("clock", _clock_standing))
-"""Further sections by name, each from a table of its own: asked only when the ledger is there. Times are aware."""
-
-
-@dataclass(slots=True, kw_only=True)
-class _Found:
-    """What could be learned. ``away``: database → why it cannot be reached."""
-
-    now: datetime
-    away: dict[str, str] = field(default_factory=dict)
-    ledger: LedgerOverview | None = None
-    is_replica_set: bool | None = None
-    sections: dict[str, Mapping[str, object]] = field(default_factory=dict)
-    report: dict[str, object] | None = None
-    """The newest whole report on disk, which can be read when both databases are away."""
+from reconciler.queries.overview import (
+    Overview,
+    OverviewSources,
+    clock_section,
+    overview_document,
+    overview_of,
+    stream_section,
+)
 
 
 @click.command()
@@ -61,12 +32,23 @@ class _Found:
 @click.pass_obj
 def status(session: Session, *, as_json: bool) -> ExitCode:
     """How everything stands. Exits 3 when a database is away, 4 while paying is halted."""
-    with parts_of(session.settings()) as parts:
-        found = _look(parts)
-        zone = zone_of(parts.settings)
+    settings = session.settings()
+    with parts_of(settings) as parts:
+        now = parts.clock()
+        sources = OverviewSources(
+            engine=parts.engine,
+            connection=parts.connection,
+            reports=settings.reports.directory,
+            sections={
+                "stream": lambda: stream_section(parts.positions.load(), now, watch_enabled=settings.watch.enabled),
+                "clock": lambda: clock_section(parts.journal.now),
+            },
+        )
+        found = overview_of(sources, now)
     if as_json or session.as_json:
-        print_json(_document(found, parts.settings.sweep.lease_ttl_s))
+        print_json(overview_document(found, settings.sweep.lease_ttl_s))
     else:
+        zone = zone_of(settings)
         render.facts("Status", _lines(found, lambda time: local_time(time, zone)))
     if found.ledger is not None and found.ledger.halt is not None:
         # Before a database that is away: that one comes back by itself.
@@ -74,91 +56,7 @@ def status(session: Session, *, as_json: bool) -> ExitCode:
     return ExitCode.UNREACHABLE if found.away else ExitCode.CLEAN
 
 
-def _look(parts: Parts) -> _Found:
-    """Ask everything once. A database that is away leaves its part out. Raises UsageError for one not migrated."""
-    found = _Found(now=parts.clock(), report=_newest_report(ReportShelf(parts.settings.reports.directory)))
-    try:
-        require_current(parts.engine, makes=False)
-        found.ledger = overview(parts.engine)
-        found.sections = {name: source(parts) for name, source in SOURCES}
-    except Outage as outage:
-        found.away[outage.database] = outage.reason
-    try:
-        found.is_replica_set = not is_standalone(parts.connection)
-    except Outage as outage:
-        found.away[outage.database] = outage.reason
-    return found
-
-
-def _newest_report(shelf: ReportShelf) -> dict[str, object] | None:
-    try:
-        report = read_report(shelf, LATEST)
-    except UsageError:
-        # None yet, or a damaged one: `report show` says which.
-        return None
-    document = report.document
-    return {name: document[name] for name in ("report_id", "verdict", "finished_at", "dry_run")}
-
-
-def _document(found: _Found, lease_ttl_s: float) -> dict[str, Any]:
-    ledger = found.ledger
-    return {
-        "now": utc_text(found.now),
-        "databases": {
-            name: {"reachable": name not in found.away, "reason": found.away.get(name)}
-            for name in ("ledger", "mongodb")
-        },
-        "replica_set": found.is_replica_set,
-        "halted": None if ledger is None else ledger.halt is not None,
-        **({} if ledger is None else _of_ledger(ledger, found.now, lease_ttl_s)),
-        **{name: {key: _plain(value) for key, value in part.items()} for name, part in found.sections.items()},
-        "latest_report": found.report,
-    }
-
-
-def _of_ledger(ledger: LedgerOverview, now: datetime, lease_ttl_s: float) -> dict[str, Any]:
-    lease, halt = ledger.lease, ledger.halt
-    return {
-        "halt": None
-        if halt is None
-        else {"since": utc_text(halt.since), "cause": halt.cause, "decision_key": halt.decision_key},
-        "ledger": {"ledger_id": ledger.ledger_id, "sequence": ledger.sequence, "chain_head": ledger.chain_head},
-        "lease": None
-        if lease is None
-        else {
-            "holder": lease.holder,
-            "epoch": lease.epoch,
-            "held": lease.is_held,
-            "expires_in_s": None if lease.was_given_back else lease.expires_in_s,
-            # By this process's own sweep.lease_ttl_s, which daemons share.
-            "renewed_ago_s": None if lease.was_given_back else round(lease_ttl_s - lease.expires_in_s, 3),
-        },
-        "last_sweep": _run(ledger.last_sweep, now),
-        "last_check": _run(ledger.last_check, now),
-        "running_check": _run(ledger.running_check, now),
-        "open_breaks": dict(ledger.open_breaks),
-        "acknowledged_breaks": ledger.acknowledged_breaks_count,
-        "holds": dict(ledger.holds),
-        "outbox": {"pending": ledger.outbox.pending, "blocked": ledger.outbox.blocked},
-    }
-
-
-def _run(run: RunRecord | None, now: datetime) -> dict[str, Any] | None:
-    if run is None:
-        return None
-    return {
-        "run_id": run.run_id,
-        "kind": run.kind,
-        "trigger": run.trigger,
-        "started_at": utc_text(run.started_at),
-        "finished_at": None if run.finished_at is None else utc_text(run.finished_at),
-        "outcome": run.outcome,
-        "error": run.error,
-        "age_s": round((now - (run.finished_at or run.started_at)).total_seconds(), 3),
-    }
-
-
-def _lines(found: _Found, shown: Callable[[datetime], str]) -> list[tuple[str, str]]:
+def _lines(found: Overview, shown: Callable[[datetime], str]) -> list[tuple[str, str]]:
     ledger = found.ledger
     lines = [
         (name, f"away: {one_line(found.away[name])}" if name in found.away else "reachable")
@@ -225,7 +123,3 @@ def _ago(seconds: float) -> str:
 
 def _said(value: object) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else one_line(str(value))
-
-
-def _plain(value: object) -> object:
-    return utc_text(value) if isinstance(value, datetime) else value

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import click
 
-from app.parts import Parts, parts_of
-from app.preparing import wait_for_ledger
+from app.parts import Parts
 from app.watch import source_of
 from cli import render
+from cli.books import open_books, zone_of
 from cli.commands import print_json
 from cli.people_commands import as_json_option
 from cli.session import Session
 from cli.tables import local_time, one_line
 from jobs.watch.watch import REMEDIES, RESET
-from reconciler.clock import utc_text
+from reconciler.clock import spelled
 from reconciler.exit_codes import ExitCode
-from reconciler.ledger.migrate import require_current
 from reconciler.ports.watch import FailureKind, KeptPosition, StreamFailure
+from reconciler.queries.overview import stream_section
 
 
 @click.command(name="show")
@@ -27,12 +28,16 @@ from reconciler.ports.watch import FailureKind, KeptPosition, StreamFailure
 @click.pass_obj
 def stream_show(session: Session, *, as_json: bool) -> ExitCode:
     """Where the watch stands in the stream of changes, and whether it could go on from there now."""
-    settings = session.settings()
-    with parts_of(settings) as parts:
-        _require_ledger(parts)
+    with open_books(session) as parts:
+        settings = parts.settings
         kept = parts.positions.load()
         belongs, failure = _try_out(parts, kept)
-    shown = _described(parts, kept) | {
+    shown = stream_section(kept, parts.clock(), watch_enabled=settings.watch.enabled)
+    # Before why it was dropped, where it was always shown.
+    because = shown.pop("dropped_because")
+    shown |= {
+        "generation": kept.generation,
+        "dropped_because": because,
         "position_is_of_this_stream": belongs,
         "can_watch": failure is None,
         "problem": None if failure is None else failure.reason,
@@ -40,9 +45,9 @@ def stream_show(session: Session, *, as_json: bool) -> ExitCode:
         "remedy": None if failure is None else REMEDIES.get(failure.kind),
     }
     if as_json or session.as_json:
-        print_json(shown)
+        print_json({name: spelled(value) for name, value in shown.items()})
     else:
-        render.facts("Stream of changes", [(name, one_line(str(value))) for name, value in _for_people(parts, shown)])
+        render.facts("Stream of changes", _for_people(shown, zone_of(settings)))
     is_away = failure is not None and failure.kind is FailureKind.TRANSIENT
     return ExitCode.UNREACHABLE if is_away else ExitCode.CLEAN
 
@@ -55,9 +60,8 @@ def stream_reset(session: Session, *, as_json: bool) -> ExitCode:
 
     Nothing is lost by it: whoever is due is found by that sweep.
     """
-    settings = session.settings()
-    with parts_of(settings) as parts:
-        _require_ledger(parts)
+    with open_books(session) as parts:
+        settings = parts.settings
         generation = parts.positions.drop(RESET)
     if as_json or session.as_json:
         print_json({"reset": True, "generation": generation})
@@ -67,26 +71,7 @@ def stream_reset(session: Session, *, as_json: bool) -> ExitCode:
     return ExitCode.CLEAN
 
 
-def stream_standing(parts: Parts) -> dict[str, object]:
-    """For `status`: where the watch stands by what is kept. Nobody is asked whether it could go on from there."""
-    kept = parts.positions.load()
-    reached_at = None if kept.position is None else kept.position.reached_at
-    return {
-        "watch_enabled": parts.settings.watch.enabled,
-        "has_position": kept.position is not None,
-        "reached_at": reached_at,
-        "age_s": None if reached_at is None else max(0, round((parts.clock() - reached_at).total_seconds())),
-        "changed_at": kept.changed_at,
-        "dropped_because": kept.dropped_because,
-    }
-
-
 STREAM_COMMANDS = (stream_show, stream_reset)
-
-
-def _require_ledger(parts: Parts) -> None:
-    wait_for_ledger(parts)
-    require_current(parts.engine, makes=False)
 
 
 def _try_out(parts: Parts, kept: KeptPosition) -> tuple[bool | None, StreamFailure | None]:
@@ -103,30 +88,12 @@ def _try_out(parts: Parts, kept: KeptPosition) -> tuple[bool | None, StreamFailu
     return belongs, opened if isinstance(opened, StreamFailure) else None
 
 
-def _described(parts: Parts, kept: KeptPosition) -> dict[str, Any]:
-    reached_at = None if kept.position is None else kept.position.reached_at
-    return {
-        "watch_enabled": parts.settings.watch.enabled,
-        "has_position": kept.position is not None,
-        "reached_at": None if reached_at is None else utc_text(reached_at),
-        "age_s": None if reached_at is None else round((parts.clock() - reached_at).total_seconds()),
-        "changed_at": None if kept.changed_at is None else utc_text(kept.changed_at),
-        "generation": kept.generation,
-        "dropped_because": kept.dropped_because,
-    }
+def _for_people(shown: Mapping[str, object], zone: ZoneInfo) -> list[tuple[str, str]]:
+    """What is known; what is not is left out."""
+    return [(name.replace("_", " "), _said(value, zone)) for name, value in shown.items() if value is not None]
 
 
-def _for_people(parts: Parts, shown: dict[str, Any]) -> list[tuple[str, object]]:
-    """What is known, times in the zone of reports; what is not is left out."""
-    zone = ZoneInfo(parts.settings.reports.timezone)
-    times = {
-        name: local_time(parts.clock().fromisoformat(shown[name]), zone)
-        for name in ("reached_at", "changed_at")
-        if shown[name]
-    }
-    words = {True: "yes", False: "no"}
-    return [
-        (name.replace("_", " "), times.get(name, words.get(value, value) if isinstance(value, bool) else value))
-        for name, value in shown.items()
-        if value is not None
-    ]
+def _said(value: object, zone: ZoneInfo) -> str:
+    if isinstance(value, datetime):
+        return local_time(value, zone)
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else one_line(str(value))

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
 import click
 import structlog
 
-from app.parts import Parts, parts_of
-from app.preparing import wait_for_ledger
 from app.webhooks import require_sending, send_once
 from cli import render
+from cli.books import open_books
 from cli.commands import print_json
 from cli.people_commands import as_json_option
 from cli.session import Session
-from reconciler.clock import utc_now
+from reconciler.clock import utc_now, utc_text
 from reconciler.config import Settings
 from reconciler.config.webhooks import WebhookEndpoint
 from reconciler.domain.deliveries import Answer, Message
-from reconciler.domain.events import PAYLOAD_VERSION, time_text
+from reconciler.domain.events import PAYLOAD_VERSION
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
-from reconciler.ledger.migrate import require_current
-from reconciler.ledger.operations.deliveries import DeliveryFilter, ListedDelivery, list_deliveries
+from reconciler.ledger.operations.deliveries import DeliveryFilter
 from reconciler.ledger.operations.events import read_event
+from reconciler.queries.webhooks import delivery_rows, endpoint_rows, event_document
 
 log = structlog.get_logger(__name__)
 
@@ -48,16 +44,15 @@ def webhooks() -> None:
 @click.pass_obj
 def list_command(session: Session, *, status: str | None, endpoint: str | None, limit: int, as_json: bool) -> ExitCode:
     """Deliveries, those of the newest events first, and how far each endpoint is behind."""
-    settings = session.settings()
-    with _ledger_of(settings) as parts:
-        found = list_deliveries(parts.engine, DeliveryFilter(status=status, endpoint=endpoint, limit=limit))
-        endpoints = endpoint_rows(parts)
+    with open_books(session) as parts:
+        found = delivery_rows(parts.engine, DeliveryFilter(status=status, endpoint=endpoint, limit=limit))
+        endpoints = endpoint_rows(parts.deliveries, parts.settings.webhooks.endpoints)
     if as_json or session.as_json:
-        print_json({"endpoints": endpoints, "deliveries": [delivery_row(one) for one in found]})
+        print_json({"endpoints": endpoints, "deliveries": found})
         return ExitCode.CLEAN
     if endpoints:
         render.rows("Endpoints", tuple(endpoints[0]), endpoints)
-    render.rows("Deliveries", _SHOWN, [delivery_row(one) for one in found])
+    render.rows("Deliveries", _SHOWN, found)
     return ExitCode.CLEAN
 
 
@@ -67,27 +62,17 @@ def list_command(session: Session, *, status: str | None, endpoint: str | None, 
 @click.pass_obj
 def show(session: Session, *, event_id: str, as_json: bool) -> ExitCode:
     """One event: its payload, and what became of it at each endpoint."""
-    with _ledger_of(session.settings()) as parts:
+    with open_books(session) as parts:
         event = read_event(parts.engine, event_id)
         if event is None:
             raise UsageError(f"there is no event {event_id}")
-        found = list_deliveries(parts.engine, DeliveryFilter(event_id=event_id))
-    document = {
-        "event_id": event.event_id,
-        "type": event.type,
-        "subject": event.subject,
-        "status": event.status,
-        "occurred_at": time_text(event.occurred_at),
-        "recorded_at": time_text(event.recorded_at),
-        "payload": None if event.payload is None else json.loads(event.payload),
-        "deliveries": [delivery_row(one) for one in found],
-    }
+        document = event_document(parts.engine, event)
     if as_json or session.as_json:
         print_json(document)
         return ExitCode.CLEAN
     names = ("event_id", "type", "subject", "status", "occurred_at", "recorded_at")
     render.facts("Event", [*((name, str(document[name])) for name in names), ("payload", event.payload or "pruned")])
-    render.rows("Deliveries", _SHOWN, [delivery_row(one) for one in found])
+    render.rows("Deliveries", _SHOWN, document["deliveries"])
     return ExitCode.CLEAN
 
 
@@ -104,10 +89,9 @@ def replay(
     """Deliver again: an event, or with --dead all that was given up. The daemon sends it within seconds."""
     if (event_id is None) is not dead:
         raise click.UsageError("Name an event, or say --dead.")
-    settings = session.settings()
     if endpoint is not None:
-        _endpoint(settings, endpoint)
-    with _ledger_of(settings) as parts:
+        _endpoint(session.settings(), endpoint)
+    with open_books(session) as parts:
         if event_id is None:
             count = parts.deliveries.replay_dead(endpoint, by)
         else:
@@ -125,9 +109,8 @@ def replay(
 @click.pass_obj
 def enable(session: Session, *, endpoint: str, by: str, as_json: bool) -> ExitCode:
     """Send to an endpoint again that answered 410 Gone; what waited for it goes out."""
-    settings = session.settings()
-    _endpoint(settings, endpoint)
-    with _ledger_of(settings) as parts:
+    _endpoint(session.settings(), endpoint)
+    with open_books(session) as parts:
         if not parts.deliveries.enable(endpoint):
             raise UsageError(f"{endpoint} is not disabled")
     log.info("an endpoint gets events again", action="webhook_enabled", endpoint=endpoint, by=by)
@@ -161,7 +144,7 @@ def _test_message() -> Message:
         "type": "webhook.test",
         "version": PAYLOAD_VERSION,
         "id": event_id,
-        "timestamp": time_text(utc_now()),
+        "timestamp": utc_text(utc_now()),
         "data": {},
     }
     return Message(event_id=event_id, payload=json.dumps(envelope, separators=(",", ":")))
@@ -172,58 +155,6 @@ def _endpoint(settings: Settings, name: str) -> WebhookEndpoint:
     if name not in names:
         raise UsageError(f"there is no endpoint {name}; configured are: {', '.join(names) or 'none'}")
     return settings.webhooks.endpoints[names.index(name)]
-
-
-@contextmanager
-def _ledger_of(settings: Settings) -> Iterator[Parts]:
-    """The parts, with a ledger that is there and current; MongoDB is not asked."""
-    with parts_of(settings) as parts:
-        wait_for_ledger(parts)
-        require_current(parts.engine, makes=False)
-        yield parts
-
-
-def endpoint_rows(parts: Parts) -> list[dict[str, Any]]:
-    """How far each endpoint is behind, for JSON."""
-    configured = {endpoint.name: endpoint for endpoint in parts.settings.webhooks.endpoints}
-    backlog = {one.endpoint: one for one in parts.deliveries.backlog()}
-    gone = parts.deliveries.disabled({name: endpoint.url for name, endpoint in configured.items()})
-    rows: list[dict[str, Any]] = []
-    for name in sorted({*configured, *backlog}):
-        behind = backlog.get(name)
-        state = "not configured" if name not in configured else "disabled" if name in gone else "enabled"
-        rows.append(
-            {
-                "endpoint": name,
-                "state": state,
-                "pending": behind.pending if behind else 0,
-                "dead": behind.dead if behind else 0,
-                "oldest_pending_at": _text(behind.oldest_pending_at if behind else None),
-            }
-        )
-    return rows
-
-
-def delivery_row(one: ListedDelivery) -> dict[str, Any]:
-    """A delivery for JSON."""
-    return {
-        "event_id": one.event_id,
-        "type": one.type,
-        "subject": one.subject,
-        "endpoint": one.endpoint,
-        "status": one.status,
-        "attempts": one.attempts,
-        "outcome": one.outcome,
-        "status_code": one.status_code,
-        "created_at": _text(one.created_at),
-        "not_before": _text(one.not_before),
-        "attempted_at": _text(one.attempted_at),
-        "replayed_by": one.replayed_by,
-    }
-
-
-def _text(time: datetime | None) -> str | None:
-    return None if time is None else time_text(time)
 
 
 def _answer(session: Session, document: dict[str, Any], as_json: bool) -> ExitCode:  # noqa: FBT001

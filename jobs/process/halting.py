@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import structlog
@@ -54,3 +56,13 @@ class Halt:
             # Kept here until it can be written down; this process pays nothing meanwhile.
             self._unwritten = broken
             log.error("the halt could not be written down yet", action="halt_not_kept", reason=str(error))  # noqa: TRY400
+
+
+@contextmanager
+def halting(book: HaltBook) -> Iterator[None]:
+    """Write a broken invariant down, so that nobody pays until a person has looked; it goes on its way."""
+    try:
+        yield
+    except InvariantBroken as broken:
+        book.halt(broken.invariant, broken.detail)
+        raise

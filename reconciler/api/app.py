@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 
 from reconciler import VERSION
 from reconciler.api import campaigns, decisions, health, ledger_routes, login, monitoring, report_routes
-from reconciler.api.asking import CheckAsking
+from reconciler.api.asking import CheckAsking, Requested
 from reconciler.api.auth import CSRF_HEADER, Door, NeedsLogin, Viewer
 from reconciler.api.context import ApiContext, Lifespan
 from reconciler.api.database_health import DatabaseHealth
@@ -28,6 +28,8 @@ from reconciler.api.problems import ProblemDocument, install_problems
 from reconciler.api.rendering import STATIC
 from reconciler.api.services import Services
 from reconciler.api.streams import STREAMS_MAX, OpenStreams
+from reconciler.ledger.migrate import require_current
+from reconciler.mongo.connection import is_standalone
 
 GROUPS_WAITED_FOR = 2
 """Groups that a report waits for at most while MongoDB is away: the one under way, and its own. Each answers in its own
@@ -99,9 +101,9 @@ def create_app(context: ApiContext) -> FastAPI:
         offload=offload,
         door=door,
         streams=OpenStreams(STREAMS_MAX),
-        asking=CheckAsking(),
-        ledger_health=DatabaseHealth(context.books.require_ready, offload),
-        mongodb_health=DatabaseHealth(context.campaigns.require_ready, offload),
+        asking=CheckAsking(_requesting(context), offload),
+        ledger_health=DatabaseHealth(lambda: require_current(context.engine, makes=False), offload),
+        mongodb_health=DatabaseHealth(lambda: is_standalone(context.connection), offload),
     )
     app.state.door = door
     app.state.login_failures = login.FailureLimit()
@@ -134,6 +136,15 @@ def create_app(context: ApiContext) -> FastAPI:
     app.add_api_route("/api/v1/openapi.json", _schema, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC, packages=_STYLES), name="static")
     return app
+
+
+def _requesting(context: ApiContext) -> Callable[[str], Requested]:
+    def request(by: str) -> Requested:
+        found = context.checks.request(by)
+        context.wake_checks()
+        return found
+
+    return request
 
 
 def _lifespan_of(context: ApiContext) -> Lifespan:

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
-from reconciler.api.context import Checks, CheckTicket
 from reconciler.api.offload import Offload
+from reconciler.ledger.operations.check_requests import CheckRequest
+
+Requested = tuple[CheckRequest, bool]
+"""The open check, and whether it is new."""
 
 
 class CheckAsking:
     """A crowd that asks at once costs one statement, and nobody of it waits for a thread. For one event loop."""
 
-    def __init__(self) -> None:
-        self._under_way: asyncio.Task[tuple[CheckTicket, bool]] | None = None
+    def __init__(self, request: Callable[[str], Requested], offload: Offload) -> None:
+        """``request`` asks in somebody's name; it blocks."""
+        self._request = request
+        self._offload = offload
+        self._under_way: asyncio.Task[Requested] | None = None
 
-    async def ask(self, checks: Checks, offload: Offload, by: str) -> tuple[CheckTicket, bool]:
-        """The open check, and whether it is new, which it is to one of the crowd only. Raises what the port raises."""
+    async def ask(self, by: str) -> Requested:
+        """The open check, and whether it is new, which it is to one of the crowd only. Raises what ``request`` does."""
         if self._under_way is not None:
             # Shielded: one who goes away must not take the answer from the others.
-            ticket, _ = await asyncio.shield(self._under_way)
-            return ticket, False
-        self._under_way = asyncio.ensure_future(offload(lambda: checks.request(by)))
+            check, _ = await asyncio.shield(self._under_way)
+            return check, False
+        self._under_way = asyncio.ensure_future(self._offload(lambda: self._request(by)))
         self._under_way.add_done_callback(self._answered)
         return await asyncio.shield(self._under_way)
 
-    def _answered(self, task: asyncio.Task[tuple[CheckTicket, bool]]) -> None:
+    def _answered(self, task: asyncio.Task[Requested]) -> None:
         self._under_way = None
         if not task.cancelled():
             # Looked at, since all who waited for it may have gone.

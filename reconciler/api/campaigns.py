@@ -77,8 +77,10 @@ async def completion_status(services: ServicesOf, _caller: Viewer, campaign_id: 
 )
 async def completion_check(services: ServicesOf, _caller: Admin, campaign_id: CampaignId) -> HintTaken:
     """It goes into the queue of the watch; who is due is paid a moment later, and nobody twice."""
-    if not await services.offload(lambda: services.context.campaigns.hint(campaign_id)):
+    found = await services.offload(lambda: services.context.campaigns.find(campaign_id))
+    if found is None:
         raise _missing(campaign_id)
+    services.context.hints.campaign(found)
     return HintTaken(campaign_id=campaign_id, state="queued")
 
 

@@ -18,11 +18,11 @@ ANSWER_S = 3.0
 class DatabaseHealth:
     """The last answer, for a second. Of those who ask at once one looks, and the others wait for it.
 
-    ``require_ready`` raises DatabaseFailure or UsageError. One that hangs is asked no second time meanwhile.
+    ``ask`` raises DatabaseFailure or UsageError. One that hangs is asked no second time meanwhile.
     """
 
-    def __init__(self, require_ready: Callable[[], None], offload: Offload) -> None:
-        self._require_ready = require_ready
+    def __init__(self, ask: Callable[[], object], offload: Offload) -> None:
+        self._ask = ask
         self._offload = offload
         self._lock = asyncio.Lock()
         self._looking: asyncio.Future[str | None] | None = None
@@ -48,7 +48,7 @@ class DatabaseHealth:
 
     def _look(self) -> str | None:
         try:
-            self._require_ready()
+            self._ask()
         except DatabaseFailure as failure:
             return failure.what
         except UsageError:

@@ -10,9 +10,13 @@ from fastapi import APIRouter, Path, Query
 from pydantic import AfterValidator, BaseModel, Field
 
 from reconciler.api.auth import Admin, Viewer
-from reconciler.api.context import BreakBook
-from reconciler.api.problems import Problem, ProblemKind, problem_responses
+from reconciler.api.callers import Caller
+from reconciler.api.problems import ProblemKind, problem_responses
 from reconciler.api.services import Services, ServicesOf
+from reconciler.domain.break_memory import BreakStatus
+from reconciler.ledger.journal.decisions import Signature
+from reconciler.ledger.operations.break_records import BreakFilter
+from reconciler.queries.breaks import break_documents
 
 router = APIRouter(prefix="/api/v1", tags=["decisions"])
 
@@ -41,6 +45,10 @@ class Why(BaseModel):
     model_config = {"extra": "forbid", "json_schema_extra": {"examples": [{"reason": "checked with the brand"}]}}
 
     reason: Annotated[str, AfterValidator(_said), Field(min_length=1, max_length=1000)]
+
+    def signed_by(self, caller: Caller) -> Signature:
+        """Who decides, and why."""
+        return Signature(by=caller.name, reason=self.reason)
 
 
 class Approval(Why):
@@ -74,7 +82,7 @@ class DecisionTaken(BaseModel):
     by: str = Field(examples=["asha"])
 
 
-class StandingBreaks(BaseModel):
+class PresentBreaks(BaseModel):
     """Breaks that are not gone: the open ones, then those that somebody acknowledged; the gravest and oldest first."""
 
     breaks: list[dict[str, Any]]
@@ -86,31 +94,29 @@ Key = Annotated[str, Path(min_length=1, max_length=300, examples=["payout:oid:64
 @router.post("/payouts/{key:identity}/approve", summary="Approve a payout that waits", responses=_REFUSALS)
 async def approve(services: ServicesOf, caller: Admin, key: Key, why: Approval) -> DecisionTaken:
     """Or, under four eyes, what another person asked for (the key of its entry). Eligibility is checked again."""
-    people = services.context.people
-    return await _decide(
-        services, key, caller.name, lambda: people.approve(key, caller.name, why.reason, why.amount_minor)
-    )
+    people, signed = services.context.people, why.signed_by(caller)
+    return await _decide(services, key, signed, lambda: people.approve(key, signed, why.amount_minor))
 
 
 @router.post("/payouts/{key:identity}/reject", summary="Reject a payout that waits", responses=_REFUSALS)
 async def reject(services: ServicesOf, caller: Admin, key: Key, why: Why) -> DecisionTaken:
     """For good, until a person repays it."""
-    people = services.context.people
-    return await _decide(services, key, caller.name, lambda: people.reject(key, caller.name, why.reason))
+    people, signed = services.context.people, why.signed_by(caller)
+    return await _decide(services, key, signed, lambda: people.reject(key, signed))
 
 
 @router.post("/payouts/{key:identity}/reverse", summary="Take a payout back", responses=_REFUSALS)
 async def reverse(services: ServicesOf, caller: Admin, key: Key, why: Why) -> DecisionTaken:
     """Every posting mirrored, once. Under four eyes it is only asked for, and another person approves it."""
-    people = services.context.people
-    return await _decide(services, key, caller.name, lambda: people.reverse(key, caller.name, why.reason))
+    people, signed = services.context.people, why.signed_by(caller)
+    return await _decide(services, key, signed, lambda: people.reverse(key, signed))
 
 
 @router.post("/resume", summary="Let paying go on after a halt", responses=_REFUSALS)
 async def resume(services: ServicesOf, caller: Admin, why: Resumption) -> DecisionTaken:
     """When the cause is mended."""
-    people = services.context.people
-    return await _decide(services, "paying", caller.name, lambda: people.resume(caller.name, why.reason, why.since))
+    people, signed = services.context.people, why.signed_by(caller)
+    return await _decide(services, "paying", signed, lambda: people.resume(signed, why.since))
 
 
 @router.get(
@@ -120,11 +126,16 @@ async def resume(services: ServicesOf, caller: Admin, why: Resumption) -> Decisi
 )
 async def breaks(
     services: ServicesOf, _caller: Viewer, limit: Annotated[int, Query(ge=1, le=1000)] = 200
-) -> StandingBreaks:
+) -> PresentBreaks:
     """As the last full check left them; ``status`` tells those that somebody acknowledged."""
-    book = _book(services)
-    found = await services.offload(lambda: [*book.open_breaks(limit), *book.acknowledged_breaks(limit)])
-    return StandingBreaks(breaks=found[:limit])
+    engine, now = services.context.engine, services.context.clock()
+    found = await services.offload(
+        lambda: [
+            *break_documents(engine, BreakFilter(status=BreakStatus.OPEN), now, limit),
+            *break_documents(engine, BreakFilter(status=BreakStatus.ACKNOWLEDGED), now, limit),
+        ]
+    )
+    return PresentBreaks(breaks=found[:limit])
 
 
 @router.post("/breaks/{break_id}/acknowledge", summary="Say that a break is known", responses=_REFUSALS)
@@ -135,16 +146,9 @@ async def acknowledge(
     why: Why,
 ) -> DecisionTaken:
     """It stays a break, and no longer counts as one that nobody has seen."""
-    book = _book(services)
-    return await _decide(services, break_id, caller.name, lambda: book.acknowledge(break_id, caller.name, why.reason))
+    people, signed = services.context.people, why.signed_by(caller)
+    return await _decide(services, break_id, signed, lambda: people.acknowledge(break_id, signed))
 
 
-async def _decide(services: Services, subject: str, by: str, decide: Callable[[], str]) -> DecisionTaken:
-    return DecisionTaken(subject=subject, result=await services.offload(decide), by=by)
-
-
-def _book(services: Services) -> BreakBook:
-    book = services.context.breaks
-    if book is None:
-        raise Problem(ProblemKind.NOT_FOUND, "This ledger keeps no breaks.")
-    return book
+async def _decide(services: Services, subject: str, signed: Signature, decide: Callable[[], str]) -> DecisionTaken:
+    return DecisionTaken(subject=subject, result=await services.offload(decide), by=signed.by)

@@ -10,9 +10,12 @@ from fastapi import APIRouter, Path, Query
 from pydantic import AfterValidator, BaseModel, Field
 
 from reconciler.api.auth import Viewer
-from reconciler.api.context import PayoutQuery
 from reconciler.api.problems import Problem, ProblemKind, problem_responses
 from reconciler.api.services import ServicesOf
+from reconciler.ledger.reads.general_ledger import Period
+from reconciler.queries.explain import find_explanation
+from reconciler.queries.holds import hold_rows
+from reconciler.queries.payouts import PayoutQuery, payout_documents, payout_rows
 
 LIMIT_MAX = 500
 _SEQUENCE_MAX = 2**63 - 1
@@ -118,8 +121,7 @@ PayoutKey = Annotated[
 async def payouts(services: ServicesOf, _caller: Viewer, filters: Annotated[PayoutFilters, Query()]) -> PayoutPage:
     """Page by page: what is posted meanwhile comes before the first page and moves no other."""
     query = PayoutQuery(
-        since=filters.since,
-        until=filters.until,
+        period=Period(since=filters.since, until=filters.until),
         campaign=filters.campaign,
         streamer=filters.streamer,
         status=None if filters.status is None else filters.status.value,
@@ -128,7 +130,7 @@ async def payouts(services: ServicesOf, _caller: Viewer, filters: Annotated[Payo
         before=None if filters.cursor is None else min(int(filters.cursor), _SEQUENCE_MAX),
         limit=filters.limit + 1,
     )
-    found = await services.offload(lambda: services.context.books.payouts(query))
+    found = await services.offload(lambda: payout_rows(services.context.engine, query))
     shown = found[: filters.limit]
     return PayoutPage(payouts=shown, next_cursor=str(shown[-1]["sequence"]) if len(found) > filters.limit else None)
 
@@ -140,7 +142,7 @@ async def payouts(services: ServicesOf, _caller: Viewer, filters: Annotated[Payo
 )
 async def payout(services: ServicesOf, _caller: Viewer, key: PayoutKey) -> PayoutDocuments:
     """Its facts, entries, decisions and effects."""
-    found = await services.offload(lambda: services.context.books.payout(key))
+    found = await services.offload(lambda: payout_documents(services.context.engine, key))
     if not found:
         raise Problem(ProblemKind.NOT_FOUND, f"The ledger has no payout {key[:60]}.")
     return PayoutDocuments(payouts=found)
@@ -149,7 +151,7 @@ async def payout(services: ServicesOf, _caller: Viewer, key: PayoutKey) -> Payou
 @router.get("/holds", summary="Payouts that wait", responses=problem_responses(ProblemKind.UNAUTHORIZED))
 async def holds(services: ServicesOf, _caller: Viewer) -> HoldList:
     """For budget, or for approval."""
-    return HoldList(holds=await services.offload(services.context.books.holds))
+    return HoldList(holds=await services.offload(lambda: hold_rows(services.context.engine)))
 
 
 @router.get(
@@ -163,7 +165,7 @@ async def explain(
     participation_id: Annotated[str, Path(min_length=1, max_length=300, examples=["64b000000000000000000002"])],
 ) -> dict[str, Any]:
     """Every rule, number and rounding, from both databases; the document of `run.py explain --json`."""
-    found = await services.offload(lambda: services.context.books.explain(participation_id))
+    found = await services.offload(lambda: find_explanation(services.context.explainer, participation_id))
     if found is None:
         raise Problem(ProblemKind.NOT_FOUND, f"Neither database has a participation {participation_id[:60]}.")
     return found

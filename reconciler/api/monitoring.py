@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from reconciler.api.auth import Admin, Viewer
-from reconciler.api.context import CheckTicket, Document
 from reconciler.api.problems import Problem, ProblemKind, problem_responses
 from reconciler.api.services import Services, ServicesOf
-from reconciler.api.streams import EventStream
+from reconciler.api.sse import Changes, EventStream
 from reconciler.clock import spelled, utc_text
+from reconciler.ledger.operations.check_requests import CheckRequest
+from reconciler.queries import Document
+from reconciler.queries.overview import halt_document, last_run_document, outbox_document
 
 POLL_LOCAL_S = 0.25
 """Between two looks at the status board, when the check runs in this process."""
 POLL_SQL_S = 1.0
 """Between two looks at the row, when another process does it, or none yet."""
-HEARTBEAT_S = 15.0
-"""A line at least so often, so that proxies keep the connection and we notice who has gone."""
-
 _REPORT_ID = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
 
 router = APIRouter(prefix="/api/v1/campaigns/monitoring", tags=["monitoring"])
@@ -106,14 +103,14 @@ async def status(services: ServicesOf, _caller: Viewer) -> MonitoringStatus:
 )
 async def full_check(services: ServicesOf, caller: Admin) -> CheckAccepted:
     """One at a time: while one is open, everybody gets that one. Any daemon takes the request, the leader does it."""
-    ticket, is_new = await services.asking.ask(services.context.checks, services.offload, caller.name)
+    check, is_new = await services.asking.ask(caller.name)
     return CheckAccepted(
-        report_id=ticket.report_id,
-        state=ticket.state,
+        report_id=check.report_id,
+        state=check.state,
         is_new=is_new,
-        requested_by=ticket.requested_by,
-        events=f"{router.prefix}/full-check/{ticket.report_id}/events",
-        report=f"/api/v1/reports/{ticket.report_id}",
+        requested_by=check.requested_by,
+        events=f"{router.prefix}/full-check/{check.report_id}/events",
+        report=f"/api/v1/reports/{check.report_id}",
     )
 
 
@@ -124,7 +121,7 @@ async def full_check(services: ServicesOf, caller: Admin) -> CheckAccepted:
 )
 async def check_state(services: ServicesOf, _caller: Viewer, report_id: ReportId) -> CheckState:
     """Of one that was asked for, whoever does it."""
-    return _state(services, await _ticket(services, report_id))
+    return _state(services, await _check(services, report_id))
 
 
 @router.get(
@@ -139,55 +136,57 @@ async def check_state(services: ServicesOf, _caller: Viewer, report_id: ReportId
         **problem_responses(ProblemKind.UNAUTHORIZED, ProblemKind.NOT_FOUND, ProblemKind.TOO_MANY, ProblemKind.BUSY),
     },
 )
-async def check_events(services: ServicesOf, caller: Viewer, report_id: ReportId) -> Response:
+async def check_events(request: Request, services: ServicesOf, caller: Viewer, report_id: ReportId) -> Response:
     """Server-sent events until the check has ended, or the daemon ends; then connect again."""
-    ticket = await _ticket(services, report_id)
-    return EventStream(_events(services, ticket), services.streams, caller)
+    looks = _Looks(services, await _check(services, report_id))
+    return EventStream(request, caller, Changes(name="progress", look=looks.look, every_s=POLL_LOCAL_S))
 
 
-async def _ticket(services: Services, report_id: str) -> CheckTicket:
-    ticket = await services.offload(lambda: services.context.checks.ticket(report_id))
-    if ticket is None:
+async def _check(services: Services, report_id: str) -> CheckRequest:
+    check = await services.offload(lambda: services.context.checks.find(report_id))
+    if check is None:
         raise Problem(ProblemKind.NOT_FOUND, f"No full check {report_id} was asked for.")
-    return ticket
+    return check
 
 
-async def _events(services: Services, ticket: CheckTicket) -> AsyncIterator[bytes]:
-    told, told_s, looked_s = "", time.monotonic(), time.monotonic()
-    while True:
-        text = json.dumps(_state(services, ticket).model_dump(mode="json", by_alias=True))
-        if text != told:
-            told, told_s = text, time.monotonic()
-            yield f"event: progress\ndata: {text}\n\n".encode()
-        elif time.monotonic() - told_s > HEARTBEAT_S:
-            told_s = time.monotonic()
-            yield b": still here\n\n"
-        if ticket.state == "finished" or services.context.stopping.is_set():
-            return
-        await asyncio.sleep(POLL_LOCAL_S)
-        if time.monotonic() - looked_s >= POLL_SQL_S:
-            ticket = await _ticket(services, ticket.report_id)
-            looked_s = time.monotonic()
+class _Looks:
+    """One reader's looks at a check: at the status board each time, at the row every second."""
+
+    def __init__(self, services: Services, check: CheckRequest) -> None:
+        self._services = services
+        self._check = check
+        self._read_s = time.monotonic()
+        self._has_ended = False
+
+    async def look(self) -> Document | None:
+        """The check's state; None after its end was shown."""
+        if self._has_ended:
+            return None
+        if time.monotonic() - self._read_s >= POLL_SQL_S:
+            self._check = await _check(self._services, self._check.report_id)
+            self._read_s = time.monotonic()
+        self._has_ended = self._check.state == "finished"
+        return _state(self._services, self._check).model_dump(mode="json", by_alias=True)
 
 
-def _state(services: Services, ticket: CheckTicket) -> CheckState:
+def _state(services: Services, check: CheckRequest) -> CheckState:
     """From the row; while it runs in this process, the status board knows more."""
     board = services.context.status.snapshot().get("full_check", {})
-    is_here = bool(board.get("running")) and board.get("report_id") == ticket.report_id
-    done, expected = ticket.done_count, ticket.expected_count
-    if is_here and ticket.state != "finished":
+    is_here = bool(board.get("running")) and board.get("report_id") == check.report_id
+    done, expected = check.done_count, check.expected_count
+    if is_here and check.state != "finished":
         done, expected = int(str(board.get("done", 0))), int(str(board.get("expected", 0)))
     return CheckState(
-        report_id=ticket.report_id,
-        state="running" if is_here and ticket.state == "waiting" else ticket.state,
-        requested_by=ticket.requested_by,
-        requested_at=ticket.requested_at,
-        started_at=ticket.started_at,
-        finished_at=ticket.finished_at,
+        report_id=check.report_id,
+        state="running" if is_here and check.state == "waiting" else check.state,
+        requested_by=check.requested_by,
+        requested_at=check.requested_at,
+        started_at=check.started_at,
+        finished_at=check.finished_at,
         done=done,
         expected=expected,
-        outcome=ticket.outcome,
-        error=ticket.error,
+        outcome=check.outcome,
+        error=check.error,
     )
 
 
@@ -198,7 +197,7 @@ def _spelled(part: Mapping[str, object]) -> Document:
 def _status(services: Services) -> MonitoringStatus:
     context = services.context
     board = context.status.snapshot()
-    halt = context.books.halt()
+    halt = halt_document(context.engine)
     is_leader = context.is_leader()
     stream: Document = dict(board.get("stream", {}))
     lag_s = stream.get("lag_s")
@@ -210,10 +209,10 @@ def _status(services: Services) -> MonitoringStatus:
         start_time=context.started_at,
         queue=_spelled(board.get("queue", {})),
         lag_s=lag_s if isinstance(lag_s, (int, float)) else None,
-        last_sweep=context.books.last_run("sweep"),
-        last_check=context.books.last_run("full_check"),
+        last_sweep=last_run_document(context.engine, "sweep"),
+        last_check=last_run_document(context.engine, "full_check"),
         running_check=_spelled(check) if check.get("running") else None,
         halt=halt,
-        outbox=dict(context.books.outbox()),
+        outbox=outbox_document(context.engine),
         sections=_spelled(board),
     )

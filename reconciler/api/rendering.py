@@ -61,6 +61,7 @@ environment.filters.update(
     words=look.words,
     visible=look.visible,
     when=when,
+    utc=utc_text,
     urlpart=_urlpart,
     breakable=_breakable,
 )

@@ -18,7 +18,7 @@ from reconciler.api.streams import OpenStreams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The ports, the threads on which they may be asked, the door, and what is shared between requests."""
+    """What requests share: the context, the threads on which it may be used, who may come in, and open streams."""
 
     context: ApiContext
     offload: Offload

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
 
-from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
-
-from reconciler.api.callers import Caller
 from reconciler.api.problems import Problem, ProblemKind
 
 STREAMS_MAX = 200
@@ -38,22 +33,3 @@ class OpenStreams:
         self._open[whose] -= 1
         if not self._open[whose]:
             del self._open[whose]
-
-
-class EventStream(StreamingResponse):
-    """An answer that is counted for as long as it is sent, also when its reader goes before the first event."""
-
-    def __init__(self, events: AsyncIterator[bytes], streams: OpenStreams, caller: Caller) -> None:
-        # A proxy that buffers would hold every event back until the end.
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(events, media_type="text/event-stream", headers=headers)
-        self._streams = streams
-        self._whose = caller.identity
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it. Raises Problem, before anything is sent, when there are too many."""
-        self._streams.enter(self._whose)
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._streams.leave(self._whose)

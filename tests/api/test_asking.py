@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import pytest
 
 from reconciler.api.asking import CheckAsking
-from reconciler.api.context import CheckTicket
 from reconciler.api.offload import Offload
 from reconciler.errors import Outage
+from reconciler.ledger.operations.check_requests import CheckRequest
 
 
 class SlowChecks:
@@ -22,19 +22,28 @@ class SlowChecks:
         self.may_answer = threading.Event()
         self.failure: Outage | None = None
 
-    def request(self, by: str) -> tuple[CheckTicket, bool]:
+    def request(self, by: str) -> tuple[CheckRequest, bool]:
         self.asked_count += 1
         assert self.may_answer.wait(10)
         if self.failure is not None:
             raise self.failure
-        return CheckTicket(report_id="r", requested_by=by, requested_at=datetime.now(UTC)), True
+        check = CheckRequest(
+            report_id="r",
+            requested_by=by,
+            requested_at=datetime.now(UTC),
+            started_at=None,
+            finished_at=None,
+            attempts=0,
+            done_count=0,
+            expected_count=0,
+            outcome=None,
+            error=None,
+        )
+        return check, True
 
-    def ticket(self, report_id: str) -> CheckTicket | None:
-        raise AssertionError(report_id)
 
-
-async def crowd_of(asking: CheckAsking, checks: SlowChecks, offload: Offload, count: int) -> list[object]:
-    asked = [asyncio.ensure_future(asking.ask(checks, offload, f"caller {number}")) for number in range(count)]
+async def crowd_of(asking: CheckAsking, checks: SlowChecks, count: int) -> list[object]:
+    asked = [asyncio.ensure_future(asking.ask(f"caller {number}")) for number in range(count)]
     await asyncio.sleep(0)
     asked[0].cancel()
     checks.may_answer.set()
@@ -43,7 +52,7 @@ async def crowd_of(asking: CheckAsking, checks: SlowChecks, offload: Offload, co
 
 def test_a_crowd_costs_one_question_even_when_the_first_goes_away() -> None:
     checks, offload = SlowChecks(), Offload(threads_max=1)
-    found = asyncio.run(crowd_of(CheckAsking(), checks, offload, 500))
+    found = asyncio.run(crowd_of(CheckAsking(checks.request, offload), checks, 500))
     assert checks.asked_count == 1
     assert isinstance(found[0], asyncio.CancelledError)
     assert {one[0].report_id for one in found[1:] if isinstance(one, tuple)} == {"r"}
@@ -52,27 +61,29 @@ def test_a_crowd_costs_one_question_even_when_the_first_goes_away() -> None:
 
 
 def test_a_failure_is_everybodys_and_does_not_stay() -> None:
-    checks, offload, asking = SlowChecks(), Offload(threads_max=1), CheckAsking()
+    checks, offload = SlowChecks(), Offload(threads_max=1)
+    asking = CheckAsking(checks.request, offload)
     checks.failure = Outage("ledger", "gone")
 
-    async def twice() -> tuple[CheckTicket, bool]:
-        found = await crowd_of(asking, checks, offload, 3)
+    async def twice() -> tuple[CheckRequest, bool]:
+        found = await crowd_of(asking, checks, 3)
         assert [type(one) for one in found] == [asyncio.CancelledError, Outage, Outage]
         checks.failure = None
-        return await asking.ask(checks, offload, "asha")
+        return await asking.ask("asha")
 
-    ticket, is_new = asyncio.run(twice())
-    assert (ticket.requested_by, is_new, checks.asked_count) == ("asha", True, 2)
+    check, is_new = asyncio.run(twice())
+    assert (check.requested_by, is_new, checks.asked_count) == ("asha", True, 2)
     offload.close(1)
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_it_is_new_to_one(count: int) -> None:
-    checks, offload, asking = SlowChecks(), Offload(threads_max=1), CheckAsking()
+    checks, offload = SlowChecks(), Offload(threads_max=1)
+    asking = CheckAsking(checks.request, offload)
     checks.may_answer.set()
 
     async def ask() -> list[bool]:
-        return [new for _, new in await asyncio.gather(*(asking.ask(checks, offload, "a") for _ in range(count)))]
+        return [new for _, new in await asyncio.gather(*(asking.ask("a") for _ in range(count)))]
 
     assert sum(asyncio.run(ask())) == 1
     offload.close(1)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app.api_ports import CampaignFacts, LedgerBooks
 from app.parts import Parts
 from reconciler import VERSION
+from reconciler.api import app as api_app
 from reconciler.api import database_health
 from reconciler.config.api import ApiAuthSettings
 from reconciler.devstack.process import wait_until
@@ -70,12 +70,11 @@ def test_readyz_does_not_wait_for_a_database_that_hangs(
     monkeypatch.setattr(database_health, "FRESH_S", 0.0)
     over, asked = threading.Event(), list[str]()
 
-    def hang(_parts: object) -> None:
+    def hang(*_: object, **__: object) -> None:
         asked.append(name)
         over.wait(60)
 
-    port = LedgerBooks if name == "ledger" else CampaignFacts
-    monkeypatch.setattr(port, "require_ready", hang)
+    monkeypatch.setattr(api_app, "require_current" if name == "ledger" else "is_standalone", hang)
     with served(api_parts) as one:
         for _ in range(3):
             answer = one.client.get("/readyz")

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from app.parts import Parts
-from reconciler.api.context import Document, PayoutQuery
-from reconciler.errors import Outage
+from reconciler.ledger.engine import open_engine
+from reconciler.queries.payouts import PayoutQuery, payout_rows
 from tests.support.page_routes import ADMINS_ONLY, KEY, PRESSED, READ_BY_POST, SHOWN
 from tests.support.platform import Platform
 from tests.support.served import ADMIN_KEY, VIEWER_KEY, Served, bearer, served, token
@@ -168,7 +168,7 @@ def test_days_are_those_of_the_pages_zone(api_parts: Parts, mongo_database: Any,
     platform = Platform(mongo_database)
     platform.participation(platform.campaign(), 2000)
     api_parts.sweep.step("sweep")
-    created = shared.context.books.payouts(PayoutQuery())[0]["created_at"]
+    created = payout_rows(shared.context.engine, PayoutQuery(limit=1))[0]["created_at"]
     day, next_day = _day_in_india(created, 0), _day_in_india(created, 1)
     with httpx.Client(base_url=str(shared.client.base_url), headers=bearer(token("viewer"))) as client:
         assert "3,300.00" in client.get(f"/payouts?since={day}&until={day}").text
@@ -194,16 +194,8 @@ def test_pages_are_read_on_by_a_cursor(
 
 
 def test_the_overview_comes_while_the_ledger_is_away_and_other_pages_say_so(api_parts: Parts) -> None:
-    class Away:
-        """A ledger that nobody can read."""
-
-        def __getattr__(self, name: str) -> Any:
-            def ask(*_: object) -> Document:
-                raise Outage("ledger", "connection refused at secret-host")
-
-            return ask
-
-    with served(api_parts, changes={"books": Away()}) as one:
+    away = open_engine("postgresql+psycopg://secret-host:1/payouts?hostaddr=127.0.0.1")
+    with served(api_parts, changes={"engine": away}) as one:
         answer = one.get("/")
         assert answer.status_code == 200
         assert "Nothing can be paid: the ledger cannot be used." in answer.text

@@ -13,18 +13,15 @@ import httpx
 import jwt
 from fastapi import APIRouter
 
-from app.api_ports import CampaignFacts, CheckDesk, LedgerBooks, PeopleDesk, ReportFiles
-from app.page_ports import RememberedBreaks, TrialFacts, WebhookBooks
-from app.parts import Parts
-from app.recording import recording_of
-from app.serving import check_requests_of
+from app import serving
+from app.parts import Parts, defaults_of
 from reconciler.api.api_keys import digest_of, new_key
 from reconciler.api.app import create_app
 from reconciler.api.context import ApiContext
-from reconciler.api.recording_routes import recording_router
 from reconciler.api.server import ApiServer
 from reconciler.config.api import ApiAuthSettings, ApiKey, ApiSettings
 from reconciler.domain.ids import DocumentId
+from reconciler.mongo.trials import TrialReader
 from reconciler.status import Liveness
 
 SECRET = "a secret of the tests, long enough for HS256"
@@ -101,27 +98,16 @@ def context_of(
     routers: tuple[APIRouter, ...] = (),
 ) -> ApiContext:
     seen: list[str] = [] if woken is None else woken
-    hints = _Heard(seen)
-    recording = recording_of(parts.settings, parts.connection, hints, parts.metrics)
-    return ApiContext(
+    context = serving.context_of(parts, parts, _Heard(seen), Liveness())
+    return replace(
+        context,
         settings=ApiSettings.model_validate({"enabled": True, "auth": auth, **(settings or {})}),
         timezone="Asia/Kolkata",
-        clock=parts.clock,
-        started_at=parts.clock(),
         stopping=threading.Event(),
-        status=parts.status,
-        liveness=Liveness(),
-        metrics=parts.metrics,
-        books=LedgerBooks(parts),
-        campaigns=CampaignFacts(parts, hints),
-        people=PeopleDesk(parts, lambda: seen.append("payers")),
-        checks=CheckDesk(check_requests_of(parts), lambda: seen.append("checks")),
-        reports=ReportFiles(parts.settings.reports.directory),
-        routers=(*routers, recording_router(recording)),
-        lifespans=(recording.running,),
-        breaks=RememberedBreaks(parts),
-        webhooks=WebhookBooks(parts),
-        trials=TrialFacts(parts),
+        people=replace(context.people, wake=lambda: seen.append("payers")),
+        wake_checks=lambda: seen.append("checks"),
+        routers=(*routers, *context.routers),
+        trials=TrialReader(parts.connection, parts.settings.mapping, defaults_of(parts.settings)),
     )
 
 

@@ -6,10 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from reconciler.api.context import ApiContext, Document, PayoutQuery
+from reconciler.api.context import ApiContext
 from reconciler.api.offload import Offload
-from reconciler.api.pages.standing import Seen, Standing, standing_of
+from reconciler.api.pages.summary import Seen, Summary, summary_of
 from reconciler.errors import DatabaseFailure, InvariantBroken, UsageError
+from reconciler.ledger.operations.overview import overview
+from reconciler.queries import Document
+from reconciler.queries.payouts import PayoutQuery, payout_rows
+from reconciler.queries.webhooks import endpoint_rows
 
 FRESH_S = 0.9
 """How old what was seen may be. Streams look every second."""
@@ -23,22 +27,22 @@ class Looking:
         self._context = context
         self._offload = offload
         self._lock = asyncio.Lock()
-        self._seen: Standing | None = None
+        self._seen: Summary | None = None
         self._seen_s = 0.0
-        self._drawn: tuple[Standing, str] | None = None
+        self._drawn: tuple[Summary, str] | None = None
 
-    async def look(self) -> Standing:
+    async def look(self) -> Summary:
         """How everything stands, at most a second ago. Raises Problem when too much waits for a thread."""
         async with self._lock:
             if self._seen is None or time.monotonic() - self._seen_s > FRESH_S:
-                self._seen = standing_of(await self._offload(self._look))
+                self._seen = summary_of(await self._offload(self._look))
                 self._seen_s = time.monotonic()
             return self._seen
 
-    def drawn(self, standing: Standing, draw: Callable[[Standing], str]) -> str:
-        """What ``draw`` makes of a standing, drawn once for all who watch. It must not depend on who that is."""
-        if self._drawn is None or self._drawn[0] is not standing:
-            self._drawn = (standing, draw(standing))
+    def drawn(self, summary: Summary, draw: Callable[[Summary], str]) -> str:
+        """What ``draw`` makes of a summary, drawn once for all who watch. It must not depend on who that is."""
+        if self._drawn is None or self._drawn[0] is not summary:
+            self._drawn = (summary, draw(summary))
         return self._drawn[1]
 
     def forget(self) -> None:
@@ -47,23 +51,23 @@ class Looking:
 
     def _look(self) -> Seen:
         context = self._context
-        away, overview, payouts, endpoints = "", None, list[Document](), list[Document]()
+        away, found, payouts, endpoints = "", None, list[Document](), list[Document]()
         try:
-            overview = context.books.overview()
-            payouts = context.books.payouts(PayoutQuery(limit=PAYOUTS_SHOWN))
-            endpoints = context.webhooks.endpoints() if context.webhooks is not None else []
+            found = overview(context.engine)
+            payouts = payout_rows(context.engine, PayoutQuery(limit=PAYOUTS_SHOWN))
+            endpoints = endpoint_rows(context.deliveries, context.endpoints)
         except DatabaseFailure as failure:
-            overview, away = None, f"{failure.in_short}."
+            found, away = None, f"{failure.in_short}."
         except UsageError:
-            overview, away = None, "It is of another revision: run `python run.py migrate`."
+            found, away = None, "It is of another revision: run `python run.py migrate`."
         except InvariantBroken:
-            overview, away = None, "It cannot be read as it should be: run `python run.py ledger verify`."
+            found, away = None, "It cannot be read as it should be: run `python run.py ledger verify`."
         reports = context.reports.newest(1)
         return Seen(
             board=context.status.snapshot(),
             is_leader=context.is_leader(),
             is_paying_on=context.is_paying_on,
-            overview=overview,
+            overview=found,
             payouts=payouts,
             report=reports[0] if reports else None,
             endpoints=endpoints,

@@ -12,11 +12,12 @@ from fastapi.responses import RedirectResponse
 
 from reconciler.api.auth import PageAction, PageViewer
 from reconciler.api.pages.shell import PageRoute, act, frame, looking_of, show
-from reconciler.api.pages.sse import Telling, stream_of
-from reconciler.api.pages.standing import Standing
+from reconciler.api.pages.summary import Summary
 from reconciler.api.problems import Problem, ProblemKind
 from reconciler.api.rendering import environment
 from reconciler.api.services import ServicesOf
+from reconciler.api.sse import Changes, EventStream
+from reconciler.queries.overview import halt_document
 
 EVERY_S = 1.0
 """Between two looks. Everybody who watches shares one."""
@@ -35,16 +36,16 @@ async def events(request: Request, services: ServicesOf, caller: PageViewer) -> 
     """The overview again whenever it changed."""
     looking = looking_of(request)
 
-    def draw(standing: Standing) -> str:
-        values = {**frame(services), "standing": standing}
+    def draw(summary: Summary) -> str:
+        values = {**frame(services), "summary": summary}
         return environment.get_template("overview_live.html").render(values)
 
     async def look() -> Mapping[str, Any]:
-        standing = await looking.look()
-        headline = standing.headline
-        return {"html": looking.drawn(standing, draw), "word": headline.word, "tone": headline.tone}
+        summary = await looking.look()
+        headline = summary.headline
+        return {"html": looking.drawn(summary, draw), "word": headline.word, "tone": headline.tone}
 
-    return stream_of(request, caller, Telling(name="standing", look=look, every_s=EVERY_S))
+    return EventStream(request, caller, Changes(name="standing", look=look, every_s=EVERY_S))
 
 
 @router.get("/find")
@@ -60,7 +61,7 @@ async def find(_caller: PageViewer, q: Annotated[str, Query(max_length=300)] = "
 @router.get("/halt")
 async def halt(request: Request, services: ServicesOf, caller: PageViewer) -> Response:
     """Why paying is halted, and what to do."""
-    found = await services.offload(services.context.books.halt)
+    found = await services.offload(lambda: halt_document(services.context.engine))
     return await show(request, caller, "halt.html", {"halt": found})
 
 
@@ -72,4 +73,4 @@ async def resume(request: Request, services: ServicesOf, action: PageAction) -> 
         seen = datetime.fromisoformat(since) if isinstance(since, str) else None
     except ValueError as error:
         raise Problem(ProblemKind.INVALID, "The form does not say which halt it is about.") from error
-    return await act(request, action, "", "/halt", lambda by, reason: people.resume(by, reason, seen))
+    return await act(request, action, "", "/halt", lambda signed: people.resume(signed, seen))

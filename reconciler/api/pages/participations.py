@@ -11,6 +11,7 @@ from reconciler.api.pages.shell import PageRoute, show
 from reconciler.api.pages.words import STEP_VERDICTS
 from reconciler.api.problems import Problem, ProblemKind
 from reconciler.api.services import ServicesOf
+from reconciler.queries.explain import find_explanation
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -23,7 +24,7 @@ async def participation(
     participation_id: Annotated[str, Path(min_length=1, max_length=300)],
 ) -> Response:
     """Why it was paid, or was not."""
-    found = await services.offload(lambda: services.context.books.explain(participation_id))
+    found = await services.offload(lambda: find_explanation(services.context.explainer, participation_id))
     if found is None:
         raise Problem(ProblemKind.NOT_FOUND, f"Neither database has a participation {participation_id[:80]}.")
     return await show(request, caller, "participation.html", {"found": found, "step_verdicts": STEP_VERDICTS})

@@ -11,12 +11,14 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from reconciler.api.auth import PageAction, PageViewer
-from reconciler.api.context import Document, PayoutQuery
 from reconciler.api.ledger_routes import PayoutStatus
 from reconciler.api.pages.shell import PageRoute, act, require_admin, show
 from reconciler.api.problems import Problem, ProblemKind
 from reconciler.api.services import Services, ServicesOf
+from reconciler.ledger.reads.general_ledger import Period
 from reconciler.look.text import zone_of
+from reconciler.queries import Document
+from reconciler.queries.payouts import PayoutQuery, payout_documents, payout_rows
 
 ROWS = 50
 _SEQUENCE_MAX = 2**63 - 1
@@ -55,7 +57,7 @@ async def payouts(
     found: list[Document] = []
     query = _query(filters, zone)
     if isinstance(query, PayoutQuery):
-        found = await services.offload(lambda: services.context.books.payouts(query))
+        found = await services.offload(lambda: payout_rows(services.context.engine, query))
     shown, chosen = found[:ROWS], filters.chosen()
     older = urlencode({**chosen, "before": shown[-1]["sequence"]}) if len(found) > ROWS else ""
     values: dict[str, Any] = {
@@ -87,7 +89,7 @@ async def reverse(request: Request, services: ServicesOf, action: PageAction, ke
         raise Problem(ProblemKind.INVALID, "Tick the box that says that it is meant.")
     people = services.context.people
     back = f"/payouts/{quote(key, safe='')}"
-    return await act(request, action, key, back, lambda by, reason: people.reverse(key, by, reason))
+    return await act(request, action, key, back, lambda signed: people.reverse(key, signed))
 
 
 @router.get("/payouts/{key:identity}")
@@ -99,7 +101,7 @@ async def payout(request: Request, services: ServicesOf, caller: PageViewer, key
 
 
 async def _documents(services: Services, key: str) -> list[Document]:
-    found = await services.offload(lambda: services.context.books.payout(key))
+    found = await services.offload(lambda: payout_documents(services.context.engine, key))
     if not found:
         raise Problem(ProblemKind.NOT_FOUND, f"The ledger has no payout {key[:80]}.")
     return found
@@ -133,6 +135,7 @@ def _query(filters: Filters, zone: ZoneInfo) -> PayoutQuery | str:
             days[name] = datetime.combine(first, time(), zone).astimezone(UTC)
     before = filters.before if filters.before.isdecimal() and filters.before.isascii() else None
     return PayoutQuery(
+        period=Period(**days),
         campaign=chosen.get("campaign"),
         streamer=chosen.get("streamer"),
         status=chosen.get("status"),
@@ -140,7 +143,6 @@ def _query(filters: Filters, zone: ZoneInfo) -> PayoutQuery | str:
         currency=chosen.get("currency", "").upper() or None,
         before=None if before is None else min(int(before[:19]), _SEQUENCE_MAX),
         limit=ROWS + 1,
-        **days,
     )
 
 

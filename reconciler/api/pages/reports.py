@@ -28,9 +28,9 @@ async def reports(request: Request, services: ServicesOf, caller: PageViewer) ->
 @router.post("/reports/checks")
 async def start_check(request: Request, services: ServicesOf, action: PageAction) -> Response:
     """Ask for a full check, and look at it; the one that is open already, where there is one."""
-    ticket, _ = await services.asking.ask(services.context.checks, services.offload, action.caller.name)
+    check, _ = await services.asking.ask(action.caller.name)
     looking_of(request).forget()
-    return RedirectResponse(f"/reports/checks/{quote(ticket.report_id, safe='')}", status_code=303)
+    return RedirectResponse(f"/reports/checks/{quote(check.report_id, safe='')}", status_code=303)
 
 
 @router.get("/reports/checks/{report_id}")
@@ -41,8 +41,8 @@ async def check(
     report_id: Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")],
 ) -> Response:
     """How far a check is, as it goes on."""
-    ticket = await services.offload(lambda: services.context.checks.ticket(report_id))
-    if ticket is None:
+    check = await services.offload(lambda: services.context.checks.find(report_id))
+    if check is None:
         raise Problem(ProblemKind.NOT_FOUND, f"No full check {report_id} was asked for.")
     has_page = await services.offload(lambda: services.context.reports.file(report_id, "html") is not None)
-    return await show(request, caller, "check.html", {"ticket": ticket, "has_page": has_page})
+    return await show(request, caller, "check.html", {"check": check, "has_page": has_page})

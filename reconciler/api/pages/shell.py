@@ -20,10 +20,14 @@ from reconciler.api.problems import Problem, ProblemKind, say_failed
 from reconciler.api.rendering import render
 from reconciler.api.services import Services, services_of
 from reconciler.errors import DatabaseFailure, Defect, Halted, InvariantBroken, NotMigrated, UsageError
+from reconciler.ledger.journal.decisions import Signature
 
 log = structlog.get_logger(__name__)
 
 REASON_LENGTH_MAX = 1_000
+
+Decide = Callable[[Signature], str]
+"""Carries a decision out, and returns its result in a word."""
 
 
 class PageRoute(APIRoute):
@@ -84,7 +88,7 @@ async def show(
 ) -> Response:
     """A page for somebody who is signed in."""
     services = services_of(request)
-    standing = await looking_of(request).look()
+    summary = await looking_of(request).look()
     flash = flashes_of(request).take(caller.csrf_token) if caller.csrf_token else None
     return render(
         request,
@@ -95,7 +99,7 @@ async def show(
             "who": caller,
             "may_act": caller.may(Role.ADMIN) and bool(caller.csrf_token),
             "can_log_out": caller.proof is Proof.SESSION,
-            "standing": standing,
+            "summary": summary,
             "flash": flash,
             **(values or {}),
         },
@@ -103,14 +107,16 @@ async def show(
     )
 
 
-async def act(request: Request, action: Action, subject: str, back: str, decide: Callable[[str, str], str]) -> Response:
-    """Do what an admin asked for with (who, why), and tell on the page ``back`` what became of it."""
+async def act(
+    request: Request, action: Action, subject: str, back: str, decide: Callable[[Signature], str]
+) -> Response:
+    """Do what an admin decided, and tell on the page ``back`` what became of it."""
     services, caller = services_of(request), action.caller
     reason = _reason_of(action)
     if reason is None:
         flash = Flash(tone="bad", text="Nothing was done: a reason is needed.", subject=subject)
     else:
-        flash = await _decided(services, subject, lambda: decide(caller.name, reason))
+        flash = await _decided(services, subject, lambda: decide(Signature(by=caller.name, reason=reason)))
     looking_of(request).forget()
     flashes_of(request).leave(caller.csrf_token, flash)
     return RedirectResponse(back, status_code=303)
@@ -145,8 +151,6 @@ def frame(services: Services) -> dict[str, Any]:
         "projections": PROJECTIONS,
         "verdicts": VERDICTS,
         "verdict_tone": verdict_tone,
-        "has_breaks": context.breaks is not None,
-        "has_webhooks": context.webhooks is not None,
         "has_trials": context.trials is not None,
     }
 

@@ -14,13 +14,14 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from reconciler.api.auth import PageViewer
-from reconciler.api.context import Trials
 from reconciler.api.pages.shell import PageRoute, frame, show
-from reconciler.api.pages.sse import Telling, stream_of
 from reconciler.api.problems import Problem, ProblemKind
 from reconciler.api.rendering import environment
 from reconciler.api.services import Services, ServicesOf
+from reconciler.api.sse import Changes, EventStream
 from reconciler.errors import DatabaseFailure
+from reconciler.mongo.trials import TrialReader
+from reconciler.queries.trials import trial_document
 
 EVERY_S = 0.3
 """Between two looks at a participation somebody tries out: what a person takes for at once."""
@@ -48,7 +49,7 @@ async def find(services: ServicesOf, _caller: PageViewer, wanted: Wanted) -> Res
     found = await services.offload(lambda: trials.find(wanted.token))
     if found is None:
         return JSONResponse({"detail": "No participation has this token."}, status_code=404)
-    return JSONResponse({"participation_id": found})
+    return JSONResponse({"participation_id": found.tagged})
 
 
 @router.get("/test/watch/{participation_id:identity}")
@@ -63,7 +64,7 @@ async def watch(
 
     async def look() -> Mapping[str, Any] | None:
         try:
-            found = await services.offload(lambda: trials.look(participation_id))
+            found = await services.offload(lambda: trial_document(trials, participation_id))
         except DatabaseFailure:
             return {"html": "", "away": True}
         if found is None:
@@ -71,10 +72,10 @@ async def watch(
         html = environment.get_template("test_live.html").render({**frame(services), "found": found})
         return {"html": html, "away": False}
 
-    return stream_of(request, caller, Telling(name="look", look=look, every_s=EVERY_S))
+    return EventStream(request, caller, Changes(name="look", look=look, every_s=EVERY_S))
 
 
-def _trials(services: Services) -> Trials:
+def _trials(services: Services) -> TrialReader:
     trials = services.context.trials
     if trials is None:
         raise Problem(ProblemKind.NOT_FOUND, "The test page is switched off.")

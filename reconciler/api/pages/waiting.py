@@ -10,12 +10,16 @@ from urllib.parse import quote, unquote
 from fastapi import APIRouter, Query, Request, Response
 
 from reconciler.api.auth import Action, PageAction, PageViewer
-from reconciler.api.context import BreakBook
 from reconciler.api.pages.shell import PageRoute, act, show
 from reconciler.api.pages.words import BREAK_KINDS, HOLD_REASONS, SEVERITIES
 from reconciler.api.problems import Problem, ProblemKind
-from reconciler.api.services import Services, ServicesOf
+from reconciler.api.services import ServicesOf
+from reconciler.domain.break_memory import BreakStatus
 from reconciler.domain.review import FOR_A_PERSON
+from reconciler.ledger.journal.decisions import Signature
+from reconciler.ledger.operations.break_records import BreakFilter
+from reconciler.queries.breaks import break_documents
+from reconciler.queries.holds import hold_rows
 
 BREAKS_MAX = 200
 HOLDS_MAX = 200
@@ -27,7 +31,7 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 @router.get("/holds")
 async def holds(request: Request, services: ServicesOf, caller: PageViewer) -> Response:
     """Payouts on hold: those that wait for a person first."""
-    found = await services.offload(services.context.books.holds)
+    found = await services.offload(lambda: hold_rows(services.context.engine))
     decidable = [one for one in found if one["reason"] in FOR_A_PERSON]
     others = [one for one in found if one["reason"] not in FOR_A_PERSON]
     values = {
@@ -46,7 +50,7 @@ async def approve(request: Request, services: ServicesOf, action: PageAction) ->
     given = action.form.get("amount_minor")
     seen_minor = int(given) if isinstance(given, str) and given.isdecimal() and len(given) < AMOUNT_DIGITS_MAX else None
     people = services.context.people
-    return await _decide(request, action, lambda subject, by, reason: people.approve(subject, by, reason, seen_minor))
+    return await _decide(request, action, lambda subject, signed: people.approve(subject, signed, seen_minor))
 
 
 @router.post("/holds/reject")
@@ -60,9 +64,10 @@ async def breaks(
     request: Request, services: ServicesOf, caller: PageViewer, kind: Annotated[str, Query(max_length=100)] = ""
 ) -> Response:
     """Breaks by the last checks: the open ones, then those somebody acknowledged."""
-    book = _book(services)
-    found = await services.offload(lambda: book.open_breaks(BREAKS_MAX * 50))
-    acknowledged = await services.offload(lambda: book.acknowledged_breaks(BREAKS_MAX))
+    engine, now = services.context.engine, services.context.clock()
+    is_open, is_known = BreakFilter(status=BreakStatus.OPEN), BreakFilter(status=BreakStatus.ACKNOWLEDGED)
+    found = await services.offload(lambda: break_documents(engine, is_open, now, BREAKS_MAX * 50))
+    acknowledged = await services.offload(lambda: break_documents(engine, is_known, now, BREAKS_MAX))
     chosen = [one for one in found if kind in ("", one["kind"])]
     values = {
         "breaks": chosen[:BREAKS_MAX],
@@ -80,17 +85,17 @@ async def breaks(
 @router.post("/breaks/acknowledge")
 async def acknowledge(request: Request, services: ServicesOf, action: PageAction) -> Response:
     """Say that a break is known."""
-    book, subject = _book(services), _subject(action)
+    people, subject = services.context.people, _subject(action)
     kind = action.form.get("kind")
     back = f"/breaks?kind={quote(kind, safe='')}" if isinstance(kind, str) and kind else "/breaks"
-    return await act(request, action, subject, back, lambda by, reason: book.acknowledge(subject, by, reason))
+    return await act(request, action, subject, back, lambda signed: people.acknowledge(subject, signed))
 
 
-async def _decide(request: Request, action: Action, decide: Callable[[str, str, str], str]) -> Response:
+async def _decide(request: Request, action: Action, decide: Callable[[str, Signature], str]) -> Response:
     subject = _subject(action)
     is_reversal = subject.startswith("reversal:")
     back = f"/payouts/{quote(subject.removeprefix('reversal:'), safe='')}" if is_reversal else "/holds"
-    return await act(request, action, subject, back, lambda by, reason: decide(subject, by, reason))
+    return await act(request, action, subject, back, lambda signed: decide(subject, signed))
 
 
 def _subject(action: Action) -> str:
@@ -100,9 +105,3 @@ def _subject(action: Action) -> str:
     if not 0 < len(subject) <= 300 or "\x00" in subject:
         raise Problem(ProblemKind.INVALID, "The form does not say what it is about.")
     return subject
-
-
-def _book(services: Services) -> BreakBook:
-    if services.context.breaks is None:
-        raise Problem(ProblemKind.NOT_FOUND, "This ledger keeps no breaks.")
-    return services.context.breaks

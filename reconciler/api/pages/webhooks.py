@@ -8,8 +8,9 @@ from fastapi import APIRouter, Query, Request, Response
 
 from reconciler.api.auth import PageViewer
 from reconciler.api.pages.shell import PageRoute, show
-from reconciler.api.problems import Problem, ProblemKind
 from reconciler.api.services import ServicesOf
+from reconciler.ledger.operations.deliveries import DeliveryFilter
+from reconciler.queries.webhooks import delivery_rows, endpoint_rows
 
 DELIVERIES_MAX = 100
 
@@ -24,10 +25,8 @@ async def webhooks(
     status: Annotated[Literal["", "pending", "delivered", "dead"], Query()] = "",
 ) -> Response:
     """Endpoints and deliveries."""
-    books = services.context.webhooks
-    if books is None:
-        raise Problem(ProblemKind.NOT_FOUND, "There are no webhooks here.")
-    endpoints = await services.offload(books.endpoints)
-    deliveries = await services.offload(lambda: books.deliveries(status or None, DELIVERIES_MAX))
+    context, chosen = services.context, DeliveryFilter(status=status or None, limit=DELIVERIES_MAX)
+    endpoints = await services.offload(lambda: endpoint_rows(context.deliveries, context.endpoints))
+    deliveries = await services.offload(lambda: delivery_rows(context.engine, chosen))
     values = {"endpoints": endpoints, "deliveries": deliveries, "status": status, "deliveries_max": DELIVERIES_MAX}
     return await show(request, caller, "webhooks.html", values)

@@ -94,7 +94,7 @@ OUTCOMES: Mapping[str, str] = {
     "resumed": "Paying goes on.",
     "acknowledged": "Acknowledged. It stays in reports, and no longer counts as one nobody has seen.",
 }
-"""The word with which a port answers a decision → what happens now."""
+"""The result of a decision → what happens now."""
 
 
 def verdict_tone(verdict: object) -> str:

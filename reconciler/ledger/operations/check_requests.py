@@ -39,6 +39,13 @@ class CheckRequest:
     outcome: str | None
     error: str | None
 
+    @property
+    def state(self) -> str:
+        """``waiting``, ``running`` or ``finished``."""
+        if self.finished_at is not None:
+            return "finished"
+        return "waiting" if self.started_at is None else "running"
+
 
 class CheckRequests:
     """Asks for checks, takes them, and says how they go. ``new_id`` draws a report's identity."""

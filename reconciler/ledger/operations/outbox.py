@@ -185,10 +185,15 @@ class SqlOutbox:
 
     def counts(self) -> OutboxCounts:
         """How much is still to be told."""
-        query = sa.select(outbox.c.status, sa.func.count()).where(outbox.c.status != "done").group_by(outbox.c.status)
         with reading(self._engine) as connection:
-            found: dict[str, int] = dict(connection.execute(query).all())
-        return OutboxCounts(pending=found.get("pending", 0), blocked=found.get("blocked", 0))
+            return outbox_counts(connection)
+
+
+def outbox_counts(connection: Connection) -> OutboxCounts:
+    """How many payouts, releases and reversals MongoDB must still be told of."""
+    query = sa.select(outbox.c.status, sa.func.count()).where(outbox.c.status != "done").group_by(outbox.c.status)
+    found: dict[str, int] = dict(connection.execute(query).all())
+    return OutboxCounts(pending=found.get("pending", 0), blocked=found.get("blocked", 0))
 
 
 def _reason(blocked: BlockedEffect) -> str:

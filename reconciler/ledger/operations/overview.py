@@ -7,17 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Engine
 
 from reconciler.domain.break_memory import BreakStatus
 from reconciler.domain.breaks import Severity
 from reconciler.ledger.engine import reading
 from reconciler.ledger.operations.break_records import BreakFilter, SqlBreakRecords
 from reconciler.ledger.operations.lease import PAYING, LeaseState, lease_state
+from reconciler.ledger.operations.outbox import outbox_counts
 from reconciler.ledger.operations.runs import RunLog
 from reconciler.ledger.reads.halts import HaltState, current_halt
 from reconciler.ledger.reads.ledger_reads import open_holds_where
-from reconciler.ledger.schema import chain_head, ledger_identity, outbox
+from reconciler.ledger.schema import chain_head, ledger_identity
 from reconciler.ports.outbox import OutboxCounts
 from reconciler.ports.runs import RunRecord
 
@@ -71,11 +72,5 @@ def overview(engine: Engine) -> LedgerOverview:
             open_breaks=dict(sorted(unsettled.items())),
             acknowledged_breaks_count=len(acknowledged),
             holds=dict(sorted(Counter(one.reason for one in open_holds_where(connection, sa.true())).items())),
-            outbox=_outbox(connection),
+            outbox=outbox_counts(connection),
         )
-
-
-def _outbox(connection: Connection) -> OutboxCounts:
-    query = sa.select(outbox.c.status, sa.func.count()).where(outbox.c.status != "done").group_by(outbox.c.status)
-    counts: dict[str, int] = dict(connection.execute(query).all())
-    return OutboxCounts(pending=counts.get("pending", 0), blocked=counts.get("blocked", 0))

@@ -15,8 +15,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
-from app.parts import Parts, parts_of
-from cli.explain_command import document, tell
+from app.parts import Parts, explainer_of, parts_of
 from jobs.check.full_check import CheckOptions
 from reconciler.clock import utc_now
 from reconciler.config import load
@@ -31,6 +30,7 @@ from reconciler.mongo.connection import Connection
 from reconciler.mongo.history import History
 from reconciler.mongo.indexes import create_missing
 from reconciler.mongo.trials import TrialReader
+from reconciler.queries.explain import explanation_document
 from tests.support.bson_extremes import EXTREMES
 from tests.support.ledger_rows import paid_minor
 from tests.support.platform import LOCKED_AT, Platform
@@ -234,7 +234,7 @@ def _everything_else_reads_them(parts: Parts, world: World) -> None:
     assert list(history.wallet_versions())
     trials = TrialReader(parts.connection, mapping, CampaignDefaults(currency="INR", fixed_impressions_per_unit=1000))
     for participation_id in [*world.odd, *world.of_odd_campaign][::4]:
-        json.dumps(document(tell(parts, str(participation_id))), default=_no_time)
+        json.dumps(explanation_document(explainer_of(parts).explain(str(participation_id))), default=_no_time)
         shown = trials.look(DocumentId(IdKind.OBJECT_ID, str(participation_id)))
         assert shown is not None
         json.dumps(shown, default=_no_time)

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from bson.objectid import ObjectId
 
-from app.api_ports import CampaignFacts
-from cli.explain_command import tell
+from app.parts import campaigns_of, explainer_of
 from tests.support.platform import Platform
 from tests.support.product import Product
 
@@ -40,9 +39,9 @@ EXPECTED = {"below_target": 1, "malformed": 1, "participation_not_active": 1, "m
 
 def test_the_api_the_sweep_and_explain_tell_the_same(product: Product, platform: Platform, campaign: ObjectId) -> None:
     with product.open() as parts:
-        shown = CampaignFacts(parts, parts.hints).completion(str(campaign))
+        shown = campaigns_of(parts).completion(str(campaign))
         explained = Counter(
-            tell(parts, str(one["_id"])).explanation.reason
+            explainer_of(parts).explain(str(one["_id"])).explanation.reason
             for one in platform.database["campaignparticipations"].find({"campaignId": campaign})
         )
         swept = parts.sweep.step("test").settled

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cli.identities import streamer_forms, tagged_forms
 from cli.periods import moment, period_of
 from reconciler.config import Settings, load
 from reconciler.errors import UsageError
 from reconciler.ledger.reads.general_ledger import Period
+from reconciler.queries.identities import streamer_forms, tagged_forms
 
 
 def settings(timezone: str = "Asia/Kolkata") -> Settings:

@@ -9,29 +9,39 @@ from typing import Any
 import pytest
 
 from jobs.watch.state import WatchState
-from reconciler.api.pages.standing import Seen, standing_of
+from reconciler.api.pages.summary import Seen, summary_of
 from reconciler.api.pages.words import BREAK_KINDS, HOLD_REASONS, STREAM_STATES
 from reconciler.domain.batch import HELD
 from reconciler.domain.breaks import BreakKind
+from reconciler.ledger.operations.lease import LeaseState
+from reconciler.ledger.operations.overview import LedgerOverview
+from reconciler.ledger.reads.halts import HaltState
+from reconciler.ports.outbox import OutboxCounts
 
 NOW = datetime(2026, 11, 26, 8, 0, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=1)
 INTERRUPTED = {"state": "backing_off", "why": "no primary"}
 SWEPT: dict[str, dict[str, Any]] = {"sweep": {"last_finished_at": NOW}}
 STREAMING: dict[str, dict[str, Any]] = SWEPT | {"stream": {"state": "streaming", "since": NOW, "why": ""}}
-HALT = {"since": "2026-11-26T07:00:00.000Z", "cause": "chain_broken: batch 7"}
+HALT = HaltState(decision_key="halt:1", since=NOW - timedelta(hours=1), cause="chain_broken: batch 7")
+OVERVIEW = LedgerOverview(
+    ledger_id="ledger",
+    sequence=0,
+    chain_head="",
+    lease=LeaseState(holder="other:1", epoch=3, expires_at=LATER, expires_in_s=1.0),
+    halt=None,
+    last_sweep=None,
+    last_check=None,
+    running_check=None,
+    open_breaks={},
+    acknowledged_breaks_count=0,
+    holds={},
+    outbox=OutboxCounts(pending=0, blocked=0),
+)
 
 
-def overview(**changes: Any) -> dict[str, Any]:
-    return {
-        "halt": None,
-        "lease": {"holder": "other:1", "epoch": 3, "is_held": True},
-        "last_check": None,
-        "open_breaks": {},
-        "acknowledged_breaks": 0,
-        "holds": {},
-        "outbox": {"pending": 0, "blocked": 0},
-    } | changes
+def overview(**changes: Any) -> LedgerOverview:
+    return replace(OVERVIEW, **changes)
 
 
 WELL = Seen(board=STREAMING, is_leader=True, is_paying_on=True, overview=overview())
@@ -59,28 +69,28 @@ CASES = [
 
 @pytest.mark.parametrize(("seen", "word", "tone"), CASES)
 def test_the_gravest_is_said_first(seen: Seen, word: str, tone: str) -> None:
-    headline = standing_of(seen).headline
+    headline = summary_of(seen).headline
     assert (headline.word, headline.tone) == (word, tone)
 
 
 def test_it_is_not_called_paying_when_nothing_is_paid() -> None:
     for seen, word, _ in CASES:
-        assert standing_of(seen).headline.sentence.startswith("Paying") == word.startswith("Paying")
+        assert summary_of(seen).headline.sentence.startswith("Paying") == word.startswith("Paying")
 
 
 def test_a_sweep_that_failed_before_the_last_good_one_is_forgotten() -> None:
     sweep = {"sweep": FAILED["sweep"] | {"last_finished_at": NOW + timedelta(seconds=2)}}
-    assert standing_of(replace(WELL, board=STREAMING | sweep)).headline.word == "Paying"
+    assert summary_of(replace(WELL, board=STREAMING | sweep)).headline.word == "Paying"
 
 
 def test_what_is_stuck_is_named_once_the_gravest_first_with_a_way_to_it() -> None:
     found = overview(
         open_breaks={"malformed": 3, "campaign_missing": 1, "held": 2, "effect_blocked": 6},
         holds={"over_budget": 2},
-        outbox={"pending": 4, "blocked": 6},
+        outbox=OutboxCounts(pending=4, blocked=6),
     )
     endpoints = [{"endpoint": "crm", "dead": 1}, {"endpoint": "idle", "dead": 0}]
-    stuck = standing_of(replace(WELL, overview=found, endpoints=endpoints)).stuck
+    stuck = summary_of(replace(WELL, overview=found, endpoints=endpoints)).stuck
     assert [(one.tone, one.what, one.link) for one in stuck] == [
         ("bad", "6 payouts MongoDB could not be told", "/payouts?status=pending"),
         ("bad", "1 break: campaign missing", "/breaks?kind=campaign_missing"),
@@ -92,7 +102,7 @@ def test_what_is_stuck_is_named_once_the_gravest_first_with_a_way_to_it() -> Non
 
 
 def test_a_kind_that_is_not_known_here_is_shown_all_the_same() -> None:
-    [one] = standing_of(replace(WELL, overview=overview(open_breaks={"brand_new": 1}))).stuck
+    [one] = summary_of(replace(WELL, overview=overview(open_breaks={"brand_new": 1}))).stuck
     assert one.what == "1 break: brand new"
 
 

@@ -1,6 +1,6 @@
 """How everything stands, in the words of the overview: one sentence on whether it pays, and what waits for somebody.
 
-Pure: what the ports answered goes in, what the page shows comes out.
+Pure: what was found goes in, what the page shows comes out.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from reconciler.api.context import Document
 from reconciler.api.pages.words import BREAK_KINDS, HOLD_REASONS, SEVERITIES, STREAM_STATES
 from reconciler.domain.breaks import SEVERITY, BreakKind
+from reconciler.ledger.operations.lease import LeaseState
+from reconciler.ledger.operations.overview import LedgerOverview
 from reconciler.look.text import plural, words
+from reconciler.queries import Document
 
 _GRAVEST_FIRST = ("critical", "bad", "warn", "calm", "idle")
 
@@ -28,7 +30,7 @@ class Headline:
     word: str
     sentence: str
     detail: str = ""
-    since: str | datetime | None = None
+    since: datetime | None = None
     action: tuple[str, str] | None = None
     """Where to go (address, words)."""
 
@@ -51,7 +53,7 @@ class Seen:
     board: Board
     is_leader: bool
     is_paying_on: bool
-    overview: Document | None = None
+    overview: LedgerOverview | None = None
     payouts: Sequence[Document] = ()
     report: Document | None = None
     endpoints: Sequence[Document] = ()
@@ -59,7 +61,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Summary:
     """All of the overview."""
 
     headline: Headline
@@ -68,10 +70,10 @@ class Standing:
     stuck: Sequence[Stuck] = field(default=())
 
 
-def standing_of(seen: Seen) -> Standing:
+def summary_of(seen: Seen) -> Summary:
     """What the overview shows of what was found."""
     state = str(seen.board.get("stream", {}).get("state", "stopped"))
-    return Standing(
+    return Summary(
         headline=_headline(seen),
         stream=STREAM_STATES.get(state, ("warn", words(state), "")),
         seen=seen,
@@ -88,18 +90,18 @@ def _headline(seen: Seen) -> Headline:
             sentence="Nothing can be paid: the ledger cannot be used.",
             detail=f"{seen.away} What was paid is safe; paying goes on by itself once it is back.",
         )
-    halt = seen.overview["halt"]
+    halt = seen.overview.halt
     if halt is not None:
         return Headline(
             tone="critical",
             word="Halted",
             sentence="Nothing is paid: paying is halted.",
-            detail=halt["cause"],
-            since=halt["since"],
+            detail=halt.cause,
+            since=halt.since,
             action=("/halt", "What happened, and how to go on"),
         )
     if not seen.is_leader:
-        return _standing_by(seen.overview["lease"])
+        return _standing_by(seen.overview.lease)
     if not seen.is_paying_on:
         return Headline(
             tone="warn",
@@ -110,13 +112,13 @@ def _headline(seen: Seen) -> Headline:
     return _at_work(seen)
 
 
-def _standing_by(lease: Mapping[str, Any] | None) -> Headline:
-    if lease is not None and lease["is_held"]:
+def _standing_by(lease: LeaseState | None) -> Headline:
+    if lease is not None and lease.is_held:
         return Headline(
             tone="calm",
             word="Standing by",
             sentence="Another daemon pays; this one stands by.",
-            detail=f"{lease['holder']} leads. This one takes over when that one stops.",
+            detail=f"{lease.holder} leads. This one takes over when that one stops.",
         )
     return Headline(
         tone="warn",
@@ -178,15 +180,15 @@ def _stuck(seen: Seen) -> list[Stuck]:
     found = [*_gone_endpoints(seen.endpoints)]
     if seen.overview is None:
         return found
-    blocked = seen.overview["outbox"]["blocked"]
+    blocked = seen.overview.outbox.blocked
     if blocked:
         why = "The wallet or another document has to be mended; each is tried again by itself."
         what = f"{plural(blocked, 'payout')} MongoDB could not be told"
         found.insert(0, Stuck(tone="bad", count=blocked, what=what, why=why, link="/payouts?status=pending"))
-    for reason, count in seen.overview["holds"].items():
+    for reason, count in seen.overview.holds.items():
         what = f"{plural(count, 'payout')} on hold: {words(reason)}"
         found.append(Stuck(tone="warn", count=count, what=what, why=HOLD_REASONS.get(reason, ""), link="/holds"))
-    for kind, count in seen.overview["open_breaks"].items():
+    for kind, count in seen.overview.open_breaks.items():
         # Told above, from where they stand now; a check only saw them as they were.
         if kind in ("held", "effect_blocked"):
             continue

@@ -1,0 +1,10 @@
+"""What people ask, once, for the command line, the API and the pages: each query returns rows or a JSON document.
+
+Charter: a query reads and decides nothing that is kept. It takes only what it uses: an engine, a reader of facts. It
+knows neither click nor HTTP. It raises Outage where a database is away, and UsageError where a text names nothing.
+"""
+
+from typing import Any
+
+Document = dict[str, Any]
+"""Plain JSON types under the names that ``--json`` and the API show. Times are text in UTC, amounts minor units."""
