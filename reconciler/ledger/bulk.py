@@ -44,7 +44,7 @@ def put(connection: Connection, table: sa.Table, rows: Sequence[Row]) -> None:
 
 
 def insert_new(connection: Connection, table: sa.Table, row: Row) -> None:
-    """Insert a row that has every column of ``table``, unless its primary key exists: then what is there stands.
+    """Insert a row that has every column of ``table``, unless a unique key of it exists: then what is there stands.
 
     Waits for another transaction that is about to write it.
     """

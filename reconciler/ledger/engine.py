@@ -26,7 +26,6 @@ __all__ = [
     "reading",
     "reading_once",
     "rehearsing",
-    "rows_as_dicts",
     "writing",
 ]
 
@@ -198,8 +197,3 @@ def rehearsing(engine: Engine) -> Iterator[Connection]:
 def masked_url(engine: Engine) -> str:
     """The engine's URL without its password."""
     return engine.url.render_as_string(hide_password=True)
-
-
-def rows_as_dicts(result: sa.CursorResult[Any]) -> list[dict[str, Any]]:
-    """All rows, by column name."""
-    return [dict(row) for row in result.mappings()]

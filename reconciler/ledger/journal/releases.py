@@ -13,7 +13,8 @@ from reconciler.domain.plan import BatchPlan, NewTransfer
 from reconciler.domain.posted import PostedPayout
 from reconciler.ledger.journal.posting import SqlPoster
 from reconciler.ledger.reads.halts import require_not_halted
-from reconciler.ledger.reads.payout_list import LIES_HELD, POSTED, posted_payout
+from reconciler.ledger.reads.payout_list import LIES_HELD, POSTED
+from reconciler.ledger.rows import from_row
 from reconciler.ledger.schema import outbox, payouts
 from reconciler.ports.journal import BatchStamp
 
@@ -33,7 +34,7 @@ def _releasable(connection: Connection, now: datetime, limit: int) -> list[Poste
     by_time = held.where(payouts.c.release_at <= now).order_by(payouts.c.release_at, payouts.c.sequence)
     is_misdated = (payouts.c.created_at > now + CLOCKS_DIFFER_MAX) & (payouts.c.release_at > payouts.c.created_at)
     misdated = held.where(is_misdated).order_by(payouts.c.sequence)
-    due, early = ([posted_payout(row) for row in connection.execute(query)] for query in (by_time, misdated))
+    due, early = ([from_row(PostedPayout, row) for row in connection.execute(query)] for query in (by_time, misdated))
     return [*due, *(one for one in early if _has_waited(connection, one, now))][:limit]
 
 

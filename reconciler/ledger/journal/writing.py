@@ -15,8 +15,6 @@ from reconciler.domain import accounts
 from reconciler.domain.accounts import Entry
 from reconciler.domain.plan import (
     BatchPlan,
-    HoldEvent,
-    NewAdoption,
     NewDecision,
     NewFunding,
     NewPayout,
@@ -32,6 +30,7 @@ from reconciler.ledger.journal.chain import FORMAT, batch_hash
 from reconciler.ledger.key_lists import among
 from reconciler.ledger.reads.ledger_reads import read_accounts
 from reconciler.ledger.round_trip import one_round_trip
+from reconciler.ledger.rows import to_row
 from reconciler.ports.journal import BatchStamp
 
 Row = dict[str, Any]
@@ -98,12 +97,16 @@ def write_batch(
         "postings": postings,
         "payouts": [_payout(s, batch, item, stamp, booked_at) for s, item in posted if isinstance(item, NewPayout)]
         + _reversals(connection, batch, posted, stamp, booked_at),
-        "fundings": [_funding(s, batch, item) for s, item in posted if isinstance(item, NewFunding)],
-        "hold_events": [_hold_event(batch, event, booked_at) for event in plan.hold_events],
+        "fundings": [
+            to_row(schema.fundings, item, sequence=s, batch=batch) for s, item in posted if isinstance(item, NewFunding)
+        ],
+        "hold_events": [
+            to_row(schema.hold_events, one, batch=batch, occurred_at=booked_at) for one in plan.hold_events
+        ],
         "settlements": [_settlement(batch, item, stamp, booked_at) for item in plan.settlements],
         "settlement_lines": [row for item in plan.settlements for row in _settlement_lines(batch, item)],
         "decisions": [_decision(batch, item, booked_at) for item in plan.decisions],
-        "adoptions": [_adoption(batch, item, booked_at) for item in plan.adoptions],
+        "adoptions": [to_row(schema.adoptions, one, batch=batch, occurred_at=booked_at) for one in plan.adoptions],
     }
     new_hash = batch_hash(previous=head.hash, batch=batch, created_at=booked_at, rows=journal)
     link = {"batch": batch, "format": FORMAT, "previous_hash": head.hash, "hash": new_hash, "created_at": booked_at}
@@ -193,21 +196,9 @@ def _tell_projection(connection: Connection, posted: Sequence[tuple[int, PostedI
 
 
 def _entry(sequence: int, batch: int, entry: Entry, stamp: BatchStamp, now: datetime) -> Row:
-    return {
-        "sequence": sequence,
-        "batch": batch,
-        "key": entry.key,
-        "kind": entry.kind,
-        "campaign_id": entry.campaign_id,
-        "participation_id": entry.participation_id,
-        "streamer_id": entry.streamer_id,
-        "currency": entry.currency,
-        "reason": entry.reason,
-        "corrects": entry.corrects,
-        "run_id": stamp.run_id,
-        "booked_at": now,
-        "effective_at": now,
-    }
+    return to_row(
+        schema.entries, entry, sequence=sequence, batch=batch, run_id=stamp.run_id, booked_at=now, effective_at=now
+    )
 
 
 def _payout(sequence: int, batch: int, item: NewPayout, stamp: BatchStamp, now: datetime) -> Row:
@@ -284,35 +275,6 @@ def _reversals(
     return rows
 
 
-def _funding(sequence: int, batch: int, item: NewFunding) -> Row:
-    return {
-        "campaign_id": item.campaign_id,
-        "n": item.n,
-        "sequence": sequence,
-        "batch": batch,
-        "currency": item.currency,
-        "budget_minor": item.budget_minor,
-        "amount_minor": item.amount_minor,
-        "facts_at": item.facts_at,
-    }
-
-
-def _hold_event(batch: int, event: HoldEvent, now: datetime) -> Row:
-    return {
-        "hold_key": event.hold_key,
-        "event": event.event,
-        "batch": batch,
-        "participation_id": event.participation_id,
-        "campaign_id": event.campaign_id,
-        "streamer_id": event.streamer_id,
-        "reason": event.reason,
-        "detail": event.detail,
-        "amount_minor": event.amount_minor,
-        "currency": event.currency,
-        "occurred_at": now,
-    }
-
-
 def _settlement(batch: int, item: NewSettlement, stamp: BatchStamp, now: datetime) -> Row:
     due, terms = item.due, item.due.terms
     return {
@@ -350,28 +312,5 @@ def _settlement_lines(batch: int, item: NewSettlement) -> list[Row]:
 
 
 def _decision(batch: int, item: NewDecision, now: datetime) -> Row:
-    return {
-        "decision_key": item.decision_key,
-        "batch": batch,
-        "kind": item.kind,
-        "subject": item.subject,
-        "decided_by": item.decided_by,
-        "reason": item.reason,
-        "state_before": json.dumps(item.state_before, sort_keys=True, ensure_ascii=False),
-        "amount_minor": item.amount_minor,
-        "currency": item.currency,
-        "occurred_at": now,
-    }
-
-
-def _adoption(batch: int, item: NewAdoption, now: datetime) -> Row:
-    return {
-        "participation_id": item.participation_id,
-        "batch": batch,
-        "campaign_id": item.campaign_id,
-        "streamer_id": item.streamer_id,
-        "amount_minor": item.amount_minor,
-        "currency": item.currency,
-        "decision_key": item.decision_key,
-        "occurred_at": now,
-    }
+    state_before = json.dumps(item.state_before, sort_keys=True, ensure_ascii=False)
+    return to_row(schema.decisions, item, batch=batch, state_before=state_before, occurred_at=now)

@@ -15,7 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from reconciler.clock import Clock
+from reconciler.ledger.bulk import insert_new
 from reconciler.ledger.engine import reading, writing
+from reconciler.ledger.rows import from_row
 from reconciler.ledger.schema import check_requests
 
 ATTEMPTS_MAX = 5
@@ -67,19 +69,15 @@ class CheckRequests:
     def _insert(self, by: str) -> CheckRequest | None:
         """A new row; None where another request was quicker."""
         now = self._clock()
-        values = {
-            "report_id": self._new_id(now),
-            "open_slot": 1,
-            "requested_by": by,
-            "requested_at": now,
-            "attempts": 0,
-            "done_count": 0,
-            "expected_count": 0,
-        }
+        report_id = self._new_id(now)
+        empty = dict.fromkeys(("started_at", "finished_at", "outcome", "error"))
+        counts = dict.fromkeys(("attempts", "done_count", "expected_count"), 0)
+        row = {"report_id": report_id, "open_slot": 1, "requested_by": by, "requested_at": now, **empty, **counts}
         with writing(self._engine) as connection:
-            _insert_unless_open(connection, values)
-            row = connection.execute(_by_id(str(values["report_id"]))).one_or_none()
-        return None if row is None else _request(row)
+            # Waits for another transaction that is about to take the slot.
+            insert_new(connection, check_requests, row)
+            found = connection.execute(_by_id(report_id)).one_or_none()
+        return None if found is None else from_row(CheckRequest, found)
 
     def open_one(self) -> CheckRequest | None:
         """The check that waits or runs."""
@@ -102,7 +100,7 @@ class CheckRequests:
             connection.execute(
                 _of(row.report_id).values(started_at=self._clock(), attempts=row.attempts + 1, done_count=0)
             )
-            return _request(connection.execute(_by_id(row.report_id)).one())
+            return from_row(CheckRequest, connection.execute(_by_id(row.report_id)).one())
 
     def put_back(self, report_id: str) -> None:
         """Leave it for later, as if it had not begun: a database was away, or this daemon ends."""
@@ -126,16 +124,7 @@ class CheckRequests:
     def _find(self, condition: sa.ColumnElement[bool]) -> CheckRequest | None:
         with reading(self._engine) as connection:
             row = connection.execute(sa.select(check_requests).where(condition)).one_or_none()
-        return None if row is None else _request(row)
-
-
-def _insert_unless_open(connection: Connection, values: dict[str, Any]) -> None:
-    """Waits for another transaction that is about to take the slot."""
-    names = ", ".join(values)
-    places = ", ".join(f":{name}" for name in values)
-    statement = f"INSERT INTO check_requests ({names}) VALUES ({places}) ON CONFLICT (open_slot) DO NOTHING"
-    typed = [sa.bindparam(name, type_=check_requests.c[name].type) for name in values]
-    connection.execute(sa.text(statement).bindparams(*typed), values)
+        return None if row is None else from_row(CheckRequest, row)
 
 
 def _finish(connection: Connection, report_id: str, now: datetime, outcome: str, error: str | None) -> None:
@@ -148,8 +137,3 @@ def _of(report_id: str) -> sa.Update:
 
 def _by_id(report_id: str) -> sa.Select[Any]:
     return sa.select(check_requests).where(check_requests.c.report_id == report_id)
-
-
-def _request(row: sa.Row[Any]) -> CheckRequest:
-    values = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it begins with an underscore
-    return CheckRequest(**{name: values[name] for name in CheckRequest.__slots__})

@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -21,6 +20,7 @@ from reconciler.ledger import bulk
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.journal.posting import Fence, no_fence
 from reconciler.ledger.key_lists import among
+from reconciler.ledger.rows import from_row
 from reconciler.ledger.schema import events, webhook_deliveries, webhook_endpoints
 from reconciler.ports.deliveries import Attempt, DueDelivery, EndpointBacklog
 
@@ -94,35 +94,15 @@ class Deliveries:
             .limit(limit)
         )
         with reading(self._engine) as connection:
-            return [
-                DueDelivery(
-                    event_id=row.event_id,
-                    endpoint=endpoint,
-                    subject=row.subject,
-                    type=row.type,
-                    payload=row.payload,
-                    attempts=row.attempts,
-                )
-                for row in connection.execute(query)
-            ]
+            return [from_row(DueDelivery, row, endpoint=endpoint) for row in connection.execute(query)]
 
     def record(self, attempts: Sequence[Attempt]) -> None:
         """Keep what became of some attempts. Raises LeaseLost when another daemon leads: it tries them again."""
         now = self._clock()
-        rows = [
-            {
-                "event_id": one.event_id,
-                "endpoint": one.endpoint,
-                "status": one.status,
-                "attempts": one.attempts,
-                "outcome": one.outcome,
-                "status_code": one.status_code,
-                "not_before": one.not_before,
-                "attempted_at": now,
-            }
-            for one in sorted(attempts, key=lambda one: (one.event_id, one.endpoint))
-        ]
         changed = ("status", "attempts", "outcome", "status_code", "not_before", "attempted_at")
+        names = (*_table.primary_key.columns.keys(), *changed[:-1])
+        in_order = sorted(attempts, key=lambda one: (one.event_id, one.endpoint))
+        rows = [{name: getattr(one, name) for name in names} | {"attempted_at": now} for one in in_order]
         with writing(self._engine) as connection:
             self._fence(connection)
             bulk.update(connection, _table, rows, changed)
@@ -235,30 +215,7 @@ def list_deliveries(engine: Engine, chosen: DeliveryFilter) -> list[ListedDelive
         )
     query = query.order_by(_table.c.position.desc(), _table.c.endpoint.desc()).limit(chosen.limit)
     with reading(engine) as connection:
-        return [_listed(row) for row in connection.execute(query)]
-
-
-def dead_letters(engine: Engine, limit: int = 100) -> list[ListedDelivery]:
-    """Deliveries that were given up, the newest first."""
-    return list_deliveries(engine, DeliveryFilter(status="dead", limit=limit))
-
-
-def _listed(row: Any) -> ListedDelivery:
-    return ListedDelivery(
-        event_id=row.event_id,
-        type=row.type,
-        subject=row.subject,
-        endpoint=row.endpoint,
-        position=row.position,
-        status=row.status,
-        attempts=row.attempts,
-        outcome=row.outcome,
-        status_code=row.status_code,
-        created_at=row.created_at,
-        not_before=row.not_before,
-        attempted_at=row.attempted_at,
-        replayed_by=row.replayed_by,
-    )
+        return [from_row(ListedDelivery, row) for row in connection.execute(query)]
 
 
 def _hash(url: str) -> str:

@@ -29,6 +29,7 @@ from reconciler.ledger import bulk
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.journal.writing import lock_head
 from reconciler.ledger.key_lists import among
+from reconciler.ledger.rows import from_row
 from reconciler.ledger.schema import entries, events, payouts, webhook_deliveries
 from reconciler.ports.runs import RunRecord
 
@@ -51,16 +52,6 @@ class ListedEvent:
     payload: str | None
     occurred_at: datetime
     recorded_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventFilter:
-    """Which events; ``before`` is the position of the last one on the page before, ``subject`` is tagged."""
-
-    type: EventType | None = None
-    subject: str | None = None
-    before: int | None = None
-    limit: int = 100
 
 
 class EventLog:
@@ -100,7 +91,7 @@ class EventLog:
         """Events of a type of which it is not known yet whether they came true."""
         query = sa.select(events).where(events.c.status == "expected", events.c.type == event_type.value)
         with reading(self._engine) as connection:
-            return [_listed(row) for row in connection.execute(query.order_by(events.c.position))]
+            return [from_row(ListedEvent, row) for row in connection.execute(query.order_by(events.c.position))]
 
     def conclude(self, came_true: Sequence[str], came_to_nothing: Sequence[str]) -> None:
         """Say of expected events (their identities) which did come true: those go out, the others are forgotten."""
@@ -172,39 +163,11 @@ class EventLog:
         bulk.insert(connection, webhook_deliveries, deliveries)
 
 
-def list_events(engine: Engine, chosen: EventFilter) -> list[ListedEvent]:
-    """Events, the newest first. Those that are only expected have not happened, and are left out."""
-    query = sa.select(events).where(events.c.status != "expected")
-    if chosen.type is not None:
-        query = query.where(events.c.type == chosen.type.value)
-    if chosen.subject is not None:
-        query = query.where(events.c.subject == chosen.subject)
-    if chosen.before is not None:
-        query = query.where(events.c.position < chosen.before)
-    with reading(engine) as connection:
-        return [
-            _listed(row) for row in connection.execute(query.order_by(events.c.position.desc()).limit(chosen.limit))
-        ]
-
-
 def read_event(engine: Engine, event_id: str) -> ListedEvent | None:
     """One event, or None."""
     with reading(engine) as connection:
         row = connection.execute(sa.select(events).where(events.c.event_id == event_id)).one_or_none()
-        return None if row is None else _listed(row)
-
-
-def _listed(row: Any) -> ListedEvent:
-    return ListedEvent(
-        event_id=row.event_id,
-        position=row.position,
-        type=row.type,
-        subject=row.subject,
-        status=row.status,
-        payload=row.payload,
-        occurred_at=row.occurred_at,
-        recorded_at=row.recorded_at,
-    )
+        return None if row is None else from_row(ListedEvent, row)
 
 
 def _of_payouts(connection: Connection, sequences: Sequence[int]) -> list[Event]:

@@ -15,6 +15,7 @@ from reconciler.ledger.combined_select import CombinedSelect
 from reconciler.ledger.database_clock import before, now_sql
 from reconciler.ledger.engine import reading, reading_once, writing
 from reconciler.ledger.operations.events import EventLog
+from reconciler.ledger.rows import from_row
 from reconciler.ledger.schema import chain_head, ledger_identity, runs
 from reconciler.ports.ledger_guard import LedgerPosition
 from reconciler.ports.runs import RunRecord
@@ -138,16 +139,7 @@ def _is_silent(connection: Connection) -> sa.ColumnElement[bool]:
 
 
 def _record(row: sa.Row[Any]) -> RunRecord:
-    return RunRecord(
-        run_id=row.run_id,
-        kind=row.kind,
-        trigger=row.trigger,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        outcome=row.outcome,
-        counts=json.loads(row.counts or "{}"),
-        error=row.error,
-    )
+    return from_row(RunRecord, row, counts=json.loads(row.counts or "{}"))
 
 
 def ledger_position(engine: Engine) -> LedgerPosition:

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from reconciler.domain.accounts import kind_of
 from reconciler.ledger.engine import reading
+from reconciler.ledger.rows import from_row
 from reconciler.ledger.schema import accounts, chain, entries, postings
 
 ROWS_A_FETCH = 2000
@@ -101,13 +102,7 @@ def account_balances(engine: Engine, *, as_of: datetime | None = None, prefix: s
         held = _balances(connection, as_of, prefix)
         with streamed(connection, sa.select(held).order_by(held.c.account, held.c.currency)) as rows:
             for row in rows:
-                yield AccountBalance(
-                    account=row.account,
-                    kind=kind_of(row.account),
-                    currency=row.currency,
-                    balance_minor=row.balance_minor,
-                    version=row.version,
-                )
+                yield from_row(AccountBalance, row, kind=kind_of(row.account))
 
 
 def trial_balance(engine: Engine, *, as_of: datetime | None = None) -> list[TrialLine]:
@@ -139,7 +134,7 @@ def journal_rows(engine: Engine, period: Period) -> Iterator[JournalRow]:
         span = span_of(connection, period)
         with streamed(connection, query.where(within(entries.c.batch, span))) as rows:
             for row in rows:
-                yield _journal_row(row)
+                yield from_row(JournalRow, row, account_kind=kind_of(row.account))
 
 
 def span_of(connection: Connection, period: Period) -> Span:
@@ -212,24 +207,3 @@ def _begins(account: sa.Column[str], prefix: str) -> sa.ColumnElement[bool]:
 def _last_batch(connection: Connection, condition: sa.ColumnElement[bool]) -> int:
     newest = connection.execute(sa.select(sa.func.max(chain.c.batch)).where(condition)).scalar_one()
     return newest or 0
-
-
-def _journal_row(row: sa.Row[Any]) -> JournalRow:
-    return JournalRow(
-        sequence=row.sequence,
-        leg=row.leg,
-        key=row.key,
-        kind=row.kind,
-        account=row.account,
-        account_kind=kind_of(row.account),
-        currency=row.currency,
-        amount_minor=row.amount_minor,
-        booked_at=row.booked_at,
-        effective_at=row.effective_at,
-        reason=row.reason,
-        corrects=row.corrects,
-        campaign_id=row.campaign_id,
-        participation_id=row.participation_id,
-        streamer_id=row.streamer_id,
-        run_id=row.run_id,
-    )

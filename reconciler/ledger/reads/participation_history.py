@@ -21,6 +21,7 @@ from reconciler.ledger.engine import reading
 from reconciler.ledger.key_lists import among
 from reconciler.ledger.reads.ledger_snapshot import read_snapshot
 from reconciler.ledger.reads.payout_list import payouts_of_participation
+from reconciler.ledger.rows import from_row
 from reconciler.ledger.schema import (
     adoptions,
     decisions,
@@ -154,14 +155,7 @@ def participation_history(engine: Engine, participation_id: DocumentId) -> Parti
             decisions=_decisions(connection, subjects, named | ({adopted.decision_key} if adopted else set())),
             effects=_effects(connection, posted),
             wallets=_wallets(connection, {(one.streamer_id, one.currency) for one in paid}),
-            adoption=None
-            if adopted is None
-            else Adoption(
-                amount_minor=adopted.amount_minor,
-                currency=adopted.currency,
-                decision_key=adopted.decision_key,
-                occurred_at=adopted.occurred_at,
-            ),
+            adoption=None if adopted is None else from_row(Adoption, adopted),
             pools=_pools(connection, tagged),
         )
 
@@ -187,19 +181,10 @@ def _entries(connection: Connection, tagged: str) -> tuple[EntryPosted, ...]:
     for row in connection.execute(query):
         legs[row.sequence].append(row)
     return tuple(
-        EntryPosted(
-            sequence=sequence,
-            key=rows[0].key,
-            kind=rows[0].kind,
-            currency=rows[0].currency,
-            reason=rows[0].reason,
-            corrects=rows[0].corrects,
-            run_id=rows[0].run_id,
-            booked_at=rows[0].booked_at,
-            effective_at=rows[0].effective_at,
-            legs=tuple((row.account, row.amount_minor, row.balance_after_minor) for row in rows),
+        from_row(
+            EntryPosted, rows[0], legs=tuple((row.account, row.amount_minor, row.balance_after_minor) for row in rows)
         )
-        for sequence, rows in legs.items()
+        for rows in legs.values()
     )
 
 
@@ -207,18 +192,7 @@ def _holds(connection: Connection, tagged: str) -> tuple[HoldStep, ...]:
     query = sa.select(hold_events).where(hold_events.c.participation_id == tagged)
     # In one batch a hold closes before the next one opens.
     rows = sorted(connection.execute(query), key=lambda row: (row.batch, row.event == "opened"))
-    return tuple(
-        HoldStep(
-            hold_key=row.hold_key,
-            event=row.event,
-            reason=row.reason,
-            detail=row.detail,
-            amount_minor=row.amount_minor,
-            currency=row.currency,
-            occurred_at=row.occurred_at,
-        )
-        for row in rows
-    )
+    return tuple(from_row(HoldStep, row) for row in rows)
 
 
 def _decisions(connection: Connection, subjects: set[str], keys: set[str]) -> tuple[DecisionMade, ...]:
@@ -227,46 +201,21 @@ def _decisions(connection: Connection, subjects: set[str], keys: set[str]) -> tu
     )
     query = sa.select(decisions).where(chosen).order_by(decisions.c.batch, decisions.c.decision_key)
     return tuple(
-        DecisionMade(
-            decision_key=row.decision_key,
-            kind=row.kind,
-            subject=row.subject,
-            decided_by=row.decided_by,
-            reason=row.reason,
-            state_before=json.loads(row.state_before),
-            amount_minor=row.amount_minor,
-            currency=row.currency,
-            occurred_at=row.occurred_at,
-        )
-        for row in connection.execute(query)
+        from_row(DecisionMade, row, state_before=json.loads(row.state_before)) for row in connection.execute(query)
     )
 
 
 def _effects(connection: Connection, posted: Sequence[EntryPosted]) -> tuple[EffectState, ...]:
     keys = {one.sequence: one.key for one in posted}
     query = sa.select(outbox).where(among(connection, outbox.c.sequence, sorted(keys))).order_by(outbox.c.sequence)
-    return tuple(
-        EffectState(
-            entry_key=keys[row.sequence],
-            status=row.status,
-            attempts=row.attempts,
-            effect=row.effect,
-            reason=row.reason,
-            not_before=row.not_before,
-            done_at=row.done_at,
-        )
-        for row in connection.execute(query)
-    )
+    return tuple(from_row(EffectState, row, entry_key=keys[row.sequence]) for row in connection.execute(query))
 
 
 def _wallets(connection: Connection, wanted: set[tuple[str, str]]) -> tuple[WalletState, ...]:
     table = wallet_positions
     query = sa.select(table).where(among(connection, table.c.streamer_id, sorted({one for one, _ in wanted})))
     rows = [row for row in connection.execute(query) if (row.streamer_id, row.currency) in wanted]
-    return tuple(
-        WalletState(currency=row.currency, version=row.version, projected_version=row.projected_version)
-        for row in sorted(rows, key=lambda row: row.currency)
-    )
+    return tuple(from_row(WalletState, row) for row in sorted(rows, key=lambda row: row.currency))
 
 
 def _pools(connection: Connection, tagged: str) -> dict[str, FrozenPool]:
@@ -281,17 +230,9 @@ def _pools(connection: Connection, tagged: str) -> dict[str, FrozenPool]:
         lines = connection.execute(
             sa.select(*columns).where(settlement_lines.c.settlement_key == frozen.settlement_key)
         ).all()
-        found[frozen.settlement_key] = FrozenPool(
-            settlement_key=frozen.settlement_key,
-            rule=frozen.rule,
-            payment_type=frozen.payment_type,
-            rate=frozen.rate,
-            overdelivery=frozen.overdelivery,
-            target=frozen.target,
-            impressions=frozen.impressions,
-            pool_minor=frozen.pool_minor,
-            currency=frozen.currency,
-            facts_at=frozen.facts_at,
+        found[frozen.settlement_key] = from_row(
+            FrozenPool,
+            frozen,
             weights={row.participation_id: row.impressions for row in lines},
             shares_minor={row.participation_id: row.share_minor for row in lines},
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -13,6 +12,7 @@ from reconciler.domain.posted import PayoutStatus, PostedPayout
 from reconciler.ledger.engine import reading
 from reconciler.ledger.key_lists import among
 from reconciler.ledger.reads.general_ledger import ALL_TIME, Period, streamed
+from reconciler.ledger.rows import from_row
 from reconciler.ledger.schema import accounts, entries, outbox, payouts
 
 
@@ -60,7 +60,7 @@ POSTED = (
     .outerjoin(_reversal, _IS_ITS_REVERSAL)
     .outerjoin(outbox, outbox.c.sequence == payouts.c.sequence)
 )
-"""Every payout and reversal with what became of it since, for :func:`posted_payout`."""
+"""Every payout and reversal with what became of it since: the fields of :class:`PostedPayout`."""
 
 LIES_HELD = (
     (payouts.c.kind == "payout")
@@ -83,7 +83,7 @@ def payout_lines(engine: Engine, chosen: PayoutFilter) -> Iterator[PostedPayout]
             query = query.order_by(payouts.c.sequence)
         with streamed(connection, query) as rows:
             for row in rows:
-                yield posted_payout(row)
+                yield from_row(PostedPayout, row)
 
 
 def payouts_of(engine: Engine, wanted: str, participations: Sequence[str]) -> list[PostedPayout]:
@@ -132,12 +132,6 @@ def _conditions(chosen: PayoutFilter) -> list[sa.ColumnElement[bool]]:
     return conditions
 
 
-def posted_payout(row: sa.Row[Any]) -> PostedPayout:
-    """A row of :data:`POSTED`."""
-    values = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it begins with an underscore
-    return PostedPayout(**{name: values[name] for name in PostedPayout.__slots__})
-
-
 def _posted_payouts(connection: Connection, chosen: sa.ColumnElement[bool]) -> list[PostedPayout]:
     query = POSTED.where(chosen).order_by(payouts.c.sequence)
-    return [posted_payout(row) for row in connection.execute(query)]
+    return [from_row(PostedPayout, row) for row in connection.execute(query)]

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, Engine
 from reconciler.domain.events import Event, EventType
 from reconciler.errors import LeaseLost
 from reconciler.ledger import schema
-from reconciler.ledger.operations.deliveries import Deliveries, DeliveryFilter, dead_letters, list_deliveries
+from reconciler.ledger.operations.deliveries import Deliveries, DeliveryFilter, list_deliveries
 from reconciler.ledger.operations.events import EventLog
 from reconciler.ports.deliveries import Attempt, EndpointBacklog
 from tests.support.ledger import NOW, SetClock, rows_of
@@ -94,12 +94,15 @@ def test_a_due_delivery_carries_what_is_sent(queue: Queue) -> None:
     assert due.payload == row["payload"]
 
 
+DEAD = DeliveryFilter(status="dead")
+
+
 def test_dead_letters_are_seen_and_replayed(queue: Queue) -> None:
     first, second = queue.tell("p1", "p1")
     for event_id in (first, second):
         queue.attempted(event_id, "dead")
     queue.attempted(first, "dead", endpoint="b")
-    letters = dead_letters(queue.engine)
+    letters = list_deliveries(queue.engine, DEAD)
     assert [(one.event_id, one.endpoint, one.outcome, one.status_code) for one in letters] == [
         (second, "a", "refused", 500),
         (first, "b", "refused", 500),
@@ -112,9 +115,9 @@ def test_dead_letters_are_seen_and_replayed(queue: Queue) -> None:
     assert queue.due() == [first]
     [again, _] = list_deliveries(queue.engine, DeliveryFilter(event_id=first))[::-1]
     assert (again.status, again.attempts, again.replayed_by) == ("pending", 0, "asha")
-    assert [one.endpoint for one in dead_letters(queue.engine)] == ["b"]
+    assert [one.endpoint for one in list_deliveries(queue.engine, DEAD)] == ["b"]
     assert queue.deliveries.replay_dead(None, "asha") == 1
-    assert dead_letters(queue.engine) == []
+    assert list_deliveries(queue.engine, DEAD) == []
 
 
 def test_what_was_delivered_can_be_sent_again(queue: Queue) -> None:
