@@ -9,12 +9,13 @@ from jobs.check.tally import Tally
 from jobs.payment.projecting import Projector
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.campaign import Campaign, CampaignTerms
+from reconciler.domain.effects import WalletPosition
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.money import format_minor
 from reconciler.errors import DatabaseFailure
 from reconciler.ports.effect_states import EffectStates, WalletFault
 from reconciler.ports.facts import Facts
-from reconciler.ports.population import CampaignMoney, PopulationReads, WalletAccount
+from reconciler.ports.population import CampaignMoney, PopulationReads
 from reconciler.ports.projection import Projection
 from reconciler.ports.scanning import CampaignCounters, FactScan
 
@@ -37,7 +38,7 @@ class AccountChecker:
     def check_wallets(self, campaign_id: str | None) -> Tally:
         """Project wallets again whose record of the ledger is behind; name those below zero."""
         tally, after = Tally(), ("", "")
-        while accounts := self.reads.wallet_accounts(after, ACCOUNTS_A_PAGE, campaign_id):
+        while accounts := self.reads.wallet_positions(after, ACCOUNTS_A_PAGE, campaign_id):
             after = (accounts[-1].streamer_id, accounts[-1].currency)
             self._check_drift(tally, accounts)
             self._name_negative(tally, accounts)
@@ -53,7 +54,7 @@ class AccountChecker:
             self._check_completion(tally, [one.campaign_id for one in chosen])
         return tally
 
-    def _check_drift(self, tally: Tally, accounts: Sequence[WalletAccount]) -> None:
+    def _check_drift(self, tally: Tally, accounts: Sequence[WalletPosition]) -> None:
         faults = self._settled_faults(accounts)
         if not faults:
             return
@@ -64,7 +65,7 @@ class AccountChecker:
             self.projector.show_lagging(ACCOUNTS_A_PAGE)
             # A wallet that could not take its position stays open; the reason is that of its effects.
             still = {(one.streamer_id, one.currency) for one in self._faults_of(behind) if one.is_repairable}
-            now = self.reads.accounts_of(sorted(behind))
+            now = self.reads.positions_of(sorted(behind))
             still |= {(one.streamer_id, one.currency) for one in now if not one.is_acknowledged}
             tally.projected += len(behind - still)
         paid = self.reads.participations_of([one.streamer_id for one in faults])
@@ -72,7 +73,7 @@ class AccountChecker:
             is_repaired = fault.is_repairable and (fault.streamer_id, fault.currency) not in still
             tally.breaks.append(_break_of_wallet(fault, paid, repaired=is_repaired))
 
-    def _settled_faults(self, accounts: Sequence[WalletAccount]) -> list[WalletFault]:
+    def _settled_faults(self, accounts: Sequence[WalletPosition]) -> list[WalletFault]:
         """Faults of accounts that stood still: whoever was paid while we looked is looked at again."""
         faults = self.states.wallet_faults(accounts)
         keys = {one.key for one in faults}
@@ -80,9 +81,9 @@ class AccountChecker:
         return [one for one in again if one.key in keys]
 
     def _faults_of(self, keys: set[tuple[str, str]]) -> list[WalletFault]:
-        return self.states.wallet_faults(self.reads.accounts_of(sorted(keys)))
+        return self.states.wallet_faults(self.reads.positions_of(sorted(keys)))
 
-    def _name_negative(self, tally: Tally, accounts: Sequence[WalletAccount]) -> None:
+    def _name_negative(self, tally: Tally, accounts: Sequence[WalletPosition]) -> None:
         negative = self.projection.negative_wallets(one.streamer_id for one in accounts)
         paid = self.reads.participations_of(negative) if negative else {}
         for streamer_id in negative:

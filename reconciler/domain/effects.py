@@ -59,6 +59,11 @@ class WalletPosition:
     acknowledged_version: int
     """The newest version that a wallet was read back with; 0 when none ever was."""
 
+    @property
+    def is_acknowledged(self) -> bool:
+        """Whether nothing of it is on its way to the wallet."""
+        return self.version == self.acknowledged_version
+
 
 class TaskKind(StrEnum):
     """What happened to a payout, and has to be projected."""

@@ -13,6 +13,7 @@ from bson.objectid import ObjectId
 from reconciler.config.mapping import MappingSettings
 from reconciler.domain.breaks import BreakKind
 from reconciler.domain.campaign import STATUSES_THAT_PAY
+from reconciler.domain.effects import WalletPosition
 from reconciler.domain.ids import DocumentId, statement_line_id
 from reconciler.domain.money import minor_per_major, parse_amount_minor
 from reconciler.domain.parsing import parse_number
@@ -22,7 +23,6 @@ from reconciler.mongo.driver_errors import translated
 from reconciler.mongo.values import to_bson_id, to_plain, whole_number
 from reconciler.mongo.wallets import EARNED
 from reconciler.ports.effect_states import WalletFault
-from reconciler.ports.population import WalletAccount
 
 _VALUES_A_QUERY = 20_000
 """Values of one ``$in``: below a megabyte of statement, and few enough round trips."""
@@ -70,7 +70,7 @@ class MongoEffectStates:
             locked |= found & wanted
         return locked
 
-    def wallet_faults(self, accounts: Sequence[WalletAccount]) -> list[WalletFault]:
+    def wallet_faults(self, accounts: Sequence[WalletPosition]) -> list[WalletFault]:
         """Wallets whose record is not what they acknowledged, that contradict it, or of which a user has several."""
         names = self._names.wallets
         faults: list[WalletFault] = []
@@ -108,7 +108,7 @@ class MongoEffectStates:
                     stale[campaign_id] = ", ".join(f"campaign: {name}" for name in wrong)
         return stale
 
-    def _faults(self, account: WalletAccount, wallets: Sequence[Document]) -> Iterator[WalletFault]:
+    def _faults(self, account: WalletPosition, wallets: Sequence[Document]) -> Iterator[WalletFault]:
         if len(wallets) > 1:
             ids = ", ".join(str(one["_id"]) for one in wallets)
             detail = f"{len(wallets)} wallets of one user, of which none is credited: {ids}"
@@ -121,7 +121,7 @@ class MongoEffectStates:
         elif wallet is not None and account.is_acknowledged:
             yield from self._shared_faults(account, wallet)
 
-    def _shared_faults(self, account: WalletAccount, wallet: Document) -> Iterator[WalletFault]:
+    def _shared_faults(self, account: WalletPosition, wallet: Document) -> Iterator[WalletFault]:
         """Shared fields that others may only add to, and that say less than is known of them."""
         names = self._names.wallets
         if (wallet.get(names.currency) or self._default_currency) != account.currency:
@@ -139,7 +139,7 @@ class MongoEffectStates:
                 detail = f"{name} says {wallet.get(name)!r}; {whence} {round(least_minor)} minor units"
                 yield replace(_fault(account, shown_minor, detail, field=name), expected_minor=round(least_minor))
 
-    def _record_fault(self, account: WalletAccount, wallet: Document | None) -> WalletFault | None:
+    def _record_fault(self, account: WalletPosition, wallet: Document | None) -> WalletFault | None:
         stored = _of_currency(wallet.get(self._names.wallets.ledger) if wallet else None, account.currency)
         available, held, version = (stored.get(name) for name in ("availableMinor", "heldMinor", "version"))
         is_lost = account.acknowledged_version > (version or 0)
@@ -158,7 +158,7 @@ class MongoEffectStates:
 
 
 def _fault(
-    account: WalletAccount,
+    account: WalletPosition,
     shown_minor: int | None,
     detail: str,
     *,

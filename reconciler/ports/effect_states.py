@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from reconciler.domain.breaks import BreakKind
+from reconciler.domain.effects import WalletPosition
 from reconciler.domain.ids import DocumentId
-from reconciler.ports.population import WalletAccount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class EffectStates(Protocol):
         """Which of some (streamer, plain campaign) have a G-key that this campaign still locks."""
         ...
 
-    def wallet_faults(self, accounts: Sequence[WalletAccount]) -> list[WalletFault]:
+    def wallet_faults(self, accounts: Sequence[WalletPosition]) -> list[WalletFault]:
         """Wallets that say less, or something else, than they acknowledged or we left in them."""
         ...
 

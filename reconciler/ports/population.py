@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from reconciler.domain.effects import WalletPosition
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.rederivation import PayoutRow
 from reconciler.ports.scanning import ScannedPartition
@@ -80,23 +81,6 @@ class CampaignMoney:
     brands: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WalletAccount:
-    """A streamer's position, in minor units. ``acknowledged_version``: the newest that their wallet was read with."""
-
-    streamer_id: str
-    currency: str
-    version: int
-    available_minor: int
-    held_minor: int
-    acknowledged_version: int
-
-    @property
-    def is_acknowledged(self) -> bool:
-        """Whether nothing of it is on its way to the wallet."""
-        return self.version == self.acknowledged_version
-
-
 class PopulationReads(Protocol):
     """What the ledger holds, for a whole population."""
 
@@ -144,11 +128,11 @@ class PopulationReads(Protocol):
         """Campaign → net amount paid and currency, of those whose payouts were all projected."""
         ...
 
-    def wallet_accounts(self, after: tuple[str, str], limit: int, campaign_id: str | None) -> list[WalletAccount]:
+    def wallet_positions(self, after: tuple[str, str], limit: int, campaign_id: str | None) -> list[WalletPosition]:
         """Positions by (streamer, currency), from ``after`` on; with a campaign, of those who were paid in it."""
         ...
 
-    def accounts_of(self, keys: Sequence[tuple[str, str]]) -> list[WalletAccount]:
+    def positions_of(self, keys: Sequence[tuple[str, str]]) -> list[WalletPosition]:
         """The positions of some (streamer, currency), as they are now."""
         ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,9 +26,9 @@ from reconciler.errors import InvariantBroken
 from reconciler.ledger import bulk
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.journal.writing import lock_head
-from reconciler.ledger.key_lists import among, pairs
+from reconciler.ledger.key_lists import among
 from reconciler.ledger.operations.events import EventLog
-from reconciler.ledger.reads.ledger_reads import read_accounts
+from reconciler.ledger.reads.wallet_positions import account_of, read_positions
 from reconciler.ledger.schema import entries, outbox, payouts, postings, wallet_positions
 from reconciler.ports.outbox import BlockedPayout, OutboxCounts
 
@@ -159,11 +159,11 @@ class SqlOutbox:
         table = wallet_positions
         changed_lately = sa.exists().where(
             (postings.c.sequence == entries.c.sequence)
-            & postings.c.account.in_([_account_of(accounts.wallet), _account_of(accounts.held)])
+            & postings.c.account.in_([account_of(accounts.wallet), account_of(accounts.held)])
             & (postings.c.currency == table.c.currency)
             & ~_is_not_new(self._clock(), within or timedelta())
         )
-        is_told_anyway = sa.exists().where(
+        is_queued = sa.exists().where(
             (outbox.c.sequence == entries.c.sequence)
             & (outbox.c.status != "done")
             & (entries.c.streamer_id == table.c.streamer_id)
@@ -173,7 +173,7 @@ class SqlOutbox:
             sa.select(table.c.streamer_id, table.c.currency)
             .where(
                 table.c.projected_version < table.c.version,
-                ~is_told_anyway,
+                ~is_queued,
                 sa.true() if within is None else ~changed_lately,
             )
             .order_by(table.c.streamer_id, table.c.currency)
@@ -181,7 +181,7 @@ class SqlOutbox:
         )
         with reading(self._engine) as connection:
             keys = [(row.streamer_id, row.currency) for row in connection.execute(query)]
-            return list(_read_positions(connection, keys).values())
+            return list(read_positions(connection, keys).values())
 
     def counts(self) -> OutboxCounts:
         """How much is still to be told."""
@@ -211,17 +211,12 @@ def _is_not_new(now: datetime, within: timedelta) -> sa.ColumnElement[bool]:
     return sa.not_(entries.c.booked_at.between(now - within, now + within))
 
 
-def _account_of(name: Callable[[str], str]) -> sa.ColumnElement[str]:
-    before, _, after = name("|").partition("|")
-    return sa.literal(before) + wallet_positions.c.streamer_id + sa.literal(after)
-
-
 def _acknowledge_wallets(connection: Connection, result: ProjectionResult) -> None:
     """Keep the newest version that each wallet was read back with.
 
     A wallet that has seen a version this ledger never gave out was credited by a later copy of it.
     """
-    positions = _read_positions(connection, sorted(result.wallets))
+    positions = read_positions(connection, sorted(result.wallets))
     newer = []
     for (streamer_id, currency), version in sorted(result.wallets.items()):
         position = positions[streamer_id, currency]
@@ -260,7 +255,7 @@ def _read_tasks(
         .limit(limit)
     )
     rows = connection.execute(query).all()
-    positions = _read_positions(connection, sorted({(row.streamer_id, row.currency) for row in rows}))
+    positions = read_positions(connection, sorted({(row.streamer_id, row.currency) for row in rows}))
     shown = _read_shown(connection, sorted({row.participation_id for row in rows}))
     return [(_task(row, positions[row.streamer_id, row.currency], shown[row.participation_id]), row) for row in rows]
 
@@ -281,27 +276,6 @@ def _read_shown(connection: Connection, participation_ids: Sequence[str]) -> dic
             reversed_at=row.reversed_at,
         )
         for row in connection.execute(query)
-    }
-
-
-def _read_positions(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], WalletPosition]:
-    wanted = pairs(connection, keys)
-    table = wallet_positions
-    match = (table.c.streamer_id == wanted.c.first) & (table.c.currency == wanted.c.second)
-    rows = connection.execute(sa.select(table).join_from(wanted, table, match)).all()
-    names = [name for row in rows for name in (accounts.wallet(row.streamer_id), accounts.held(row.streamer_id))]
-    balances = read_accounts(connection, names)
-    nothing = (0, 0)
-    return {
-        (row.streamer_id, row.currency): WalletPosition(
-            streamer_id=row.streamer_id,
-            currency=row.currency,
-            version=row.version,
-            available_minor=balances.get((accounts.wallet(row.streamer_id), row.currency), nothing)[0],
-            held_minor=balances.get((accounts.held(row.streamer_id), row.currency), nothing)[0],
-            acknowledged_version=row.projected_version,
-        )
-        for row in rows
     }
 
 
@@ -333,7 +307,7 @@ def raise_versions(engine: Engine, seen: Mapping[tuple[str, str], int]) -> int:
     """Raise the counters that lie at or below what wallets have seen, so that these take the next projection."""
     with writing(engine) as connection:
         lock_head(connection)
-        known = {key: position.version for key, position in _read_positions(connection, sorted(seen)).items()}
+        known = {key: position.version for key, position in read_positions(connection, sorted(seen)).items()}
         raised = [
             {"streamer_id": streamer_id, "currency": currency, "version": version + 1, "projected_version": 0}
             for (streamer_id, currency), version in sorted(seen.items())

@@ -49,14 +49,14 @@ class LedgerOverview:
 
 def overview(engine: Engine) -> LedgerOverview:
     """How everything stands. Raises Outage."""
-    runs, book = RunLog(engine), SqlBreakRecords(engine)
+    runs, breaks = RunLog(engine), SqlBreakRecords(engine)
     checks = runs.newest(_CHECKS, _CHECKS_LOOKED_AT)
     unsettled = Counter(
         line.record.kind
-        for line in book.lines(BreakFilter(status=BreakStatus.OPEN))
+        for line in breaks.lines(BreakFilter(status=BreakStatus.OPEN))
         if line.record.severity != Severity.INFO.label
     )
-    acknowledged = book.lines(BreakFilter(status=BreakStatus.ACKNOWLEDGED))
+    acknowledged = breaks.lines(BreakFilter(status=BreakStatus.ACKNOWLEDGED))
     last_sweep = runs.latest("sweep")
     with reading(engine) as connection:
         head = connection.execute(sa.select(chain_head)).one()

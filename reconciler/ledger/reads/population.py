@@ -14,14 +14,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from reconciler.domain.accounts import escrow as escrow_of
+from reconciler.domain.effects import WalletPosition
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.rederivation import PayoutRow
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.journal.writing import lock_head
-from reconciler.ledger.key_lists import among, pairs
+from reconciler.ledger.key_lists import among
 from reconciler.ledger.reads.ledger_reads import read_accounts
+from reconciler.ledger.reads.wallet_positions import POSITIONS, read_positions
+from reconciler.ledger.rows import from_row
 from reconciler.ledger.schema import (
-    accounts,
     adoptions,
     chain_head,
     decisions,
@@ -41,7 +43,6 @@ from reconciler.ports.population import (
     LedgerPartition,
     LedgerSums,
     SettledBefore,
-    WalletAccount,
 )
 from reconciler.ports.scanning import ScannedPartition
 
@@ -62,25 +63,6 @@ _ROWS = (
         & (settlement_lines.c.participation_id == payouts.c.participation_id),
         isouter=True,
     )
-)
-
-
-_wallet, _held = accounts.alias("wallet"), accounts.alias("held")
-
-
-def _of_streamer(account: sa.FromClause, suffix: str) -> sa.ColumnElement[bool]:
-    name = "streamer:" + wallet_positions.c.streamer_id + suffix
-    return sa.and_(account.c.account == name, account.c.currency == wallet_positions.c.currency)
-
-
-_POSITIONS = (
-    sa.select(
-        wallet_positions,
-        sa.func.coalesce(_wallet.c.balance_minor, 0).label("available_minor"),
-        sa.func.coalesce(_held.c.balance_minor, 0).label("held_minor"),
-    )
-    .join_from(wallet_positions, _wallet, _of_streamer(_wallet, ":wallet"), isouter=True)
-    .join(_held, _of_streamer(_held, ":held"), isouter=True)
 )
 
 
@@ -278,11 +260,11 @@ class SqlPopulationReads:
                 if campaign not in waiting
             }
 
-    def wallet_accounts(self, after: tuple[str, str], limit: int, campaign_id: str | None) -> list[WalletAccount]:
+    def wallet_positions(self, after: tuple[str, str], limit: int, campaign_id: str | None) -> list[WalletPosition]:
         """Positions from ``after`` on with their balances; with a campaign, of those who were paid in it."""
         table = wallet_positions
         query = (
-            _POSITIONS.where(sa.tuple_(table.c.streamer_id, table.c.currency) > sa.tuple_(*map(sa.literal, after)))
+            POSITIONS.where(sa.tuple_(table.c.streamer_id, table.c.currency) > sa.tuple_(*map(sa.literal, after)))
             .order_by(table.c.streamer_id, table.c.currency)
             .limit(limit)
         )
@@ -290,16 +272,12 @@ class SqlPopulationReads:
             of_campaign = sa.select(payouts.c.streamer_id).where(payouts.c.campaign_id.in_(_either(campaign_id)))
             query = query.where(table.c.streamer_id.in_(of_campaign))
         with reading(self._engine) as connection:
-            return [_account(row) for row in connection.execute(query)]
+            return [from_row(WalletPosition, row) for row in connection.execute(query)]
 
-    def accounts_of(self, keys: Sequence[tuple[str, str]]) -> list[WalletAccount]:
+    def positions_of(self, keys: Sequence[tuple[str, str]]) -> list[WalletPosition]:
         """The positions of some (streamer, currency), as they are now."""
         with reading(self._engine) as connection:
-            wanted = pairs(connection, keys)
-            match = (wallet_positions.c.streamer_id == wanted.c.first) & (
-                wallet_positions.c.currency == wanted.c.second
-            )
-            return [_account(row) for row in connection.execute(_POSITIONS.where(sa.exists().where(match)))]
+            return list(read_positions(connection, keys).values())
 
     def participations_of(self, streamer_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
         """Streamer → the participation of their first payout and its campaign, both tagged."""
@@ -320,17 +298,6 @@ class SqlPopulationReads:
             for streamer_id, currency in sorted(keys):
                 is_one = (table.c.streamer_id == streamer_id) & (table.c.currency == currency)
                 connection.execute(sa.update(table).where(is_one).values(version=table.c.version + 1))
-
-
-def _account(row: sa.Row[Any]) -> WalletAccount:
-    return WalletAccount(
-        streamer_id=row.streamer_id,
-        currency=row.currency,
-        version=row.version,
-        available_minor=row.available_minor,
-        held_minor=row.held_minor,
-        acknowledged_version=row.projected_version,
-    )
 
 
 def _bounds(scanned: ScannedPartition) -> tuple[str, str]:

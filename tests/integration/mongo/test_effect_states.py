@@ -11,12 +11,11 @@ from bson.objectid import ObjectId
 from pymongo.database import Database
 
 from reconciler.config.mapping import MappingSettings
-from reconciler.domain.effects import ProjectionTask
+from reconciler.domain.effects import ProjectionTask, WalletPosition
 from reconciler.domain.ids import statement_line_id
 from reconciler.mongo.connection import Connection
 from reconciler.mongo.effect_states import MongoEffectStates
 from reconciler.mongo.projection import MongoProjection
-from reconciler.ports.population import WalletAccount
 from tests.support.platform import Platform
 from tests.support.projecting import PAID_AT, payout_task
 
@@ -39,7 +38,7 @@ def told(mongo_connection: Connection, platform: Platform, mongo_database: Datab
     return tasks
 
 
-def account(task: ProjectionTask, **changes: Any) -> WalletAccount:
+def account(task: ProjectionTask, **changes: Any) -> WalletPosition:
     fields: dict[str, Any] = {
         "streamer_id": task.streamer_id,
         "currency": "INR",
@@ -48,7 +47,7 @@ def account(task: ProjectionTask, **changes: Any) -> WalletAccount:
         "held_minor": 0,
         "acknowledged_version": 1,
     }
-    return WalletAccount(**fields | changes)
+    return WalletPosition(**fields | changes)
 
 
 def lines(told: list[ProjectionTask]) -> list[tuple[str, int, str]]:

@@ -17,6 +17,7 @@ from reconciler.errors import InvariantBroken
 from reconciler.ledger import schema
 from reconciler.ledger.operations import outbox as outbox_module
 from reconciler.ledger.operations.outbox import SqlOutbox, raise_versions
+from reconciler.ledger.reads import wallet_positions as positions_module
 from reconciler.ports.outbox import BlockedPayout, OutboxCounts
 from tests.support.ledger import FULL, NOW, STAMP, SetClock, asking, everything, journal_of, request, rows_of
 
@@ -149,7 +150,7 @@ def test_an_acknowledged_version_never_goes_back(queue: Queue) -> None:
 
 def test_nor_when_two_projectors_settle_at_once(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second one settles between the first one's read and its write, if the ledger lets it."""
-    read_positions = outbox_module._read_positions
+    read_positions = positions_module.read_positions
     later = threading.Thread(target=lambda: queue.settle(wallets={("s", "INR"): 2}))
 
     def then_settle_another(*given: Any, **named: Any) -> Any:
@@ -159,7 +160,7 @@ def test_nor_when_two_projectors_settle_at_once(queue: Queue, monkeypatch: pytes
             later.join(0.5)
         return positions
 
-    monkeypatch.setattr(outbox_module, "_read_positions", then_settle_another)
+    monkeypatch.setattr(outbox_module, "read_positions", then_settle_another)
     queue.settle(wallets={("s", "INR"): 1})
     later.join()
 
