@@ -14,10 +14,9 @@ from reconciler.clock import Clock, is_of_the_future
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.ledger.bulk import put
 from reconciler.ledger.engine import reading, writing
+from reconciler.ledger.operations.runs import INTERRUPTED
 from reconciler.ledger.schema import check_partitions, check_waiting, runs
 from reconciler.ports.check_runs import CheckKey, DonePartition
-
-INTERRUPTED = "interrupted"
 
 
 class SqlCheckRuns:

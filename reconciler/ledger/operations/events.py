@@ -29,6 +29,7 @@ from reconciler.ledger import bulk
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.journal.writing import lock_head
 from reconciler.ledger.key_lists import among
+from reconciler.ledger.reads.campaign_sums import net_paid
 from reconciler.ledger.rows import from_row
 from reconciler.ledger.schema import entries, events, payouts, webhook_deliveries
 from reconciler.ports.runs import RunRecord
@@ -218,20 +219,8 @@ def _of_payout(row: Any) -> Event:
 def _of_campaigns(connection: Connection, campaign_ids: Sequence[DocumentId], now: datetime) -> list[Event]:
     if not campaign_ids:
         return []
-    query = (
-        sa.select(payouts.c.campaign_id, payouts.c.currency, sa.func.sum(payouts.c.amount_minor).label("total_minor"))
-        # All kinds there are: the index on campaigns begins with the kind.
-        .where(
-            payouts.c.kind.in_(("payout", "reversal")),
-            among(connection, payouts.c.campaign_id, [one.tagged for one in campaign_ids]),
-        )
-        .group_by(payouts.c.campaign_id, payouts.c.currency)
-        .order_by(payouts.c.campaign_id)
-    )
-    return [
-        campaign_completed(DocumentId.from_tagged(row.campaign_id), int(row.total_minor), row.currency, now)
-        for row in connection.execute(query)
-    ]
+    totals = net_paid(connection, campaign_ids)
+    return [campaign_completed(one, total_minor, currency, now) for one, (total_minor, currency) in totals.items()]
 
 
 def _of_check(run: RunRecord) -> Event:

@@ -13,7 +13,10 @@ from reconciler.domain import accounts as names
 from reconciler.domain.ids import DocumentId
 from reconciler.ledger.engine import reading
 from reconciler.ledger.key_lists import among
-from reconciler.ledger.schema import accounts, adoptions, entries, fundings, hold_events, payouts, postings
+from reconciler.ledger.reads.campaign_sums import brands_of
+from reconciler.ledger.reads.ledger_reads import open_holds_where
+from reconciler.ledger.reads.ledger_snapshot import opened
+from reconciler.ledger.schema import accounts, adoptions, entries, fundings, payouts, postings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +71,7 @@ def _campaign_statements(connection: Connection, campaign_ids: Sequence[str]) ->
     escrow_of = {names.escrow(DocumentId.from_tagged(one)): one for one in campaign_ids}
     moved = _escrow_movements(connection, escrow_of)
     paid = _payout_sums(connection, campaign_ids)
-    budgets, brands = _last_budgets(connection, campaign_ids), _brands(connection, campaign_ids)
+    budgets, brands = _last_budgets(connection, campaign_ids), brands_of(connection, campaign_ids)
     holds, adopted = _open_holds(connection, campaign_ids), _adopted(connection, campaign_ids)
     left = connection.execute(
         sa.select(accounts.c.account, accounts.c.currency, accounts.c.balance_minor).where(
@@ -142,32 +145,13 @@ def _last_budgets(connection: Connection, campaign_ids: Sequence[str]) -> dict[t
     return {(campaign_id, currency): budget_minor for campaign_id, currency, budget_minor in connection.execute(query)}
 
 
-def _brands(connection: Connection, campaign_ids: Sequence[str]) -> dict[str, set[str]]:
-    """Campaign → the brands that funded it: more than one when the document's brand was changed."""
-    query = (
-        sa.select(fundings.c.campaign_id, postings.c.account)
-        .distinct()
-        .join_from(fundings, postings, postings.c.sequence == fundings.c.sequence)
-        .where(among(connection, fundings.c.campaign_id, campaign_ids))
-    )
-    found: dict[str, set[str]] = defaultdict(set)
-    for campaign_id, account in connection.execute(query):
-        if names.kind_of(account) == "funding":
-            found[campaign_id].add(account.removeprefix("brand:").removesuffix(":funding"))
-    return found
-
-
 def _open_holds(connection: Connection, campaign_ids: Sequence[str]) -> dict[tuple[str, str], tuple[int, int]]:
-    closed = hold_events.alias("closed")
-    is_closed = sa.exists().where((closed.c.hold_key == hold_events.c.hold_key) & (closed.c.event == "closed"))
-    query = (
-        sa.select(
-            hold_events.c.campaign_id, hold_events.c.currency, sa.func.count(), sa.func.sum(hold_events.c.amount_minor)
-        )
-        .where(hold_events.c.event == "opened", ~is_closed, among(connection, hold_events.c.campaign_id, campaign_ids))
-        .group_by(hold_events.c.campaign_id, hold_events.c.currency)
-    )
-    return {(row[0], row[1]): (row[2], int(row[3])) for row in connection.execute(query)}
+    """(campaign, currency) → how many holds are open, and their amounts together."""
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for hold in open_holds_where(connection, among(connection, opened.c.campaign_id, campaign_ids)):
+        count, total_minor = found.get((hold.campaign_id, hold.currency), (0, 0))
+        found[hold.campaign_id, hold.currency] = (count + 1, total_minor + hold.amount_minor)
+    return found
 
 
 def _adopted(connection: Connection, campaign_ids: Sequence[str]) -> dict[tuple[str, str], int]:

@@ -10,12 +10,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from reconciler.domain.decision import Rule
-from reconciler.domain.ids import DocumentId, IdKind
+from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_snapshot import OpenHold
 from reconciler.domain.settlement import PoolDue
 from reconciler.ledger.combined_select import CombinedSelect
 from reconciler.ledger.engine import reading, reading_once
 from reconciler.ledger.key_lists import Named, among
+from reconciler.ledger.reads.campaign_sums import either_kind, gross_paid_minor, net_paid
 from reconciler.ledger.reads.ledger_snapshot import (
     open_holds_of,
     open_holds_select,
@@ -83,19 +84,14 @@ class SqlLedgerReads:
 
     def campaign_totals(self, campaign_ids: Sequence[DocumentId]) -> dict[DocumentId, tuple[int, str]]:
         """Campaign → net amount paid in minor units (reversals taken off), and its currency."""
-        query = sa.select(payouts.c.campaign_id, payouts.c.currency, sa.func.sum(payouts.c.amount_minor)).group_by(
-            payouts.c.campaign_id, payouts.c.currency
-        )
         with self._read() as connection:
-            chosen = among(connection, payouts.c.campaign_id, [one.tagged for one in campaign_ids])
-            # All kinds there are: the index on campaigns begins with the kind, and without one the whole table is read.
-            rows = connection.execute(query.where(payouts.c.kind.in_(("payout", "reversal")), chosen))
-            return {DocumentId.from_tagged(campaign): (int(total), currency) for campaign, currency, total in rows}
+            return net_paid(connection, campaign_ids)
 
     def existing_keys(self, payout_keys: Sequence[str]) -> set[str]:
         """Which of some payout keys exist."""
         with self._read() as connection:
-            return set(_fingerprints(connection, payout_keys))
+            chosen = among(connection, payouts.c.payout_key, payout_keys)
+            return set(connection.scalars(sa.select(payouts.c.payout_key).where(chosen)))
 
     def last_number(self, participation_id: str, campaign_id: str, streamer_id: str) -> int:
         """The highest number of a payout of a participation (tagged), or of its streamer in its campaign; 0: none."""
@@ -119,7 +115,7 @@ class SqlLedgerReads:
 
     def totals(self, campaign_id: str | None = None) -> list[PaidTotals]:
         """Sums a currency over the whole ledger, or over one campaign (its plain identity)."""
-        tagged = [f"{kind.value}:{campaign_id}" for kind in IdKind]
+        tagged = [] if campaign_id is None else either_kind(campaign_id)
         is_payout = payouts.c.kind == "payout"
         query = sa.select(
             payouts.c.currency,
@@ -152,11 +148,6 @@ def read_accounts(connection: Connection, names: Sequence[str]) -> dict[tuple[st
     """(account, currency) → (balance in minor units, version)."""
     found = _ACCOUNTS.run(connection, {"names": list(names)})["accounts"]
     return {(row.account, row.currency): (row.balance_minor, row.version) for row in found}
-
-
-def _fingerprints(connection: Connection, keys: Sequence[str]) -> dict[str, str]:
-    query = sa.select(payouts.c.payout_key, payouts.c.fingerprint).where(among(connection, payouts.c.payout_key, keys))
-    return {row.payout_key: row.fingerprint for row in connection.execute(query)}
 
 
 def open_holds_where(connection: Connection, condition: sa.ColumnElement[bool]) -> list[OpenHold]:
@@ -201,9 +192,3 @@ def pool_stands(connection: Connection, due: PoolDue) -> bool:
     if due.rule is Rule.BUDGET_EXHAUSTED and gross_paid_minor(connection, campaign_id) != due.paid_minor:
         return False
     return known.pinned_currency.get(campaign_id, due.terms.currency) == due.terms.currency
-
-
-def gross_paid_minor(connection: Connection, campaign_id: str) -> int:
-    """What was paid of a campaign (tagged), fees included and reversals taken off, in minor units."""
-    query = sa.select(sa.func.coalesce(sa.func.sum(payouts.c.gross_minor), 0))
-    return int(connection.execute(query.where(payouts.c.campaign_id == campaign_id)).scalar_one())

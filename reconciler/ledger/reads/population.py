@@ -20,7 +20,8 @@ from reconciler.domain.rederivation import PayoutRow
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.journal.writing import lock_head
 from reconciler.ledger.key_lists import among
-from reconciler.ledger.reads.ledger_reads import read_accounts
+from reconciler.ledger.reads.campaign_sums import ALL_KINDS, brands_of, either_kind, gross_paid, net_paid
+from reconciler.ledger.reads.ledger_reads import read_accounts, settled_by_us_or_before
 from reconciler.ledger.reads.wallet_positions import POSITIONS, read_positions
 from reconciler.ledger.rows import from_row
 from reconciler.ledger.schema import (
@@ -82,7 +83,7 @@ class SqlPopulationReads:
         low, high = _bounds(scanned)
         query = _ROWS.where(payouts.c.participation_id > low, payouts.c.participation_id <= high)
         if campaign_id is not None:
-            query = query.where(payouts.c.campaign_id.in_(_either(campaign_id)))
+            query = query.where(payouts.c.campaign_id.in_(either_kind(campaign_id)))
         with reading(self._engine) as connection:
             return LedgerPartition(
                 rows=connection.execute(query).all(),
@@ -106,18 +107,14 @@ class SqlPopulationReads:
     def settled_of(self, participation_ids: Sequence[str]) -> set[str]:
         """Which of some participations (tagged) have a payout, or were settled before the ledger began."""
         with reading(self._engine) as connection:
-            found: set[str] = set()
-            for table in (payouts, adoptions):
-                column = table.c.participation_id
-                found |= set(connection.scalars(sa.select(column).where(among(connection, column, participation_ids))))
-            return found
+            return settled_by_us_or_before(connection, participation_ids)
 
     def text_participations(self, after: str, limit: int, campaign_id: str | None) -> list[str]:
         """Participations (tagged) with a row whose identity is text, from ``after`` on."""
         one = payouts.c.participation_id
         query = sa.select(one).distinct().where(one > after, one.like("str:%")).order_by(one).limit(limit)
         if campaign_id is not None:
-            query = query.where(payouts.c.campaign_id.in_(_either(campaign_id)))
+            query = query.where(payouts.c.campaign_id.in_(either_kind(campaign_id)))
         with reading(self._engine) as connection:
             return list(connection.scalars(query))
 
@@ -139,8 +136,8 @@ class SqlPopulationReads:
             .group_by(postings.c.currency)
         )
         if campaign_id is not None:
-            query = query.where(payouts.c.campaign_id.in_(_either(campaign_id)))
-            refunds = refunds.where(entries.c.campaign_id.in_(_either(campaign_id)))
+            query = query.where(payouts.c.campaign_id.in_(either_kind(campaign_id)))
+            refunds = refunds.where(entries.c.campaign_id.in_(either_kind(campaign_id)))
         with reading(self._engine) as connection:
             paid = {row[0]: row for row in connection.execute(query)}
             refunded = {currency: int(total) for currency, total in connection.execute(refunds)}
@@ -168,7 +165,7 @@ class SqlPopulationReads:
             _sum(-payouts.c.gross_minor, ~is_payout),
         ).group_by(payouts.c.campaign_id, payouts.c.currency)
         if campaign_id is not None:
-            query = query.where(payouts.c.campaign_id.in_(_either(campaign_id)))
+            query = query.where(payouts.c.campaign_id.in_(either_kind(campaign_id)))
         found: list[DayPaid] = []
         with reading(self._engine) as connection:
             for day, begin, end in days:
@@ -194,7 +191,7 @@ class SqlPopulationReads:
             adoptions.c.currency, sa.func.count(), sa.func.coalesce(sa.func.sum(adoptions.c.amount_minor), 0)
         ).group_by(adoptions.c.currency)
         if campaign_id is not None:
-            query = query.where(adoptions.c.campaign_id.in_(_either(campaign_id)))
+            query = query.where(adoptions.c.campaign_id.in_(either_kind(campaign_id)))
         with reading(self._engine) as connection:
             rows = connection.execute(query.order_by(adoptions.c.currency)).all()
         return [SettledBefore(currency=row[0], participations=int(row[1]), amount_minor=int(row[2])) for row in rows]
@@ -212,9 +209,9 @@ class SqlPopulationReads:
         with reading(self._engine) as connection:
             rows = connection.execute(query).all()
             ids = [row.campaign_id for row in rows]
-            paid = _paid_of(connection, ids)
+            paid = gross_paid(connection, ids)
             refunds = _refunds_of(connection, ids)
-            brands = _brands_of(connection, ids)
+            brands = brands_of(connection, ids)
             escrows = read_accounts(connection, [escrow_of(DocumentId.from_tagged(one)) for one in ids])
         return [
             CampaignMoney(
@@ -233,32 +230,22 @@ class SqlPopulationReads:
         """Campaign (tagged) → what was paid of it, fees included and reversals taken off, in minor units."""
         with reading(self._engine) as connection:
             paid: dict[str, int] = {}
-            for (campaign, _), minor in _paid_of(connection, [one.tagged for one in campaign_ids]).items():
+            for (campaign, _), minor in gross_paid(connection, [one.tagged for one in campaign_ids]).items():
                 paid[campaign] = paid.get(campaign, 0) + minor
             return paid
 
     def projected_totals(self, campaign_ids: Sequence[DocumentId]) -> dict[DocumentId, tuple[int, str]]:
-        """Campaign → net amount paid and currency, of those with no payout that MongoDB is still to be told of."""
+        """Campaign → net amount paid and currency, of those all of whose payouts and reversals are projected."""
         with reading(self._engine) as connection:
             chosen = among(connection, payouts.c.campaign_id, [one.tagged for one in campaign_ids])
-            of_kinds = payouts.c.kind.in_(("payout", "reversal"))
             open_tasks = (
                 sa.select(payouts.c.campaign_id)
                 .distinct()
                 .join_from(payouts, outbox, outbox.c.sequence == payouts.c.sequence)
-                .where(of_kinds, chosen, outbox.c.status != "done")
+                .where(ALL_KINDS, chosen, outbox.c.status != "done")
             )
             waiting = set(connection.scalars(open_tasks))
-            query = (
-                sa.select(payouts.c.campaign_id, payouts.c.currency, sa.func.sum(payouts.c.amount_minor))
-                .where(of_kinds, chosen)
-                .group_by(payouts.c.campaign_id, payouts.c.currency)
-            )
-            return {
-                DocumentId.from_tagged(campaign): (int(total), currency)
-                for campaign, currency, total in connection.execute(query)
-                if campaign not in waiting
-            }
+            return net_paid(connection, [one for one in campaign_ids if one.tagged not in waiting])
 
     def wallet_positions(self, after: tuple[str, str], limit: int, campaign_id: str | None) -> list[WalletPosition]:
         """Positions from ``after`` on with their balances; with a campaign, of those who were paid in it."""
@@ -269,7 +256,7 @@ class SqlPopulationReads:
             .limit(limit)
         )
         if campaign_id is not None:
-            of_campaign = sa.select(payouts.c.streamer_id).where(payouts.c.campaign_id.in_(_either(campaign_id)))
+            of_campaign = sa.select(payouts.c.streamer_id).where(payouts.c.campaign_id.in_(either_kind(campaign_id)))
             query = query.where(table.c.streamer_id.in_(of_campaign))
         with reading(self._engine) as connection:
             return [from_row(WalletPosition, row) for row in connection.execute(query)]
@@ -321,15 +308,6 @@ def _special(connection: Connection, low: str, high: str) -> set[str]:
     return found
 
 
-def _paid_of(connection: Connection, campaign_ids: Sequence[str]) -> dict[tuple[str, str], int]:
-    query = (
-        sa.select(payouts.c.campaign_id, payouts.c.currency, sa.func.sum(payouts.c.gross_minor))
-        .where(payouts.c.kind.in_(("payout", "reversal")), among(connection, payouts.c.campaign_id, campaign_ids))
-        .group_by(payouts.c.campaign_id, payouts.c.currency)
-    )
-    return {(campaign, currency): int(total) for campaign, currency, total in connection.execute(query)}
-
-
 def _refunds_of(connection: Connection, campaign_ids: Sequence[str]) -> Mapping[str, int]:
     query = (
         sa.select(entries.c.campaign_id, sa.func.max(entries.c.sequence))
@@ -337,24 +315,6 @@ def _refunds_of(connection: Connection, campaign_ids: Sequence[str]) -> Mapping[
         .group_by(entries.c.campaign_id)
     )
     return dict(connection.execute(query).all())
-
-
-def _brands_of(connection: Connection, campaign_ids: Sequence[str]) -> Mapping[str, set[str]]:
-    """Campaign → the brands (tagged) from whose accounts it was funded."""
-    query = (
-        sa.select(fundings.c.campaign_id, postings.c.account)
-        .distinct()
-        .join_from(fundings, postings, postings.c.sequence == fundings.c.sequence)
-        .where(among(connection, fundings.c.campaign_id, campaign_ids), postings.c.account.like("brand:%"))
-    )
-    found: dict[str, set[str]] = {}
-    for campaign, account in connection.execute(query):
-        found.setdefault(campaign, set()).add(account.removeprefix("brand:").removesuffix(":funding"))
-    return found
-
-
-def _either(campaign_id: str) -> list[str]:
-    return [f"{kind.value}:{campaign_id}" for kind in IdKind]
 
 
 def _sum(column: sa.ColumnElement[Any], condition: sa.ColumnElement[bool]) -> sa.ColumnElement[Any]:
