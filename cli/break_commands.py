@@ -19,8 +19,8 @@ from cli.commands import print_json
 from cli.people_commands import as_json_option, signed
 from cli.session import Session
 from cli.tables import one_line, show_table
-from reconciler.domain.break_memory import ACKNOWLEDGE, BreakStatus
-from reconciler.domain.breaks import BreakKind
+from reconciler.domain.break_memory import ACKNOWLEDGE
+from reconciler.domain.breaks import BreakKind, BreakStatus
 from reconciler.domain.money import format_minor
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
@@ -31,7 +31,7 @@ from reconciler.queries.breaks import BREAK_COLUMNS, break_row
 from reconciler.reports.tables import write_csv, write_json
 
 _ALL = "all"
-_STATUSES = [*(one.value for one in BreakStatus), _ALL]
+_STATUSES = [*(one.value for one in (BreakStatus.OPEN, BreakStatus.ACKNOWLEDGED, BreakStatus.CLEARED)), _ALL]
 _SEVERITY_STYLE = {"info": "dim", "warning": "yellow", "error": "red", "critical": "bold red"}
 
 

@@ -66,7 +66,7 @@ def show(session: Session, *, report_id: str, form: str | None) -> ExitCode:
     how = chosen_format(session, form)
     if how == "table":
         found = read_report(shelf, report_id)
-        show_report(found.drawable(), found.path)
+        show_report(found.document, found.path)
     elif how == "json":
         print_json(dict(read_report(shelf, report_id).document))
     elif how == "parquet" and sys.stdout.isatty():
@@ -151,7 +151,7 @@ def _totals(before: StoredReport, after: StoredReport) -> list[dict[str, Any]]:
     """Control totals that moved: currency, name, before and after, in minor units."""
     names = ("expected_minor", "paid_minor", "held_minor", "reversed_minor", "refunded_minor", "unexplained_minor")
     found: list[dict[str, Any]] = []
-    by_currency = [{str(one.get("currency")): one for one in report.document["totals"]} for report in (before, after)]
+    by_currency = [{one["currency"]: one for one in report.document["totals"]} for report in (before, after)]
     for currency in sorted({*by_currency[0], *by_currency[1]}):
         for name in names:
             values = [one.get(currency, {}).get(name, 0) for one in by_currency]

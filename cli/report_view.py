@@ -17,9 +17,10 @@ from rich.text import Text
 
 from cli import render
 from cli.tables import one_line
+from reconciler.domain.breaks import BreakStatus
 from reconciler.domain.money import format_minor, minor_digits
 from reconciler.look.text import money, share, words
-from reconciler.reports.break_rows import RowStatus, age_text, next_command, standing_of
+from reconciler.reports.break_rows import age_text, next_command
 from reconciler.reports.verdict import verdict_of
 
 _SHOWN_MAX = 10
@@ -41,14 +42,14 @@ _AMOUNTS = (
 def show_report(document: Mapping[str, Any], path: Path) -> None:
     """What a check found; ``path`` is its JSON file. ``document`` has all its breaks, or the first, as a file has."""
     rows: Sequence[Mapping[str, Any]] = document["breaks"]
-    standings = Counter(standing_of(row) for row in rows)
+    statuses = Counter(row["status"] for row in rows)
     # Amounts of a currency that nobody knows, in a file that was edited, are shown as they are and in no sentence.
     known = {**document, "totals": [one for one in document["totals"] if minor_digits(one["currency"]) is not None]}
-    verdict = verdict_of(known, Counter(row["severity"] for row in rows if standing_of(row) is RowStatus.OPEN))
+    verdict = verdict_of(known, Counter(row["severity"] for row in rows if row["status"] == BreakStatus.OPEN))
     repairs, or_more = document["repairs"], " or more" if _rest_of(document) else ""
     render.line(
         f"{verdict.word.upper()}: {document['completeness']['participations']} participations checked, "
-        f"{standings[RowStatus.OPEN]}{or_more} open breaks, {repairs['paid']} paid and {repairs['projected']} effects "
+        f"{statuses[BreakStatus.OPEN]}{or_more} open breaks, {repairs['paid']} paid and {repairs['projected']} effects "
         "repaired by this check",
         style=_STYLES[verdict.tone],
     )
@@ -72,7 +73,7 @@ def _draw(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Non
     if document["totals"]:
         _draw_totals(document["totals"])
     _draw_completeness(document["completeness"])
-    if document.get("withheld"):
+    if document["withheld"]:
         _draw_withheld(document["withheld"])
     if rows:
         _draw_kinds(rows, document["breaks_by_kind"])
@@ -127,12 +128,12 @@ def _would_be(row: Mapping[str, Any], *, is_plain: bool = False) -> str:
 
 
 def _draw_kinds(rows: Sequence[Mapping[str, Any]], by_kind: Mapping[str, int]) -> None:
-    found = Counter((row["kind"], standing_of(row)) for row in rows)
-    standings = [standing for standing in RowStatus if any(one is standing for _, one in found)]
+    found = Counter((row["kind"], row["status"]) for row in rows)
+    statuses = [status for status in BreakStatus if any(one == status for _, one in found)]
     table = _table("Breaks by kind")
     table.add_column("")
-    for standing in standings:
-        table.add_column(standing.value, justify="right")
+    for status in statuses:
+        table.add_column(status.value, justify="right")
     listed = Counter(row["kind"] for row in rows)
     # The rows of a file may be the first only; then the last column has what there is in all.
     is_partial = sum(by_kind.values()) > len(rows)
@@ -142,7 +143,7 @@ def _draw_kinds(rows: Sequence[Mapping[str, Any]], by_kind: Mapping[str, int]) -
     for kind, count in sorted(kinds.items(), key=lambda one: (-one[1], one[0])):
         table.add_row(
             Text(one_line(words(kind))),
-            *(str(found[kind, standing] or "") for standing in standings),
+            *(str(found[kind, status] or "") for status in statuses),
             *([str(count)] if is_partial else []),
         )
     render.console().print(table)
@@ -150,7 +151,7 @@ def _draw_kinds(rows: Sequence[Mapping[str, Any]], by_kind: Mapping[str, int]) -
 
 def _draw_breaks(rows: Sequence[Mapping[str, Any]], rest_count: int) -> None:
     """Those that are open, a paragraph each: identities and commands are to be copied, and no column is that wide."""
-    waiting = [row for row in rows if standing_of(row) is RowStatus.OPEN]
+    waiting = [row for row in rows if row["status"] == BreakStatus.OPEN]
     if not waiting:
         _say_rest(rest_count)
         return
@@ -161,7 +162,7 @@ def _draw_breaks(rows: Sequence[Mapping[str, Any]], rest_count: int) -> None:
         amount = (
             "" if row["delta_minor"] is None else f"{_money(row['delta_minor'], row['currency'])} {row['currency']}"
         )
-        named = f"break {row['break_id']}" if row.get("break_id") else ""
+        named = f"break {row['break_id']}"
         told = "  ".join(one for one in (words(row["reason"]), amount, _age(row), named) if one)
         console.print(
             Text.assemble(
@@ -185,7 +186,7 @@ def _print(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> No
             one_line(_why_withheld(one)),
             one_line(f"{one['participations']} participations, {_would_be(one, is_plain=True)}"),
         )
-        for one in document.get("withheld") or ()
+        for one in document["withheld"]
     ]
     if withheld:
         render.facts("Withheld", withheld)
@@ -199,12 +200,12 @@ def _print(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> No
     render.facts("Breaks by kind", kinds or [("none", "")])
     for row in rows[:_PIPED_MAX]:
         identity = one_line(row["participation_id"] or row["campaign_id"] or "-")
-        standing, command = standing_of(row), next_command(row)
-        next_step = f" | {command}" if command and standing is RowStatus.OPEN else ""
-        by = f" by {row['acknowledged_by']} ({row['acknowledged_reason']})" if row.get("acknowledged_by") else ""
-        named = f" [{row['break_id']}]" if row.get("break_id") else ""
+        status, command = row["status"], next_command(row)
+        next_step = f" | {command}" if command and status == BreakStatus.OPEN else ""
+        by = f" by {row['acknowledged_by']} ({row['acknowledged_reason']})" if row["acknowledged_by"] else ""
+        named = f" [{row['break_id']}]"
         sys.stdout.write(
-            f"  {row['severity']} {one_line(row['kind'])} {identity} {standing}{one_line(by + named)}: "
+            f"  {row['severity']} {one_line(row['kind'])} {identity} {one_line(status)}{one_line(by + named)}: "
             f"{one_line(row['detail'])}{next_step}\n"
         )
     _say_rest(max(0, len(rows) - _PIPED_MAX) + _rest_of(document))

@@ -30,8 +30,8 @@ from jobs.payment.pools import PoolFreezer
 from jobs.payment.projecting import Projector
 from jobs.payment.settling import Settler, retry_holds
 from jobs.process.running import Interrupted, RunInProgress, RunRecorder
-from reconciler.domain.break_memory import BreakStatus, CheckMark
-from reconciler.domain.breaks import Break, BreakKind
+from reconciler.domain.break_memory import CheckMark
+from reconciler.domain.breaks import Break, BreakKind, BreakStatus
 from reconciler.domain.campaign import CampaignTerms
 from reconciler.domain.decision import Policy, Rule, Scope
 from reconciler.domain.ids import DocumentId

@@ -13,19 +13,10 @@ from datetime import datetime
 from enum import StrEnum
 
 from reconciler.domain.break_identity import fingerprint
-from reconciler.domain.breaks import Break
+from reconciler.domain.breaks import Break, BreakStatus
 
 ACKNOWLEDGE = "acknowledge"
 RESOLVE = "resolve"
-
-
-class BreakStatus(StrEnum):
-    """Where a break stands."""
-
-    OPEN = "open"
-    ACKNOWLEDGED = "acknowledged"
-    """A person knows of it, as it is now: it stays in reports, and no exit code counts it."""
-    CLEARED = "cleared"
 
 
 class ClearedBy(StrEnum):

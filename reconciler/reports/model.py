@@ -9,13 +9,18 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.clock import utc_text
-from reconciler.domain.break_memory import BreakStatus, TrackedBreak
-from reconciler.domain.breaks import ACTION, Break, Severity
+from reconciler.domain.break_memory import TrackedBreak
+from reconciler.domain.breaks import CATALOGUE, Break, BreakStatus, Severity
 from reconciler.errors import InvariantBroken
 from reconciler.exit_codes import ExitCode
 from reconciler.ports.integrity import Integrity
 
 SCHEMA = "reconciliation-report/1"
+TOTAL_AMOUNTS = tuple(
+    f"{name}_minor"
+    for name in ("expected", "paid", "held", "reversed", "refunded", "difference", "explained", "unexplained")
+)
+"""The amounts of one currency's control totals, by name."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,15 +84,8 @@ class Totals:
         """By name, with what follows from the rest."""
         return {
             "currency": self.currency,
-            "expected_minor": self.expected_minor,
-            "paid_minor": self.paid_minor,
-            "held_minor": self.held_minor,
-            "reversed_minor": self.reversed_minor,
-            "refunded_minor": self.refunded_minor,
-            "difference_minor": self.difference_minor,
-            "explained_minor": self.explained_minor,
+            **{name: getattr(self, name) for name in TOTAL_AMOUNTS},
             "explained_by": dict(sorted(self.explained_by.items())),
-            "unexplained_minor": self.unexplained_minor,
             "counts": {"payouts": self.payouts_count},
         }
 
@@ -107,16 +105,16 @@ class Sighting:
     @property
     def is_open(self) -> bool:
         """Whether it makes a check end with exit code 1: what a person acknowledged does not."""
-        return self.found.is_open and self.tracked.status is not BreakStatus.ACKNOWLEDGED
+        return self.status is BreakStatus.OPEN
 
     @property
-    def status(self) -> str:
-        """``repaired``, ``acknowledged``, ``info`` or ``open``."""
+    def status(self) -> BreakStatus:
+        """Repaired, acknowledged, for information, or open."""
         if self.found.repaired:
-            return "repaired"
+            return BreakStatus.REPAIRED
         if self.tracked.status is BreakStatus.ACKNOWLEDGED:
-            return BreakStatus.ACKNOWLEDGED.value
-        return BreakStatus.OPEN.value if self.found.is_open else "info"
+            return BreakStatus.ACKNOWLEDGED
+        return BreakStatus.OPEN if self.found.is_open else BreakStatus.INFO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +242,7 @@ def _break_row(sighting: Sighting, as_of: datetime) -> dict[str, Any]:
         "kind": found.kind.value,
         "reason": found.reason,
         "severity": found.severity.label,
-        "status": sighting.status,
+        "status": sighting.status.value,
         "participation_id": found.participation_id,
         "campaign_id": found.campaign_id,
         "streamer_id": found.streamer_id,
@@ -256,7 +254,7 @@ def _break_row(sighting: Sighting, as_of: datetime) -> dict[str, Any]:
         "first_seen": utc_text(sighting.first_seen),
         "age_s": round((as_of - sighting.first_seen).total_seconds()),
         "detail": found.detail,
-        "action": "repaired" if found.repaired else ACTION[found.kind],
+        "action": "repaired" if found.repaired else CATALOGUE[found.kind].action,
         "acknowledged_by": decision.by if decision else "",
         "acknowledged_reason": decision.reason if decision else "",
         "note": sighting.tracked.note,

@@ -7,9 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
-
-import pandas as pd
 
 from reconciler.reports.charts import SERIES_MAX, ColumnChart, column_chart, largest
 
@@ -58,37 +55,6 @@ def paid_series(rows: Sequence[Mapping[str, Any]]) -> list[PaidSeries]:
     return [_of_currency(currency, found, min(days), max(days)) for currency, found in sorted(by_currency.items())]
 
 
-def rows_of_payouts(payouts: pd.DataFrame, zone: ZoneInfo) -> list[dict[str, Any]]:
-    """The rows of ``paid_by_day`` from the ledger's payouts, for a document without them.
-
-    ``payouts``: ``created_at`` (aware), ``kind``, ``campaign_id``, ``currency``, and int ``gross_minor, fee_minor,
-    amount_minor``. A reversal is a row of its own with negative amounts, counted on its own day.
-    """
-    if payouts.empty:
-        return []
-    # Python's whole numbers: sums of int64 wrap silently.
-    frame = payouts.assign(
-        day=pd.to_datetime(payouts["created_at"], utc=True).dt.tz_convert(zone).dt.strftime("%Y-%m-%d"),
-        **{name: payouts[name].astype(object) for name in ("gross_minor", "fee_minor", "amount_minor")},
-    )
-    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
-    columns = ["day", "campaign_id", "currency", "kind", "gross_minor", "fee_minor", "amount_minor"]
-    for day, campaign, currency, kind, gross, fee, amount in frame[columns].itertuples(index=False):
-        row = rows.setdefault(
-            (day, campaign, currency),
-            {"day": day, "campaign_id": campaign, "currency": currency}
-            | dict.fromkeys(("payouts", "gross_minor", "fee_minor", "amount_minor", "reversed_minor"), 0),
-        )
-        if kind == "reversal":
-            row["reversed_minor"] -= gross
-        else:
-            row["payouts"] += 1
-            row["gross_minor"] += gross
-            row["fee_minor"] += fee
-            row["amount_minor"] += amount
-    return list(rows.values())
-
-
 def _of_currency(currency: str, rows: Sequence[Mapping[str, Any]], first: date, last: date) -> PaidSeries:
     by_month = (last - first).days >= _DAYS_MAX
     periods = _months(first, last) if by_month else _days(first, last)
@@ -110,7 +76,7 @@ def _of_currency(currency: str, rows: Sequence[Mapping[str, Any]], first: date, 
         cells[campaign if campaign in named else OTHERS, period] += int(row["gross_minor"])
         for number, name in enumerate(("payouts", "gross_minor", "fee_minor", "amount_minor", "reversed_minor")):
             lines[period][number] += int(row.get(name) or 0)
-    told = tuple(_line(period, lines[period]) for period in periods)
+    paid_days = tuple(_line(period, lines[period]) for period in periods)
     return PaidSeries(
         currency=currency,
         by_month=by_month,
@@ -122,7 +88,7 @@ def _of_currency(currency: str, rows: Sequence[Mapping[str, Any]], first: date, 
             [[cells[campaign, period] for period in periods] for campaign in campaigns],
             tones,
         ),
-        days=told,
+        days=paid_days,
         total=_line("", [sum(lines[period][number] for period in periods) for number in range(5)]),
     )
 

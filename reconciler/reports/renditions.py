@@ -6,22 +6,20 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from functools import partial
 from itertools import takewhile
 from typing import Any, BinaryIO
 
-import pandas as pd
-
-from reconciler.reports.break_rows import BREAK_FILE_COLUMNS, whole_frame
+from reconciler.reports.break_rows import BREAK_COLUMNS
 from reconciler.reports.html_report import render_html
 from reconciler.reports.model import Report
 from reconciler.reports.payout_rows import PAYOUT_COLUMNS
-from reconciler.reports.tables import guarded, has_parquet, stream_parquet, value_of, write_csv
+from reconciler.reports.tables import Column, Columns, Kind, has_parquet, stream_parquet, value_of, write_csv
 
-BREAK_COLUMNS = tuple(column.name for column in BREAK_FILE_COLUMNS)
-"""Of the CSV file."""
+_CSV_COLUMNS = tuple(Column(one.name, Kind.COUNT if one.kind is Kind.AMOUNT else Kind.TEXT) for one in BREAK_COLUMNS)
+"""Amounts in minor units alone, and times as the document has them."""
 
-_AMOUNTS = ("expected_minor", "actual_minor", "delta_minor")
+LINE_END = "\r\n"
+"""Of all CSV files of a report, as RFC 4180 has it."""
 
 Rendition = Callable[[BinaryIO], object]
 """Writes one file of a report."""
@@ -36,12 +34,12 @@ def renditions(report: Report, *, json_breaks_max: int, payouts: PayoutRows | No
     ``payouts``: nothing, and there is no file of them. A check of one campaign has none either: the list would be of
     all campaigns. Parquet needs a package of its own and is left out without it.
     """
-    chosen: dict[str, Rendition] = {".csv": partial(_write_break_csv, report)}
+    chosen: dict[str, Rendition] = {".csv": lambda file: _write_csv(report.break_rows(), _CSV_COLUMNS, file)}
     rows = payouts if report.is_whole else None
     if rows is not None:
-        chosen[".payouts.csv"] = lambda file: _write_payout_csv(_until(report, rows), file)
+        chosen[".payouts.csv"] = lambda file: _write_csv(_until(report, rows), PAYOUT_COLUMNS, file)
     if has_parquet():
-        chosen[".parquet"] = lambda file: stream_parquet(_break_records(report), BREAK_FILE_COLUMNS, file)
+        chosen[".parquet"] = lambda file: stream_parquet(_break_records(report), BREAK_COLUMNS, file)
         if rows is not None:
             chosen[".payouts.parquet"] = lambda file: stream_parquet(_until(report, rows), PAYOUT_COLUMNS, file)
     chosen[".html"] = lambda file: file.write(html_text(report).encode())
@@ -56,35 +54,13 @@ def json_text(report: Report, breaks_max: int) -> str:
 
 def html_text(report: Report) -> str:
     """The page, with the first rows of each table."""
-    return render_html(report.as_json(breaks_max=0), pd.DataFrame(report.break_rows()))
+    return render_html(report.as_json(breaks_max=0), report.break_rows())
 
 
-LINE_END = "\r\n"
-"""Of all CSV files of a report, as RFC 4180 has it."""
-
-
-def break_frame(report: Report) -> pd.DataFrame:
-    """One row a break, in the columns BREAK_COLUMNS: amounts as Int64, ``age_s`` as int64, the rest as text.
-
-    Text that a spreadsheet would run as a formula is preceded by an apostrophe: documents are edited by many.
-    """
-    frame = pd.DataFrame(report.break_rows(), columns=list(BREAK_COLUMNS))
-    for column in _AMOUNTS:
-        frame[column] = frame[column].astype("Int64")
-    for column in set(BREAK_COLUMNS) - set(_AMOUNTS) - {"age_s"}:
-        frame[column] = [guarded(value) for value in frame[column]]
-    return frame
-
-
-def _write_break_csv(report: Report, file: BinaryIO) -> None:
-    # With this line end, pandas quotes a lone carriage return too, which would otherwise begin a line of its own.
-    break_frame(report).to_csv(file, index=False, lineterminator=LINE_END, encoding="utf-8")
-
-
-def _write_payout_csv(rows: Iterable[object], file: BinaryIO) -> None:
+def _write_csv(rows: Iterable[object], columns: Columns, file: BinaryIO) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     try:
-        write_csv(rows, PAYOUT_COLUMNS, text, line_end=LINE_END)
+        write_csv(rows, columns, text, line_end=LINE_END)
     finally:
         # Whoever opened the file closes it.
         text.detach()
@@ -97,9 +73,5 @@ def _until(report: Report, payouts: PayoutRows) -> Iterator[object]:
 
 
 def _break_records(report: Report) -> Iterator[dict[str, Any]]:
-    frame = whole_frame(pd.DataFrame(report.break_rows())).astype(object)
-    frame = frame.where(frame.notna(), None)
-    names = [str(name) for name in frame.columns]
-    for values in frame.itertuples(index=False, name=None):
-        row = dict(zip(names, values, strict=True))
+    for row in report.break_rows():
         yield row | {"first_seen": datetime.fromisoformat(row["first_seen"])}

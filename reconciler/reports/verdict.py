@@ -23,7 +23,7 @@ class Verdict:
 
 def verdict_of(document: Mapping[str, Any], open_by_severity: Mapping[Any, int]) -> Verdict:
     """``open_by_severity``: of all open breaks, which the document may have only the first of."""
-    word = str(document.get("verdict", ""))
+    word = str(document["verdict"])
     tone = _TONES.get(word, "warn")
     if word == "breaks" and (open_by_severity.get("error") or open_by_severity.get("critical")):
         tone = "bad"
@@ -31,8 +31,7 @@ def verdict_of(document: Mapping[str, Any], open_by_severity: Mapping[Any, int])
 
 
 def _sentence(word: str, document: Mapping[str, Any], open_by_severity: Mapping[Any, int]) -> str:
-    checked = int((document.get("completeness") or {}).get("participations") or 0)
-    repairs = document.get("repairs") or {}
+    checked = int(document["completeness"]["participations"])
     among = plural(checked, "participation")
     if word == "halted":
         critical = int(open_by_severity.get("critical", 0))
@@ -41,14 +40,14 @@ def _sentence(word: str, document: Mapping[str, Any], open_by_severity: Mapping[
         return f"Paying must stop: the ledger contradicts itself ({plural(critical, 'critical break')})."
     if word == "breaks":
         names = (("critical", "critical break"), ("error", "error"), ("warning", "warning"))
-        told = [plural(int(open_by_severity[key]), name) for key, name in names if open_by_severity.get(key)]
+        counts = [plural(int(open_by_severity[key]), name) for key, name in names if open_by_severity.get(key)]
         total = sum(open_by_severity.get(key, 0) for key, _ in names)
         verb = "break is" if total == 1 else "breaks are"
-        if not told:
+        if not counts:
             return f"Breaks are open among {among}."
-        return f"{total:,} {verb} open among {among}: {' and '.join(told)}."
+        return f"{total:,} {verb} open among {among}: {' and '.join(counts)}."
     if word == "repaired":
-        paid, projected = int(repairs.get("paid") or 0), int(repairs.get("projected") or 0)
+        paid, projected = document["repairs"]["paid"], document["repairs"]["projected"]
         done = [f"{plural(paid, 'participation')} paid"] if paid else []
         done += [f"effects of {plural(projected, 'payout')} applied again"] if projected else []
         return f"Everything is in order now: {' and '.join(done)} by this check, and nothing is open."
@@ -59,14 +58,14 @@ def _sentence(word: str, document: Mapping[str, Any], open_by_severity: Mapping[
 
 def _notes(document: Mapping[str, Any]) -> tuple[str, ...]:
     notes = []
-    if document.get("verdict") == "halted":
+    if document["verdict"] == "halted":
         notes.append("Nothing is paid until a person has looked and let it go on.")
-    if document.get("dry_run"):
+    if document["dry_run"]:
         notes.append("This was a dry run: nothing was paid or repaired.")
-    if document.get("kind") == "campaign_check":
+    if document["kind"] == "campaign_check":
         notes.append("Only one campaign was checked; the control totals are its own.")
-    for total in document.get("totals") or ():
-        unexplained, currency = total.get("unexplained_minor"), total.get("currency", "")
+    for total in document["totals"]:
+        unexplained, currency = total["unexplained_minor"], total["currency"]
         if unexplained:
             notes.append(f"{money(unexplained, currency)} {currency} of the difference is unexplained.")
     return tuple(notes)

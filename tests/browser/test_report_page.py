@@ -41,7 +41,7 @@ class OpenPage:
     def __call__(
         self, report: SampleReport, width: int = DESK, scheme: Scheme = "light", refused: Sequence[str] = ()
     ) -> Iterator[Page]:
-        self.file.write_text(render_html(report.document, report.breaks), encoding="utf-8")
+        self.file.write_text(render_html(report.document, report.rows), encoding="utf-8")
         said: list[str] = []
         asked: list[str] = []
         context = self.browser.new_context(

@@ -9,10 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import pandas as pd
-
-from reconciler.domain.breaks import ACTION, SEVERITY, BreakKind
-from reconciler.reports.break_rows import BREAK_FILE_COLUMNS
+from reconciler.domain.breaks import CATALOGUE, BreakKind, Severity
 
 AS_OF = datetime(2026, 11, 26, 2, 30, tzinfo=UTC)
 HOSTILE = "<img src=x onerror=alert(1)>\"'</title></style></svg><script>alert(2)</script>{{ 7*7 }}\u202eevil"
@@ -45,11 +42,6 @@ class SampleReport:
     document: dict[str, Any]
     rows: Sequence[dict[str, Any]]
 
-    @property
-    def breaks(self) -> pd.DataFrame:
-        """All rows as a frame."""
-        return pd.DataFrame(list(self.rows), columns=[column.name for column in BREAK_FILE_COLUMNS])
-
 
 def clean() -> SampleReport:
     """Nothing was ever paid, and nothing is wrong: the empty case."""
@@ -59,7 +51,7 @@ def clean() -> SampleReport:
 def eventful(count: int = 40, *, seed: int = 1) -> SampleReport:
     """``count`` breaks of all kinds but critical ones, some acknowledged or repaired, with money in waiting."""
     chance = random.Random(seed)
-    kinds = [kind for kind in _DETAILS if SEVERITY[kind] < max(SEVERITY.values())]
+    kinds = [kind for kind in _DETAILS if CATALOGUE[kind].severity < Severity.CRITICAL]
     rows = [_row(chance, kinds[number % len(kinds)], number) for number in range(count)]
     rows.sort(key=lambda row: (["critical", "error", "warning", "info"].index(row["severity"]), row["kind"]))
     return SampleReport(document=_full(chance, _document(chance, rows, "breaks")), rows=rows)
@@ -76,17 +68,6 @@ def halted() -> SampleReport:
     document["exit_code"] = 4
     document["integrity"] |= {"zero_sum": False, "chain_verified_to": 310}
     return SampleReport(document=document, rows=rows)
-
-
-def older() -> SampleReport:
-    """A report of the first version, without the fields and columns that came later."""
-    report = eventful(12)
-    for name in ("timezone", "waiting", "paid_by_day", "settled_before_us"):
-        del report.document[name]
-    for total in report.document["totals"]:
-        del total["explained_by"]
-    rows = [{name: value for name, value in row.items() if name not in _LATER} for row in report.rows]
-    return SampleReport(document=report.document | {"breaks": rows}, rows=rows)
 
 
 def hostile() -> SampleReport:
@@ -109,14 +90,11 @@ def hostile() -> SampleReport:
     return SampleReport(document=document, rows=rows)
 
 
-_LATER = {"break_id", "status", "acknowledged_by", "acknowledged_reason"}
-
-
 def _document(chance: random.Random, rows: Sequence[dict[str, Any]], verdict: str) -> dict[str, Any]:
-    """A document of the contract, and nothing that is optional."""
+    """A document of the contract, in which nothing was ever paid and nothing waits."""
     kinds = Counter(row["kind"] for row in rows)
     broken = sum(row["status"] == "open" and row["severity"] != "info" for row in rows)
-    rest = {"matched": 11_873, "not_due": 7_402, "held": 212, "in_flight": 37, "settled_before_us": 410}
+    rest = {"matched": 11_873, "not_due": 7_402, "withheld": 0, "held": 212, "in_flight": 37, "settled_before_us": 410}
     parts = {**(rest if rows else dict.fromkeys(rest, 0)), "broken": broken, "malformed": kinds["malformed"]}
     return {
         "schema": "reconciliation-report/1",
@@ -151,6 +129,11 @@ def _document(chance: random.Random, rows: Sequence[dict[str, Any]], verdict: st
             "balances_rederived": True,
             "chain_verified_to": 1_204 if rows else 0,
         },
+        "timezone": "UTC",
+        "waiting": {"accrued": [], "held": [], "stranded": [], "totals": []},
+        "withheld": [],
+        "paid_by_day": [],
+        "settled_before_us": [],
     }
 
 
@@ -239,12 +222,12 @@ def _row(chance: random.Random, kind: BreakKind, number: int) -> dict[str, Any]:
         status = "acknowledged"
     age_s = chance.choice([0, 3_700, 86_400, 4 * 86_400, 12 * 86_400, 45 * 86_400, 140 * 86_400])
     participation = _identity(chance)
-    is_campaign = kind is BreakKind.STRANDED or SEVERITY[kind].label == "critical"
+    is_campaign = kind is BreakKind.STRANDED or CATALOGUE[kind].severity.label == "critical"
     return {
         "break_id": f"b-{number:06x}",
         "kind": kind.value,
         "reason": {"held": "over_budget", "malformed": "participation", "stranded": "budget_exhausted"}.get(kind, ""),
-        "severity": SEVERITY[kind].label,
+        "severity": CATALOGUE[kind].severity.label,
         "status": status,
         "participation_id": "" if is_campaign else participation,
         "campaign_id": _identity(chance),
@@ -257,9 +240,10 @@ def _row(chance: random.Random, kind: BreakKind, number: int) -> dict[str, Any]:
         "first_seen": _iso(AS_OF - timedelta(seconds=age_s)),
         "age_s": age_s,
         "detail": _DETAILS[kind],
-        "action": "repaired" if status == "repaired" else ACTION[kind],
+        "action": "repaired" if status == "repaired" else CATALOGUE[kind].action,
         "acknowledged_by": "Asha Rao" if status == "acknowledged" else "",
         "acknowledged_reason": "the brand confirmed the cut, ticket 4121" if status == "acknowledged" else "",
+        "note": "",
     }
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.api.pages.words import BREAK_KINDS, HOLD_REASONS, SEVERITIES, STREAM_STATES
-from reconciler.domain.breaks import SEVERITY, BreakKind
+from reconciler.domain.breaks import CATALOGUE, BreakKind
 from reconciler.ledger.operations.lease import LeaseState
 from reconciler.ledger.operations.overview import LedgerOverview
 from reconciler.look.text import plural, words
@@ -200,7 +200,7 @@ def _stuck(seen: Seen) -> list[Stuck]:
 
 def _tone_of(kind: str) -> str:
     known = kind in set(BreakKind)
-    return SEVERITIES[SEVERITY[BreakKind(kind)].label] if known else "warn"
+    return SEVERITIES[CATALOGUE[BreakKind(kind)].severity.label] if known else "warn"
 
 
 def _gone_endpoints(endpoints: Sequence[Document]) -> list[Stuck]:

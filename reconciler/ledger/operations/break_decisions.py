@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from reconciler.domain.break_identity import ID_LENGTH
-from reconciler.domain.break_memory import ACKNOWLEDGE, RESOLVE, BreakStatus
-from reconciler.domain.breaks import Severity
+from reconciler.domain.break_memory import ACKNOWLEDGE, RESOLVE
+from reconciler.domain.breaks import BreakStatus, Severity
 from reconciler.domain.plan import BatchPlan, NewDecision
 from reconciler.errors import UsageError
 from reconciler.ledger.journal.decisions import Signature

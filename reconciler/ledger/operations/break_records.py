@@ -20,7 +20,6 @@ from reconciler.domain.break_memory import (
     RESOLVE,
     BreakDecision,
     BreakRecord,
-    BreakStatus,
     CheckMark,
     ClearedBy,
     Remembered,
@@ -28,7 +27,7 @@ from reconciler.domain.break_memory import (
     remember,
     status_of,
 )
-from reconciler.domain.breaks import Break, Severity
+from reconciler.domain.breaks import Break, BreakStatus, Severity
 from reconciler.ledger import bulk
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.journal.writing import lock_head

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from reconciler.domain.break_memory import BreakStatus
-from reconciler.domain.breaks import Severity
+from reconciler.domain.breaks import BreakStatus, Severity
 from reconciler.ledger.engine import reading
 from reconciler.ledger.operations.break_records import BreakFilter, SqlBreakRecords
 from reconciler.ledger.operations.lease import PAYING, LeaseState, lease_state

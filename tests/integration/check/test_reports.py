@@ -130,25 +130,37 @@ def test_what_cannot_be_shown_is_a_sentence(product: Product, malformed: Any, re
     assert (row["verdict"], f"{newest}.json is damaged" in row["note"]) == ("breaks", True)
 
 
-def test_an_edited_file_is_shown_as_far_as_it_goes(product: Product, malformed: Any, reports: Path) -> None:
+def test_an_edited_file_is_shown_without_what_moves_a_terminal(product: Product, malformed: Any, reports: Path) -> None:
     newest = check(product)
     path = reports / f"{newest}.json"
     document = json.loads(path.read_text())
     [row] = document["breaks"]
-    document["breaks"] = [{"kind": row["kind"], "severity": "warning", "detail": "\x1b[31mred"}]
-    document["breaks_by_kind"] = {row["kind"]: 5, "odd": None}
-    document["totals"] = [{"currency": "XXX", "paid_minor": 7, "unexplained_minor": 2}, {}]
-    document["completeness"], document["repairs"] = {}, {}
+    row["detail"] = "\x1b[31mred"
+    document["breaks_by_kind"] = {row["kind"]: 5}
+    total = dict.fromkeys(("expected", "held", "reversed", "refunded", "difference", "explained"), 0)
+    document["totals"] = [
+        {f"{name}_minor": minor for name, minor in {**total, "paid": 7, "unexplained": 2}.items()}
+        | {"currency": "XXX", "counts": {"payouts": 0}}
+    ]
     path.write_text(json.dumps(document))
 
     answer = product.run("report", "show", newest)
 
     assert answer.code == 0
-    assert answer.stdout.startswith("BREAKS: 0 participations checked, 1 or more open breaks, ")
+    assert answer.stdout.startswith("BREAKS: 1 participations checked, 1 or more open breaks, ")
     assert "Control totals XXX (0 payouts)" in answer.stdout
     assert "  paid: 7\n" in answer.stdout
     assert "… and 4 more in the report" in answer.stdout
     assert "\x1b" not in answer.stdout
+
+
+def test_an_edited_file_that_lacks_a_field_is_damaged(product: Product, malformed: Any, reports: Path) -> None:
+    newest = check(product)
+    path = reports / f"{newest}.json"
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document | {"completeness": {}}))
+
+    refused(product.run("report", "show", newest), f"{newest}.json is damaged: its field participations is missing")
 
 
 def test_the_newest_are_kept_and_latest_always(product: Product, malformed: Any, reports: Path) -> None:

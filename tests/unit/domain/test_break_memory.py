@@ -15,7 +15,6 @@ from reconciler.domain.break_memory import (
     RESOLVE,
     BreakDecision,
     BreakRecord,
-    BreakStatus,
     CheckMark,
     ClearedBy,
     Remembered,
@@ -23,7 +22,7 @@ from reconciler.domain.break_memory import (
     remember,
     status_of,
 )
-from reconciler.domain.breaks import Break, BreakKind
+from reconciler.domain.breaks import Break, BreakKind, BreakStatus
 
 DAY = timedelta(days=1)
 START = datetime(2026, 3, 1, 3, 30, tzinfo=UTC)

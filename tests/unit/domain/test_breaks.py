@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from reconciler.domain.breaks import ACTION, SEVERITY, Break, BreakKind, Severity
+from reconciler.domain.breaks import CATALOGUE, Break, BreakKind, Severity
 
 
 @pytest.mark.parametrize("kind", BreakKind)
 def test_every_kind_has_a_severity_and_an_action(kind: BreakKind) -> None:
-    assert Break(kind=kind).severity is SEVERITY[kind]
-    assert ACTION[kind]
+    assert Break(kind=kind).severity is CATALOGUE[kind].severity
+    assert CATALOGUE[kind].action
 
 
 def test_only_a_damaged_ledger_halts_paying() -> None:
-    critical = {kind.value for kind, severity in SEVERITY.items() if severity is Severity.CRITICAL}
+    critical = {kind.value for kind, entry in CATALOGUE.items() if entry.severity is Severity.CRITICAL}
 
     assert critical == {"ledger_unbalanced", "balance_differs", "chain_broken", "escrow_negative", "ledger_behind"}
 
@@ -24,7 +26,7 @@ def test_only_a_damaged_ledger_halts_paying() -> None:
 def test_a_break_is_open_unless_it_was_repaired_or_only_informs(kind: BreakKind, repaired: bool) -> None:
     one = Break(kind=kind, repaired=repaired)
 
-    assert one.is_open is (not repaired and SEVERITY[kind] is not Severity.INFO)
+    assert one.is_open is (not repaired and CATALOGUE[kind].severity is not Severity.INFO)
 
 
 @pytest.mark.parametrize(
@@ -48,3 +50,16 @@ def test_a_break_may_be_one_step_worse_than_its_kind() -> None:
 
     assert (usual.severity, worse.severity) == (Severity.WARNING, Severity.ERROR)
     assert usual.break_id == worse.break_id
+
+
+def test_the_documentation_shows_the_catalogue() -> None:
+    operations = Path(__file__).parents[3] / "docs" / "operations.md"
+    table = operations.read_text(encoding="utf-8").partition("## Breaks")[2].partition("\n##")[0]
+
+    shown = [line for line in table.splitlines() if line.startswith("| `")]
+
+    commands = {kind: f"`run.py {entry.command}`" if entry.command else "–" for kind, entry in CATALOGUE.items()}
+    assert shown == [
+        f"| `{kind}` | {entry.severity.label} | {entry.meaning} | {entry.action} | {commands[kind]} |"
+        for kind, entry in CATALOGUE.items()
+    ]

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
-
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.reports.charts import SERIES_MAX, column_chart, largest, stacked_bars, waterfall
-from reconciler.reports.paid_days import OTHERS, paid_series, rows_of_payouts
+from reconciler.reports.paid_days import OTHERS, paid_series
 
 COUNTS = st.lists(st.integers(min_value=0, max_value=10**9), min_size=1, max_size=8)
 
@@ -113,19 +109,3 @@ def test_currencies_share_their_time() -> None:
     first, second = paid_series([paid("2026-03-01", "a", 5), paid("2026-03-03", "a", 7, currency="JPY")])
 
     assert [day.day for day in first.days] == [day.day for day in second.days]
-
-
-def test_payouts_are_counted_on_the_day_of_the_time_zone() -> None:
-    def payout(at: datetime, kind: str, gross_minor: int) -> dict[str, object]:
-        return {
-            "created_at": at, "kind": kind, "campaign_id": "a", "currency": "INR", "gross_minor": gross_minor,
-            "fee_minor": 0, "amount_minor": gross_minor,
-        }  # fmt: skip
-
-    late = datetime(2026, 3, 1, 20, tzinfo=UTC)
-    frame = pd.DataFrame([payout(late, "payout", 2**62), payout(late, "payout", 2**62), payout(late, "reversal", -5)])
-
-    [row] = rows_of_payouts(frame, ZoneInfo("Asia/Kolkata"))
-
-    assert (row["day"], row["payouts"], row["gross_minor"], row["reversed_minor"]) == ("2026-03-02", 2, 2**63, 5)
-    assert rows_of_payouts(pd.DataFrame(), ZoneInfo("UTC")) == []

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from reconciler.look.text import local, moment, money, round_money, share, visible, zone_of
@@ -60,10 +59,10 @@ class Page(HTMLParser):
 
 
 def page_of(report: SampleReport, **options: Any) -> Page:
-    return Page(render_html(report.document, report.breaks, **options))
+    return Page(render_html(report.document, report.rows, **options))
 
 
-CASES = [reports.clean, reports.eventful, reports.halted, reports.older, reports.hostile]
+CASES = [reports.clean, reports.eventful, reports.halted, reports.hostile]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -160,24 +159,6 @@ def test_money_in_waiting_and_history_are_told() -> None:
     assert "INR 2,141,184.00 9,900.00 642.10" in words
     assert "Diwali drop: headsets" in words
     assert "INR 410 1,353,000.00" in words
-
-
-def test_an_older_report_leaves_out_what_it_does_not_have() -> None:
-    page = page_of(reports.older())
-
-    assert not {"waiting", "paid", "before"} & set(page.ids())
-    assert "as of 26 Nov 2026, 02:30 (UTC)" in page.words
-
-
-def test_payouts_serve_a_document_without_days() -> None:
-    row = {
-        "created_at": reports.AS_OF, "kind": "payout", "campaign_id": "c", "currency": "JPY", "gross_minor": 1_250,
-        "fee_minor": 50, "amount_minor": 1_200,
-    }  # fmt: skip
-
-    page = page_of(reports.older(), payouts=pd.DataFrame([row]))
-
-    assert "1,250 JPY in 1 payout from 2026-11-26 to 2026-11-26." in page.words
 
 
 @pytest.mark.parametrize(

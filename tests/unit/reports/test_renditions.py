@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from reconciler.domain.break_memory import BreakStatus, TrackedBreak
-from reconciler.domain.breaks import Break, BreakKind
+from reconciler.domain.break_memory import TrackedBreak
+from reconciler.domain.breaks import Break, BreakKind, BreakStatus
 from reconciler.ports.integrity import Integrity
 from reconciler.reports import renditions as renditions_module
 from reconciler.reports.model import Completeness, Report, Sighting, Totals

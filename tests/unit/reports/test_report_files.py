@@ -27,8 +27,10 @@ OLD, NEW = "20260301T033000Z-0123abcd", "20260302T033000Z-4567cdef"
 COLUMNS = (
     *("break_id", "kind", "reason", "severity", "status", "participation_id", "campaign_id", "streamer_id"),
     *("payout_key", "currency", "expected_minor", "actual_minor", "delta_minor", "first_seen", "age_s", "detail"),
-    "action",
+    *("action", "acknowledged_by", "acknowledged_reason", "note"),
 )
+NUMBERS = ("expected_minor", "actual_minor", "delta_minor", "age_s")
+PARTS = ("matched", "not_due", "withheld", "held", "in_flight", "settled_before_us", "broken", "malformed")
 
 
 def a_document(report_id: str = NEW, **changes: Any) -> dict[str, Any]:
@@ -41,17 +43,19 @@ def a_document(report_id: str = NEW, **changes: Any) -> dict[str, Any]:
         "finished_at": "2026-03-02T03:31:00.000Z",
         "verdict": "breaks",
         "dry_run": False,
-        "completeness": {"participations": 3},
+        "completeness": {"participations": 3, **dict.fromkeys(PARTS, 0)},
         "totals": [],
         "breaks_by_kind": {"held": 1},
-        "repairs": {"paid": 0},
+        "repairs": {"paid": 0, "projected": 0},
         "carried": {"new": 1, "carried": 0, "cleared": 0},
         "breaks": [],
+        "withheld": [],
     } | changes
 
 
 def a_row(**changes: Any) -> dict[str, Any]:
-    return dict.fromkeys(COLUMNS, "") | {"kind": "held", "severity": "warning", "participation_id": "p1"} | changes
+    told = {"kind": "held", "severity": "warning", "status": "open", "participation_id": "p1"}
+    return dict.fromkeys(COLUMNS, "") | dict.fromkeys(NUMBERS) | told | changes
 
 
 def shelve(directory: Path, report_id: str, *rows: Mapping[str, Any], **changes: Any) -> ReportShelf:
@@ -235,6 +239,14 @@ class TestDamage:
             (b'{"schema": "reconciliation-report/1"}', "is damaged: its field report_id is missing or of another type"),
             (json.dumps(a_document(totals={})).encode(), "its field totals is missing or of another type"),
             (json.dumps(a_document(breaks=[1])).encode(), "its totals or breaks are no objects"),
+            (
+                json.dumps(a_document(completeness={})).encode(),
+                "its field participations is missing or of",
+            ),
+            (json.dumps(a_document(carried={"new": 0.5})).encode(), "its field new is missing or of another type"),
+            (json.dumps(a_document(breaks=[{}])).encode(), "its field kind is missing or of another type"),
+            (json.dumps(a_document(totals=[{"currency": "INR"}])).encode(), "its field expected_minor is missing"),
+            (json.dumps(a_document(breaks_by_kind={"held": "2"})).encode(), "its field held is missing or of another"),
             (json.dumps(a_document(started_at="once")).encode(), "is damaged: Invalid isoformat"),
             (b"[" * 100_000, "is damaged: "),
         ],
@@ -279,7 +291,7 @@ class TestBreaksOfAReport:
         shelf = shelve(tmp_path, NEW, breaks=[a_row(expected_minor=7, actual_minor=None)])
         (tmp_path / f"{NEW}.csv").unlink()
         [found] = read_breaks(shelf, read_report(shelf, NEW), NEW)
-        assert (found.expected_minor, found.status) == (7, "open"), "a report without a status: not repaired"
+        assert (found.expected_minor, found.status) == (7, "open")
 
     def test_never_of_a_part(self, tmp_path: Path) -> None:
         shelf = shelve(tmp_path, NEW, breaks=[a_row()], breaks_by_kind={"held": 2})

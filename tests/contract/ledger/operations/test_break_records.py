@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import Engine
 
-from reconciler.domain.break_memory import BreakStatus, CheckMark, Remembered
-from reconciler.domain.breaks import Break, BreakKind
+from reconciler.domain.break_memory import CheckMark, Remembered
+from reconciler.domain.breaks import Break, BreakKind, BreakStatus
 from reconciler.errors import UsageError
 from reconciler.ledger import schema
 from reconciler.ledger.engine import open_engine
