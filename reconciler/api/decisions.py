@@ -13,7 +13,7 @@ from reconciler.api.auth import Admin, Viewer
 from reconciler.api.callers import Caller
 from reconciler.api.problems import ProblemKind, problem_responses
 from reconciler.api.services import Services, ServicesOf
-from reconciler.domain.break_memory import BreakStatus
+from reconciler.domain.breaks import BreakStatus
 from reconciler.ledger.journal.decisions import Signature
 from reconciler.ledger.operations.break_records import BreakFilter
 from reconciler.queries.breaks import break_documents

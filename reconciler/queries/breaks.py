@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from reconciler.domain.breaks import ACTION
+from reconciler.domain.breaks import CATALOGUE
 from reconciler.ledger.engine import Engine
 from reconciler.ledger.operations.break_records import BreakFilter, BreakLine, SqlBreakRecords
 from reconciler.queries import Document
@@ -64,4 +64,4 @@ def break_row(line: BreakLine, now: datetime) -> Document:
     }
 
 
-_ACTIONS = {kind.value: text for kind, text in ACTION.items()}
+_ACTIONS = {kind.value: entry.action for kind, entry in CATALOGUE.items()}

@@ -133,9 +133,9 @@ def _of_report(found: StoredReport) -> Document:
         "trigger": document["trigger"],
         "started_at": found.started_at,
         "verdict": document["verdict"],
-        "participations": found.count("completeness", "participations"),
-        "breaks": sum(value for value in document["breaks_by_kind"].values() if type(value) is int),
-        "new": found.count("carried", "new"),
-        "cleared": found.count("carried", "cleared"),
+        "participations": document["completeness"]["participations"],
+        "breaks": found.breaks_count,
+        "new": document["carried"]["new"],
+        "cleared": document["carried"]["cleared"],
         "note": ", ".join(notes),
     }

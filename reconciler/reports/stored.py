@@ -101,10 +101,6 @@ class StoredReport:
         """When the check began."""
         return datetime.fromisoformat(self.document["started_at"])
 
-    def count(self, part: str, name: str) -> int:
-        """A whole number by name from a part of the document."""
-        return int(self.document[part][name])
-
     @property
     def breaks_count(self) -> int:
         """How many breaks the check found, those among them that the document does not list."""

@@ -14,7 +14,7 @@ from reconciler.api.pages.shell import PageRoute, act, show
 from reconciler.api.pages.words import BREAK_KINDS, HOLD_REASONS, SEVERITIES
 from reconciler.api.problems import Problem, ProblemKind
 from reconciler.api.services import ServicesOf
-from reconciler.domain.break_memory import BreakStatus
+from reconciler.domain.breaks import BreakStatus
 from reconciler.domain.review import FOR_A_PERSON
 from reconciler.ledger.journal.decisions import Signature
 from reconciler.ledger.operations.break_records import BreakFilter

@@ -147,7 +147,7 @@ def test_an_edited_file_is_shown_without_what_moves_a_terminal(product: Product,
     answer = product.run("report", "show", newest)
 
     assert answer.code == 0
-    assert answer.stdout.startswith("BREAKS: 1 participations checked, 1 or more open breaks, ")
+    assert answer.stdout.startswith("BREAKS: 2 participations checked, 1 or more open breaks, ")
     assert "Control totals XXX (0 payouts)" in answer.stdout
     assert "  paid: 7\n" in answer.stdout
     assert "… and 4 more in the report" in answer.stdout
