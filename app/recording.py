@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from app.parts import defaults_of
 from reconciler.api.recording_routes import Recording, recording
 from reconciler.clock import utc_now
 from reconciler.config import Settings
-from reconciler.domain.campaign import CampaignDefaults
 from reconciler.domain.parsing import Unreadable
 from reconciler.domain.recording import RecordingPolicy, parse_milestones
 from reconciler.metrics import Metrics
@@ -17,13 +17,7 @@ from reconciler.ports.hints import Hints
 
 def recording_of(settings: Settings, connection: Connection, hints: Hints, metrics: Metrics | None = None) -> Recording:
     """What :func:`reconciler.api.recording_routes.recording_router` serves. Nothing runs before it is started."""
-    return recording(
-        recorder_of(settings, connection),
-        hints,
-        settings.api.recording,
-        trusted_proxies=settings.api.trusted_proxies,
-        metrics=metrics,
-    )
+    return recording(recorder_of(settings, connection), hints, settings.api, metrics)
 
 
 def recorder_of(settings: Settings, connection: Connection) -> GroupRecorder:
@@ -34,10 +28,7 @@ def recorder_of(settings: Settings, connection: Connection) -> GroupRecorder:
     group = RecordingGroup(
         connection,
         settings.mapping,
-        CampaignDefaults(
-            currency=settings.payout.default_currency,
-            fixed_impressions_per_unit=settings.completion.fixed_impressions_per_unit,
-        ),
+        defaults_of(settings),
         RecordingPolicy(milestones=milestones, own_target=settings.completion.scope == "streamer"),
         key_ttl_s=limits.key_ttl_s,
     )

@@ -104,11 +104,11 @@ def create_app(context: ApiContext) -> FastAPI:
         asking=CheckAsking(_requesting(context), offload),
         ledger_health=DatabaseHealth(lambda: require_current(context.engine, makes=False), offload),
         mongodb_health=DatabaseHealth(lambda: is_standalone(context.connection), offload),
+        looking=Looking(context, offload),
+        flashes=Flashes(),
     )
     app.state.door = door
     app.state.login_failures = login.FailureLimit()
-    app.state.flashes = Flashes()
-    app.state.looking = Looking(context, offload)
     install_problems(app)
     app.add_exception_handler(NeedsLogin, _to_login)
     if settings.cors_origins:

@@ -1,4 +1,4 @@
-"""Asking for a full check: whoever asks while somebody's question is under way gets the answer to that one."""
+"""Requests for a full check: callers who ask while a request is under way share its result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Requested = tuple[CheckRequest, bool]
 
 
 class CheckAsking:
-    """A crowd that asks at once costs one statement, and nobody of it waits for a thread. For one event loop."""
+    """Many callers at once cost one statement and one thread. Only one event loop may use it."""
 
     def __init__(self, request: Callable[[str], Requested], offload: Offload) -> None:
         """``request`` asks in somebody's name; it blocks."""
@@ -22,7 +22,7 @@ class CheckAsking:
         self._under_way: asyncio.Task[Requested] | None = None
 
     async def ask(self, by: str) -> Requested:
-        """The open check, and whether it is new, which it is to one of the crowd only. Raises what ``request`` does."""
+        """Return the open check, and whether it is new: to one caller only. Raises what ``request`` raises."""
         if self._under_way is not None:
             # Shielded: one who goes away must not take the answer from the others.
             check, _ = await asyncio.shield(self._under_way)

@@ -1,4 +1,4 @@
-"""Who may come in. Routes declare it by the types :data:`Viewer` and :data:`Admin`; pages have their own."""
+"""Authentication. Routes declare whom they serve by :data:`Viewer` and :data:`Admin`, pages by :data:`PageViewer`."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 
 class NeedsLogin(Exception):
-    """A page was asked for by nobody we know: the login form comes first."""
+    """An unknown caller asked for a page: the login form comes first."""
 
 
 class Door:
-    """Recognises callers: a bearer token or key, a session's cookie, or, where none is configured, this machine."""
+    """Authenticates callers: by a bearer token or key, by a session's cookie, or by none where none is configured."""
 
     def __init__(self, settings: ApiAuthSettings, sessions: Sessions | None = None) -> None:
         self._settings = settings
@@ -45,11 +45,11 @@ class Door:
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody is asked who they are."""
+        """Whether no authentication is configured."""
         return not self._settings.is_configured
 
     async def identify(self, credential: str) -> Caller:
-        """Whom a token or key belongs to. Raises Problem."""
+        """Return the caller that a token or key belongs to. Raises Problem."""
         if credential.startswith(PREFIX):
             holder = find_holder(credential, self._settings.api_keys)
             if holder is None:
@@ -69,7 +69,7 @@ class Door:
             ) from None
 
     async def recognise(self, request: HTTPConnection) -> Caller | None:
-        """Who calls; None: nobody we know. Raises Problem when credentials were given and are wrong."""
+        """Return the caller of a request; None without credentials. Raises Problem when the credentials are wrong."""
         if self.is_open:
             return self._everybody
         scheme, _, credential = request.headers.get("authorization", "").partition(" ")
@@ -102,19 +102,19 @@ def door_of(request: Request) -> Door:
 async def viewer(
     request: Request, _shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)] = None
 ) -> Caller:
-    """Whoever may read."""
+    """A caller who may read."""
     return await _require(request, Role.VIEWER)
 
 
 async def admin(
     request: Request, _shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)] = None
 ) -> Caller:
-    """Whoever may act."""
+    """A caller who may act."""
     return await _require(request, Role.ADMIN)
 
 
 async def page_viewer(request: Request) -> Caller:
-    """Whoever may read, at a browser: others are sent to the login form."""
+    """A caller at a browser who may read; others are sent to the login form."""
     caller = await door_of(request).recognise(request)
     if caller is None:
         raise NeedsLogin

@@ -1,4 +1,4 @@
-"""Who calls: roles, and the one shape that every way of proving it ends in."""
+"""Who calls: roles, and :class:`Caller`, which every way of authentication returns."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ class Role(StrEnum):
 
 
 class Proof(StrEnum):
-    """How a caller was recognised."""
+    """How a caller was authenticated."""
 
     TOKEN = "token"  # noqa: S105 - a word, no secret
     API_KEY = "api_key"
     SESSION = "session"
     OPEN = "open"
-    """Nobody is asked: no authentication is configured, and only this machine can call."""
+    """Not at all: no authentication is configured, and only this machine can call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Somebody we know. ``name`` is kept with what they decide; ``role`` None: known, but without a role here.
+    """An authenticated caller. ``name`` is kept with what they decide; ``role`` is None for one without a role here.
 
     ``expires_s``: seconds since the epoch after which the proof is void. ``csrf_token``: what forms of a page must
     carry.
@@ -37,14 +37,14 @@ class Caller:
     expires_s: float | None = None
     csrf_token: str = ""
     vouched: Proof | None = None
-    """How somebody with a session had been recognised when it began."""
+    """How the caller of a session was authenticated when the session began."""
 
     @property
     def identity(self) -> str:
-        """Who this is for limits: a session counts with the token or key it began with, and a name alone is not enough,
-        since tokens and keys come from different hands."""
+        """The caller for limits. A session counts with the token or key that it began with. A name alone is not enough:
+        a token and a key with one name may belong to two people."""
         return f"{(self.vouched or self.proof).value} {self.role} {self.name}"
 
     def may(self, wanted: Role) -> bool:
-        """Whether the role suffices."""
+        """Whether the caller has the role, or admin."""
         return self.role is Role.ADMIN or (self.role is not None and self.role is wanted)

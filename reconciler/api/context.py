@@ -14,7 +14,7 @@ from datetime import datetime
 
 from fastapi import APIRouter, FastAPI
 
-from reconciler.api.people import PeopleDecisions, nothing
+from reconciler.api.people import PeopleDecisions
 from reconciler.clock import Clock
 from reconciler.config.api import ApiSettings
 from reconciler.config.webhooks import WebhookEndpoint
@@ -70,7 +70,7 @@ class ApiContext:
     """Whether ``payout.enabled``: else who is due is counted, and nobody is paid."""
     routers: Sequence[APIRouter] = ()
     lifespans: Sequence[Lifespan] = ()
-    wake_checks: Callable[[], None] = nothing
+    wake_checks: Callable[[], None] = lambda: None
     """Has the leader look for requested checks at once, when it is this process."""
     is_leader: Callable[[], bool] = lambda: True
     troubles: Callable[[], Mapping[str, str | None]] = dict

@@ -1,4 +1,4 @@
-"""Whether a database can be worked with, asked once a second at most: who wants to know needs no credentials."""
+"""Whether a database can be used. It is asked once a second at most, since probes need no credentials."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from reconciler.errors import DatabaseFailure, UsageError
 FRESH_S = 1.0
 
 ANSWER_S = 3.0
-"""A database that takes longer is of no use to payments either; whoever probes gives up soon after."""
+"""Seconds to wait: a slower database is of no use to payments either, and probes give up soon after."""
 
 
 class DatabaseHealth:
-    """The last answer, for a second. Of those who ask at once one looks, and the others wait for it.
+    """Keeps the last result for a second. Of several callers at once one asks, and the others wait for it.
 
     ``ask`` raises DatabaseFailure or UsageError. One that hangs is asked no second time meanwhile.
     """
@@ -30,7 +30,7 @@ class DatabaseHealth:
         self._looked_s: float | None = None
 
     async def fault(self) -> str | None:
-        """None, or what is wrong in a few words."""
+        """Return None, or what is wrong in a few words."""
         async with self._lock:
             if self._looked_s is None or time.monotonic() - self._looked_s > FRESH_S:
                 self._answer = await self._within_time()

@@ -127,7 +127,7 @@ async def resume(services: ServicesOf, caller: Admin, why: Resumption) -> Decisi
 async def breaks(
     services: ServicesOf, _caller: Viewer, limit: Annotated[int, Query(ge=1, le=1000)] = 200
 ) -> PresentBreaks:
-    """As the last full check left them; ``status`` tells those that somebody acknowledged."""
+    """As the last full check left them; ``status`` marks those that somebody acknowledged."""
     engine, now = services.context.engine, services.context.clock()
     found = await services.offload(
         lambda: [

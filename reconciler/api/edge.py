@@ -1,4 +1,4 @@
-"""What every request passes first: its id, its limits, the headers of its answer, its line in the log."""
+"""The outermost layer: request id, limits, security headers and the log line of every request."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class _Queued:
 
 
 class GroupCommit:
-    """Hands reports to a :class:`Recorder` in groups, and hints what may be due to ``hints``."""
+    """Passes reports to a :class:`Recorder` in groups, and hints at participations that may be due."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class GroupCommit:
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more, and write what was accepted, for as long as STOP_WITHIN_S; the rest is told to come again."""
+        """Take no more reports, and write accepted ones within STOP_WITHIN_S; the rest is refused as unavailable."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -85,7 +85,7 @@ class GroupCommit:
         self._refuse_waiting()
 
     async def record(self, report: ViewerReport) -> Outcome:
-        """What became of a report. Whoever is cancelled here gives up the answer, not the recording."""
+        """Record a report and return its outcome. Cancelling gives up the outcome, not the recording."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Outcome] = loop.create_future()
         with self._changed:

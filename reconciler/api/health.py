@@ -2,7 +2,7 @@
 
 ``/livez`` looks at threads only, whether they are there and get somewhere: who restarts a daemon because a database is
 away turns one outage into two. ``/readyz`` looks at both databases, and at what keeps payments from being made.
-``/metrics`` renders what was counted, and asks no database; it tells amounts, so it is for those who may read.
+``/metrics`` renders what was counted, and asks no database; it shows amounts, so it is for those who may read.
 """
 
 from __future__ import annotations

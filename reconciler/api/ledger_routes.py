@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -12,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from reconciler.api.auth import Viewer
 from reconciler.api.problems import Problem, ProblemKind, problem_responses
 from reconciler.api.services import ServicesOf
+from reconciler.domain.posted import PayoutStatus
 from reconciler.ledger.reads.general_ledger import Period
 from reconciler.queries.explain import find_explanation
 from reconciler.queries.holds import hold_rows
@@ -21,16 +21,6 @@ LIMIT_MAX = 500
 _SEQUENCE_MAX = 2**63 - 1
 
 router = APIRouter(prefix="/api/v1", tags=["ledger"])
-
-
-class PayoutStatus(StrEnum):
-    """Where a payout stands; pending: MongoDB was not told everything yet."""
-
-    PAID = "paid"
-    HELD = "held"
-    RELEASED = "released"
-    REVERSED = "reversed"
-    PENDING = "pending"
 
 
 class PayoutPage(BaseModel):

@@ -19,7 +19,7 @@ WAITING_MAX = 2_000
 
 
 class Offload:
-    """A bounded pool. Whoever waits longer than the request may take is dropped before it began."""
+    """A bounded pool of threads. Work that waits longer than its request may take is dropped before it begins."""
 
     def __init__(self, *, threads_max: int) -> None:
         self._pool = ThreadPoolExecutor(max_workers=threads_max, thread_name_prefix="api")
@@ -27,7 +27,7 @@ class Offload:
         self._open_count = 0
 
     async def __call__(self, work: Callable[[], T]) -> T:
-        """Run ``work`` on a thread, with the caller's context (its log lines carry the request id)."""
+        """Run ``work`` on a thread in the caller's context: its log lines have the request id. Raises Problem."""
         with self._lock:
             if self._open_count >= WAITING_MAX:
                 raise Problem(ProblemKind.BUSY, "Too many requests wait already.", headers={"Retry-After": "1"})
@@ -37,7 +37,7 @@ class Offload:
         return await asyncio.wrap_future(future)
 
     def close(self, within_s: float) -> bool:
-        """Drop what has not begun, and wait for the rest; False when a thread still hangs in a driver."""
+        """Drop work that has not begun and wait for the rest; returns False when a thread still hangs in a driver."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         until_s = time.monotonic() + within_s
         while time.monotonic() < until_s:

@@ -12,10 +12,6 @@ from reconciler.ledger.operations.break_decisions import BreakDecisions
 from reconciler.mongo.ledger_guard import MongoLedgerGuard
 
 
-def nothing() -> None:
-    """Nobody is woken where no daemon runs."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeopleDecisions:
     """Carries out decisions. Each returns its result in a word, and raises UsageError with why it is refused.
@@ -26,7 +22,7 @@ class PeopleDecisions:
     decisions: Decisions
     break_decisions: BreakDecisions
     guard: MongoLedgerGuard
-    wake: Callable[[], None] = nothing
+    wake: Callable[[], None] = lambda: None
 
     def approve(self, subject: str, signed: Signature, seen_minor: int | None = None) -> str:
         """Approve a payout that waits, up to the gross amount seen, or what another person asked for."""

@@ -50,7 +50,7 @@ class ProviderKeys:
         self._fetching: Future[None] | None = None
 
     def waits_for(self, kid: str) -> Future[None] | None:
-        """What to wait for before :meth:`find` can tell; None: it can tell now. Begins a fetch where one is due.
+        """What to wait for before :meth:`find` knows; None: it knows now. Begins a fetch where one is due.
 
         A key that is held is waited for only while the provider was well at the last try: when it is away, or lets its
         answer trickle, everybody goes on with the keys that are held.

@@ -24,7 +24,7 @@ from starlette.responses import Response
 from reconciler.api.group_commit import GroupCommit
 from reconciler.api.rate_limits import BucketRate, Buckets, RateLimits, TrustedProxies
 from reconciler.api.recording_schema import CLICK_OPENAPI, IMPRESSION_OPENAPI, PROBLEMS
-from reconciler.config.recording import RecordingSettings
+from reconciler.config.api import ApiSettings
 from reconciler.domain.recording import Outcome, Recorded, RecordingKind, RecordingRefusal, RefusedReport, ViewerReport
 from reconciler.metrics import Metrics
 from reconciler.ports.hints import Hints
@@ -84,26 +84,16 @@ class Recording:
             self.groups.stop()
 
 
-def recording(
-    recorder: Recorder,
-    hints: Hints,
-    limits: RecordingSettings,
-    *,
-    trusted_proxies: str = "",
-    metrics: Metrics | None = None,
-) -> Recording:
-    """Everything that the routes need. Nothing runs yet: see :meth:`Recording.running`."""
+def recording(recorder: Recorder, hints: Hints, settings: ApiSettings, metrics: Metrics | None = None) -> Recording:
+    """What the routes work with. Nothing runs yet: see :meth:`Recording.running`."""
+    limits, minute_max = settings.recording, settings.recording.impressions_per_minute_max
     return Recording(
         groups=GroupCommit(recorder, hints, group_max=limits.group_max, queue_max=limits.queue_max, metrics=metrics),
         limits=RateLimits(
             tokens=Buckets(BucketRate(per_s_max=limits.token_per_s_max, burst_max=limits.token_burst_max)),
             addresses=Buckets(BucketRate(per_s_max=limits.address_per_s_max, burst_max=limits.address_burst_max)),
-            impressions=Buckets(
-                BucketRate(
-                    per_s_max=limits.impressions_per_minute_max / 60, burst_max=limits.impressions_per_minute_max
-                )
-            ),
-            proxies=TrustedProxies(trusted_proxies),
+            impressions=Buckets(BucketRate(per_s_max=minute_max / 60, burst_max=minute_max)),
+            proxies=TrustedProxies(settings.trusted_proxies),
         ),
         count_max=limits.count_max,
     )

@@ -13,6 +13,8 @@ from reconciler.api.auth import Door
 from reconciler.api.context import ApiContext
 from reconciler.api.database_health import DatabaseHealth
 from reconciler.api.offload import Offload
+from reconciler.api.pages.flashes import Flashes
+from reconciler.api.pages.looking import Looking
 from reconciler.api.streams import OpenStreams
 
 
@@ -27,6 +29,8 @@ class Services:
     asking: CheckAsking
     ledger_health: DatabaseHealth
     mongodb_health: DatabaseHealth
+    looking: Looking
+    flashes: Flashes
 
 
 def services_of(request: Request) -> Services:

@@ -29,7 +29,7 @@ class Sessions:
         self._open: dict[str, Caller] = {}
 
     def open(self, caller: Caller) -> tuple[str, Caller]:
-        """Begin a session for somebody who proved who they are; answers the cookie's value."""
+        """Begin a session for an authenticated caller; returns the cookie's value and the caller of the session."""
         secret = secrets.token_urlsafe(32)
         ends_s = min(self._clock_s() + LIFETIME_S, caller.expires_s or float("inf"))
         known = replace(
@@ -52,7 +52,7 @@ class Sessions:
         return secret, known
 
     def find(self, secret: str) -> Caller | None:
-        """Whose session a cookie belongs to; None when it is over."""
+        """Return the caller of a cookie's session; None when the session is over."""
         with self._lock:
             caller = self._open.get(_digest(secret))
         if caller is None or self._clock_s() >= (caller.expires_s or 0):

@@ -76,7 +76,7 @@ async def _events(request: Request, services: Services, changes: Changes) -> Asy
                 yield format_sse_event(comment="still here")
             await asyncio.sleep(changes.every_s)
     except (Problem, DatabaseFailure):
-        # The browser connects again by itself, and is told by then.
+        # The browser connects again by itself, and gets the refusal then.
         return
 
 

@@ -1,4 +1,4 @@
-"""Streams of server-sent events: each holds a connection for as long as somebody looks, so their number is limited."""
+"""Limits on streams of server-sent events: each stream holds a connection for as long as its reader stays."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections import Counter
 from reconciler.api.problems import Problem, ProblemKind
 
 STREAMS_MAX = 200
-"""Streams of events at once."""
+"""How many streams may be open at once."""
 OF_ONE_MAX = 20
-"""Streams of one caller: a few dashboards on a few screens. Who takes all of them takes them from nobody else."""
+"""How many streams one caller may have open: a few dashboards on a few screens. Others keep theirs."""
 
 
 class OpenStreams:
-    """How many are open, and whose. Of the event loop's thread only."""
+    """Counts open streams by caller. Only the event loop's thread may use it."""
 
     def __init__(self, count_max: int, *, of_one_max: int = OF_ONE_MAX) -> None:
         self._count_max = count_max
@@ -21,7 +21,7 @@ class OpenStreams:
         self._open: Counter[str] = Counter()
 
     def enter(self, whose: str) -> None:
-        """One more. Raises Problem when there are too many."""
+        """Count one more stream of a caller. Raises Problem when there are too many."""
         if self._open[whose] >= self._of_one_max:
             raise Problem(ProblemKind.TOO_MANY, "You have too many streams open.", headers={"Retry-After": "5"})
         if self._open.total() >= self._count_max:
@@ -29,7 +29,7 @@ class OpenStreams:
         self._open[whose] += 1
 
     def leave(self, whose: str) -> None:
-        """One less."""
+        """Count one stream of a caller less."""
         self._open[whose] -= 1
         if not self._open[whose]:
             del self._open[whose]

@@ -9,7 +9,7 @@ from reconciler.clock import utc_text
 from reconciler.deciding import Deciding
 from reconciler.domain.batch import PlannedBatch, PostingRules
 from reconciler.domain.decision import Decision, Due, ParticipationFacts
-from reconciler.domain.explanation import Explanation, PaidExplained, Step, explain
+from reconciler.domain.explanation import Explanation, PaidExplained, explain
 from reconciler.domain.findings import Case
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_snapshot import PayoutRequest
@@ -21,7 +21,7 @@ from reconciler.errors import UsageError
 from reconciler.ledger.engine import Engine
 from reconciler.ledger.reads.participation_history import ParticipationHistory, foresee, participation_history
 from reconciler.ports.facts import FactsPage
-from reconciler.queries import Document
+from reconciler.queries import Document, fields_document
 from reconciler.queries.history import (
     decision_document,
     effect_document,
@@ -126,34 +126,14 @@ def explanation_document(found: Explained) -> Document:
         "answer": explanation.answer,
         "reason": explanation.reason,
         "problems": list(found.problems),
-        "rules": [_step_document(one) for one in explanation.steps],
+        "rules": [fields_document(one) for one in explanation.steps],
         "payouts": [_paid_document(one, found) for one in explanation.paid],
         "entries": [entry_document(one) for one in history.entries],
         "holds": [hold_document(one) for one in history.holds],
         "decisions": [decision_document(one) for one in history.decisions],
         "effects": [effect_document(one) for one in history.effects],
-        "wallets": [
-            {"currency": one.currency, "version": one.version, "projected_version": one.projected_version}
-            for one in history.wallets
-        ],
-        "adopted": None
-        if adoption is None
-        else {
-            "amount_minor": adoption.amount_minor,
-            "currency": adoption.currency,
-            "decision_key": adoption.decision_key,
-            "occurred_at": utc_text(adoption.occurred_at),
-        },
-    }
-
-
-def _step_document(step: Step) -> dict[str, str]:
-    return {
-        "rule": step.rule,
-        "verdict": step.verdict.value,
-        "finding": step.finding,
-        "formula": step.formula,
-        "rounding": step.rounding,
+        "wallets": [fields_document(one) for one in history.wallets],
+        "adopted": None if adoption is None else fields_document(adoption),
     }
 
 

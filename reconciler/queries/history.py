@@ -6,7 +6,7 @@ from reconciler.clock import utc_text
 from reconciler.domain.money import format_minor
 from reconciler.domain.recomputation import FrozenPool
 from reconciler.ledger.reads.participation_history import DecisionMade, EffectState, EntryPosted, HoldStep
-from reconciler.queries import Document
+from reconciler.queries import Document, fields_document
 
 
 def entry_document(entry: EntryPosted) -> Document:
@@ -62,16 +62,8 @@ def decision_document(one: DecisionMade) -> Document:
 
 
 def effect_document(one: EffectState) -> Document:
-    """How far MongoDB was told, for JSON."""
-    return {
-        "entry_key": one.entry_key,
-        "status": one.status,
-        "attempts": one.attempts,
-        "effect": one.effect,
-        "reason": one.reason,
-        "not_before": utc_text(one.not_before),
-        "done_at": None if one.done_at is None else utc_text(one.done_at),
-    }
+    """How far an entry's effects are projected, for JSON: the fields of EffectState."""
+    return fields_document(one)
 
 
 def settlement_document(pool: FrozenPool, participation_id: str) -> Document:

@@ -101,7 +101,7 @@ class PayoutFound:
 
     @property
     def effects(self) -> list[EffectState]:
-        """How far MongoDB was told of these entries."""
+        """How far the effects of these entries are projected."""
         return [one for one in self.history.effects if one.entry_key in self._keys]
 
     @property

@@ -99,7 +99,7 @@ def _report_id_of(run: RunRecord) -> str:
 
 
 def _row(shelf: ReportShelf, report_id: str, suffixes: Sequence[str], run: RunRecord | None) -> Document:
-    """A check as its report tells it, or where there is none as its run does."""
+    """A check by its report, or where there is none by its run."""
     row: Document = dict.fromkeys((column.name for column in REPORT_COLUMNS), None) | {
         "report_id": report_id,
         "files": [one.lstrip(".") for one in suffixes],

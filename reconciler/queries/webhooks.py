@@ -1,17 +1,16 @@
-"""Events and their deliveries: what other systems were told, and how far each endpoint is behind."""
+"""Events and their deliveries: what other systems were sent, and how far each endpoint is behind."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 
-from reconciler.clock import utc_text
+from reconciler.clock import spelled, utc_text
 from reconciler.config.webhooks import WebhookEndpoint
 from reconciler.ledger.engine import Engine
-from reconciler.ledger.operations.deliveries import Deliveries, DeliveryFilter, ListedDelivery, list_deliveries
+from reconciler.ledger.operations.deliveries import Deliveries, DeliveryFilter, list_deliveries
 from reconciler.ledger.operations.events import ListedEvent
-from reconciler.queries import Document
+from reconciler.queries import Document, fields_document
 
 
 def endpoint_rows(deliveries: Deliveries, endpoints: Sequence[WebhookEndpoint]) -> list[Document]:
@@ -29,7 +28,7 @@ def endpoint_rows(deliveries: Deliveries, endpoints: Sequence[WebhookEndpoint]) 
                 "state": state,
                 "pending": behind.pending if behind else 0,
                 "dead": behind.dead if behind else 0,
-                "oldest_pending_at": _text(behind.oldest_pending_at if behind else None),
+                "oldest_pending_at": spelled(behind.oldest_pending_at if behind else None),
             }
         )
     return rows
@@ -37,7 +36,9 @@ def endpoint_rows(deliveries: Deliveries, endpoints: Sequence[WebhookEndpoint]) 
 
 def delivery_rows(engine: Engine, chosen: DeliveryFilter) -> list[Document]:
     """The deliveries that a filter admits, those of the newest events first."""
-    return [_delivery_row(one) for one in list_deliveries(engine, chosen)]
+    rows = [fields_document(one) for one in list_deliveries(engine, chosen)]
+    # Where a delivery lies in the table is of use to who reads on page by page only.
+    return [{name: value for name, value in row.items() if name != "position"} for row in rows]
 
 
 def event_document(engine: Engine, event: ListedEvent) -> Document:
@@ -52,24 +53,3 @@ def event_document(engine: Engine, event: ListedEvent) -> Document:
         "payload": None if event.payload is None else json.loads(event.payload),
         "deliveries": delivery_rows(engine, DeliveryFilter(event_id=event.event_id)),
     }
-
-
-def _delivery_row(one: ListedDelivery) -> Document:
-    return {
-        "event_id": one.event_id,
-        "type": one.type,
-        "subject": one.subject,
-        "endpoint": one.endpoint,
-        "status": one.status,
-        "attempts": one.attempts,
-        "outcome": one.outcome,
-        "status_code": one.status_code,
-        "created_at": _text(one.created_at),
-        "not_before": _text(one.not_before),
-        "attempted_at": _text(one.attempted_at),
-        "replayed_by": one.replayed_by,
-    }
-
-
-def _text(time: datetime | None) -> str | None:
-    return None if time is None else utc_text(time)

@@ -130,7 +130,7 @@ def test_a_defect_is_answered_and_logged_without_its_words(probed: Served, said:
     assert "secret document" not in answer.text
     [line] = [one for one in said.entries if one.get("action") == "api_defect"]
     assert line["error"] == "ZeroDivisionError"
-    assert line["where"].startswith("test_the_edge:")
+    assert line["where"].startswith(f"{__name__}:")
     assert line["request_id"] == answer.headers["x-request-id"]
     assert "secret document" not in str(said.entries)
 

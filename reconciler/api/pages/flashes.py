@@ -1,4 +1,4 @@
-"""What became of an action, said once on the page that follows it. In memory, by session: no address can fake one."""
+"""Messages about what an action did, shown once on the next page. They are kept by session, in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SESSIONS_MAX = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flash:
-    """``tone`` is ``good`` or ``bad``; ``subject`` what it was about, ``text`` a sentence."""
+    """One message: ``tone`` is ``good`` or ``bad``, ``subject`` what the action was about, ``text`` a sentence."""
 
     tone: str
     text: str
@@ -26,7 +26,7 @@ class Flashes:
         self._waiting: OrderedDict[str, Flash] = OrderedDict()
 
     def leave(self, session: str, flash: Flash) -> None:
-        """Have it shown on the session's next page."""
+        """Keep a message for the session's next page."""
         with self._lock:
             self._waiting[session] = flash
             self._waiting.move_to_end(session)
@@ -34,6 +34,6 @@ class Flashes:
                 self._waiting.popitem(last=False)
 
     def take(self, session: str) -> Flash | None:
-        """The message that waits, once."""
+        """Return the session's message and forget it."""
         with self._lock:
             return self._waiting.pop(session, None)

@@ -1,4 +1,4 @@
-"""Looking how everything stands, once for all who watch: however many pages are open, the databases are asked once."""
+"""The summary of every page, kept for a second: however many pages are open, the databases are asked once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from reconciler.queries.payouts import PayoutQuery, payout_rows
 from reconciler.queries.webhooks import endpoint_rows
 
 FRESH_S = 0.9
-"""How old what was seen may be. Streams look every second."""
+"""How old a summary may be. Streams ask for one every second."""
 PAYOUTS_SHOWN = 8
 
 
 class Looking:
-    """Keeps what was seen last. To be asked on the event loop."""
+    """Keeps the last summary. Only the event loop may use it."""
 
     def __init__(self, context: ApiContext, offload: Offload) -> None:
         self._context = context
@@ -32,7 +32,7 @@ class Looking:
         self._drawn: tuple[Summary, str] | None = None
 
     async def look(self) -> Summary:
-        """How everything stands, at most a second ago. Raises Problem when too much waits for a thread."""
+        """Return a summary of at most a second ago. Raises Problem when too many requests wait for a thread."""
         async with self._lock:
             if self._seen is None or time.monotonic() - self._seen_s > FRESH_S:
                 self._seen = summary_of(await self._offload(self._look))
@@ -40,13 +40,13 @@ class Looking:
             return self._seen
 
     def drawn(self, summary: Summary, draw: Callable[[Summary], str]) -> str:
-        """What ``draw`` makes of a summary, drawn once for all who watch. It must not depend on who that is."""
+        """Draw a summary, once for all readers. ``draw`` must not depend on who reads."""
         if self._drawn is None or self._drawn[0] is not summary:
             self._drawn = (summary, draw(summary))
         return self._drawn[1]
 
     def forget(self) -> None:
-        """Look again next time: something was decided."""
+        """Drop the summary, since somebody decided something."""
         self._seen_s = 0.0
 
     def _look(self) -> Seen:

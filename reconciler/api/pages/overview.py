@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from reconciler.api.auth import PageAction, PageViewer
-from reconciler.api.pages.shell import PageRoute, act, frame, looking_of, show
+from reconciler.api.pages.shell import PageRoute, act, frame, show
 from reconciler.api.pages.summary import Summary
 from reconciler.api.problems import Problem, ProblemKind
 from reconciler.api.rendering import environment
@@ -34,7 +34,7 @@ async def overview(request: Request, caller: PageViewer) -> Response:
 @router.get("/events")
 async def events(request: Request, services: ServicesOf, caller: PageViewer) -> Response:
     """The overview again whenever it changed."""
-    looking = looking_of(request)
+    looking = services.looking
 
     def draw(summary: Summary) -> str:
         values = {**frame(services), "summary": summary}

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from reconciler.api.auth import PageAction, PageViewer
-from reconciler.api.ledger_routes import PayoutStatus
 from reconciler.api.pages.shell import PageRoute, act, require_admin, show
 from reconciler.api.problems import Problem, ProblemKind
 from reconciler.api.services import Services, ServicesOf
+from reconciler.domain.posted import PayoutStatus
 from reconciler.ledger.reads.general_ledger import Period
 from reconciler.look.text import zone_of
 from reconciler.queries import Document
@@ -41,7 +41,7 @@ class Filters(BaseModel):
     before: _Text = ""
 
     def chosen(self) -> dict[str, str]:
-        """The fields that filter, but not the place in the list."""
+        """Return the fields that filter, without the place in the list."""
         return {name: value for name, value in self.model_dump(exclude={"before"}).items() if value.strip()}
 
 
@@ -112,7 +112,7 @@ def _is_reversible(document: Document) -> bool:
 
 
 def _open_request(document: Document) -> Document | None:
-    """A reversal that somebody asked for and nobody decided: the last word about it is the request."""
+    """Return the request for a reversal that nobody has decided yet; None where there is none."""
     subject = f"reversal:{document['payout_key']}"
     said = [one for one in document["decisions"] if one["subject"] == subject]
     last: Document | None = said[-1] if said else None
@@ -120,7 +120,7 @@ def _open_request(document: Document) -> Document | None:
 
 
 def _query(filters: Filters, zone: ZoneInfo) -> PayoutQuery | str:
-    """What to ask; or what is wrong with the form."""
+    """Return the query of a form, or a sentence on what is wrong with the form."""
     chosen = filters.chosen()
     if "status" in chosen and chosen["status"] not in set(PayoutStatus):
         return f"There is no status {chosen['status']}."

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import RedirectResponse
 
 from reconciler.api.auth import PageAction, PageViewer
-from reconciler.api.pages.shell import PageRoute, looking_of, show
+from reconciler.api.pages.shell import PageRoute, show
 from reconciler.api.problems import Problem, ProblemKind
 from reconciler.api.services import ServicesOf
 
@@ -26,10 +26,10 @@ async def reports(request: Request, services: ServicesOf, caller: PageViewer) ->
 
 
 @router.post("/reports/checks")
-async def start_check(request: Request, services: ServicesOf, action: PageAction) -> Response:
+async def start_check(services: ServicesOf, action: PageAction) -> Response:
     """Ask for a full check, and look at it; the one that is open already, where there is one."""
     check, _ = await services.asking.ask(action.caller.name)
-    looking_of(request).forget()
+    services.looking.forget()
     return RedirectResponse(f"/reports/checks/{quote(check.report_id, safe='')}", status_code=303)
 
 

@@ -1,4 +1,4 @@
-"""What all pages share: their frame, how errors look to a person, and how an action is done and told."""
+"""What all pages share: their frame, how errors look to a person, and how an action is done and its result shown."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from fastapi.routing import APIRoute
 
 from reconciler.api.auth import Action, NeedsLogin
 from reconciler.api.callers import Caller, Proof, Role
-from reconciler.api.pages.flashes import Flash, Flashes
-from reconciler.api.pages.looking import Looking
+from reconciler.api.pages.flashes import Flash
 from reconciler.api.pages.words import OUTCOMES, PAYOUT_STATUSES, PROJECTIONS, VERDICTS, verdict_tone
 from reconciler.api.problems import Problem, ProblemKind, say_failed
 from reconciler.api.rendering import render
@@ -31,10 +30,10 @@ Decide = Callable[[Signature], str]
 
 
 class PageRoute(APIRoute):
-    """A route whose refusals are pages too: a person at a browser gets a sentence and a way back, not JSON."""
+    """A route that shows refusals as pages: a person at a browser gets a sentence and a link, not JSON."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, with its refusals drawn."""
+        """Return the handler, which draws refusals."""
         handle = super().get_route_handler()
 
         async def handling(request: Request) -> Response:
@@ -64,32 +63,18 @@ def _say_broken(broken: InvariantBroken) -> None:
 
 
 def sentence(error: Exception) -> str:
-    """An error's message, with a capital and a full stop."""
+    """Return an error's message with a capital and a full stop."""
     text = str(error).rstrip(".")
     return f"{text[:1].upper()}{text[1:]}."
-
-
-def flashes_of(request: Request) -> Flashes:
-    """Messages that wait to be shown."""
-    flashes = request.app.state.flashes
-    assert isinstance(flashes, Flashes)
-    return flashes
-
-
-def looking_of(request: Request) -> Looking:
-    """Who looks how everything stands, for all pages together."""
-    looking = request.app.state.looking
-    assert isinstance(looking, Looking)
-    return looking
 
 
 async def show(
     request: Request, caller: Caller, template: str, values: Mapping[str, Any] | None = None, *, status: int = 200
 ) -> Response:
-    """A page for somebody who is signed in."""
+    """Draw a page for a caller who is signed in."""
     services = services_of(request)
-    summary = await looking_of(request).look()
-    flash = flashes_of(request).take(caller.csrf_token) if caller.csrf_token else None
+    summary = await services.looking.look()
+    flash = services.flashes.take(caller.csrf_token) if caller.csrf_token else None
     return render(
         request,
         template,
@@ -110,15 +95,15 @@ async def show(
 async def act(
     request: Request, action: Action, subject: str, back: str, decide: Callable[[Signature], str]
 ) -> Response:
-    """Do what an admin decided, and tell on the page ``back`` what became of it."""
+    """Do what an admin decided, and show on the page ``back`` what became of it."""
     services, caller = services_of(request), action.caller
     reason = _reason_of(action)
     if reason is None:
         flash = Flash(tone="bad", text="Nothing was done: a reason is needed.", subject=subject)
     else:
         flash = await _decided(services, subject, lambda: decide(Signature(by=caller.name, reason=reason)))
-    looking_of(request).forget()
-    flashes_of(request).leave(caller.csrf_token, flash)
+    services.looking.forget()
+    services.flashes.leave(caller.csrf_token, flash)
     return RedirectResponse(back, status_code=303)
 
 
@@ -142,7 +127,7 @@ def _reason_of(action: Action) -> str | None:
 
 
 def frame(services: Services) -> dict[str, Any]:
-    """What every template may name."""
+    """Return the values that every template may use."""
     context = services.context
     return {
         "zone": context.timezone,
@@ -156,7 +141,7 @@ def frame(services: Services) -> dict[str, Any]:
 
 
 def require_admin(caller: Caller) -> None:
-    """Raises Problem for who may not act: a page that only leads to an action is none for viewers."""
+    """Refuse a page that only leads to an action. Raises Problem for a caller who may not act."""
     if not caller.may(Role.ADMIN):
         raise Problem(ProblemKind.FORBIDDEN, "This needs the role admin.")
 

@@ -1,6 +1,6 @@
-"""How everything stands, in the words of the overview: one sentence on whether it pays, and what waits for somebody.
+"""The overview in words: one sentence on whether the daemon pays, and what waits for a person.
 
-Pure: what was found goes in, what the page shows comes out.
+Pure: no I/O here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Board = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headline:
-    """Whether it pays. ``word`` is for the head of every page, ``sentence`` for the overview."""
+    """Whether the daemon pays. ``word`` stands at the head of every page, ``sentence`` on the overview."""
 
     tone: str
     word: str
@@ -32,12 +32,12 @@ class Headline:
     detail: str = ""
     since: datetime | None = None
     action: tuple[str, str] | None = None
-    """Where to go (address, words)."""
+    """A link to what can be done: (address, text)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stuck:
-    """Something that does not go on by itself."""
+    """Payouts, breaks or events that wait until a person acts."""
 
     tone: str
     count: int
@@ -48,7 +48,7 @@ class Stuck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What was found when somebody looked. ``away``: the databases that did not answer, by name."""
+    """The facts of a summary. ``away`` says in a sentence why there is no overview."""
 
     board: Board
     is_leader: bool
@@ -62,7 +62,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """All of the overview."""
+    """What the overview shows."""
 
     headline: Headline
     stream: tuple[str, str, str]
@@ -71,7 +71,7 @@ class Summary:
 
 
 def summary_of(seen: Seen) -> Summary:
-    """What the overview shows of what was found."""
+    """Return the summary of some facts."""
     state = str(seen.board.get("stream", {}).get("state", "stopped"))
     return Summary(
         headline=_headline(seen),
@@ -82,7 +82,7 @@ def summary_of(seen: Seen) -> Summary:
 
 
 def _headline(seen: Seen) -> Headline:
-    """The first that holds, the gravest first."""
+    """Return the first headline that holds, in order of gravity."""
     if seen.overview is None:
         return Headline(
             tone="critical",

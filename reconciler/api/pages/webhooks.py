@@ -1,4 +1,4 @@
-"""What others were told: endpoints and how far each is behind, and the deliveries of the newest events."""
+"""What other systems were sent: endpoints and how far each is behind, and the deliveries of the newest events."""
 
 from __future__ import annotations
 
