@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import structlog
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from app.parts import Parts
+from app.ledger import LedgerParts, wait_for_ledger
 from reconciler.domain.breaks import Severity
-from reconciler.errors import Outage
-from reconciler.ledger.migrate import current_revision, require_current
+from reconciler.ledger.revisions import require_current
 from reconciler.mongo import indexes
 from reconciler.mongo.connection import require_primary
 from reconciler.ports.scanning import MissingCollection
-from reconciler.reports.model import Report
+
+if TYPE_CHECKING:
+    from app.parts import Parts
+    from reconciler.reports.model import Report
 
 log = structlog.get_logger(__name__)
 
 
-def wait_for_ledger(parts: Parts) -> None:
-    """Wait until the ledger's database answers. Raises Outage after ``ledger.wait_max_s``.
-
-    MongoDB needs no such loop: its driver waits for a server by itself. A SQLite file is there or it is not.
-    """
-    is_file = parts.engine.dialect.name == "sqlite"
-    for attempt in Retrying(
-        retry=retry_if_exception_type(Outage),
-        stop=stop_after_delay(0 if is_file else parts.settings.ledger.wait_max_s),
-        wait=wait_exponential_jitter(multiplier=0.2, max=2),
-        reraise=True,
-    ):
-        with attempt:
-            current_revision(parts.engine)
-
-
-def keep_halt(parts: Parts, report: Report) -> None:
+def keep_halt(parts: LedgerParts, report: Report) -> None:
     """Halt paying when a check found the ledger contradicting itself, whether it was to repair anything or not."""
     critical = [one.found for one in report.sightings if one.found.severity is Severity.CRITICAL]
     if critical:
@@ -47,10 +34,13 @@ def prepare(parts: Parts, *, makes: bool = False) -> None:
 
     ``makes``: a SQLite ledger that is not there yet is made, since somebody is to be paid.
     """
+    # What was imported and wired stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
     wait_for_ledger(parts)
     require_current(parts.engine, makes=makes)
     require_primary(parts.connection)
-    missing = parts.full_check.scan.missing_collections()
+    missing = parts.scan.missing_collections()
     say_missing({role: one for role, one in missing.items() if one.is_suspect})
     absent = {one.name for one in missing.values()}
     for index in indexes.missing(parts.connection, parts.settings.mapping):
@@ -64,6 +54,7 @@ def prepare(parts: Parts, *, makes: bool = False) -> None:
 
 
 def say_missing(missing: Mapping[str, MissingCollection]) -> None:
+    """Warn of mapped collections that do not exist: role in the mapping → what is known of it."""
     for role, one in missing.items():
         log.warning(
             "a mapped collection does not exist, and is not made: correct mongodb.database or mapping.collections, "

@@ -15,11 +15,13 @@ from typing import NoReturn
 
 import structlog
 
-from app.parts import Parts, limits_of, parts_of
+from app.ledger import limits_of
+from app.parts import Parts, parts_of
 from app.preparing import keep_halt, prepare
+from app.sending import require_sending
 from app.serving import check_requests_of, serving
 from app.watch import listen, watch_thread
-from app.webhooks import delivery_jobs, require_sending
+from app.webhooks import delivery_jobs
 from jobs.check.full_check import CheckOptions, Progress
 from jobs.check.requested import POLL_S, RequestedChecks
 from jobs.process.daemon import Daemon, DaemonEnd, Job, stop_on_signals

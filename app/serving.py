@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from app.parts import Parts, campaigns_of, defaults_of, explainer_of, parts_of
+from app.parts import Parts, defaults_of, parts_of
+from app.queries import campaigns_of, explainer_of
 from jobs.check.full_check import new_report_id
 from jobs.process.daemon import Daemon
 from jobs.process.leading import LeaseKeeper
@@ -49,8 +50,8 @@ def serving(parts: Parts, daemon: Daemon, keeper: LeaseKeeper) -> Iterator[Serve
         yield served
         return
     require_packages()
-    from reconciler.api.app import create_app  # noqa: PLC0415
-    from reconciler.api.server import ApiServer  # noqa: PLC0415 - an extra: only who serves needs it
+    from reconciler.api.app import create_app
+    from reconciler.api.server import ApiServer  # an extra: only who serves needs it
 
     # Connections of its own, and no fence: what people decide needs no lease.
     with parts_of(parts.settings, clock=parts.clock) as own:
@@ -83,10 +84,10 @@ def context_of(own: Parts, parts: Parts, hints: Hints, liveness: Liveness) -> Ap
 
     It leads and wakes nobody by itself: :func:`serving` puts the daemon's own in.
     """
-    from app.recording import recording_of  # noqa: PLC0415
-    from reconciler.api.context import ApiContext  # noqa: PLC0415
-    from reconciler.api.people import PeopleDecisions  # noqa: PLC0415
-    from reconciler.api.recording_routes import recording_router  # noqa: PLC0415
+    from app.recording import recording_of
+    from reconciler.api.context import ApiContext
+    from reconciler.api.people import PeopleDecisions
+    from reconciler.api.recording_routes import recording_router
 
     settings = parts.settings
     recording = recording_of(settings, own.connection, hints, parts.metrics)

@@ -7,9 +7,7 @@ import sys
 import click
 
 from app.serving import require_packages
-from cli.commands import print_json
-from cli.people_commands import as_json_option
-from cli.session import Session
+from cli.session import Session, as_json_option, print_json
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
 

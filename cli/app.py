@@ -1,31 +1,15 @@
-"""The commands. Each wires the parts, runs one step, shows the result and answers with an exit code."""
+"""The command line: its options, and where each command stands. A command returns an exit code."""
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from app.process import run_daemon
-from cli import (
-    api_commands,
-    break_commands,
-    commands,
-    demo_command,
-    explain_command,
-    people_commands,
-    reading_commands,
-    report_commands,
-    status_command,
-    stream_commands,
-    verify_commands,
-    webhook_commands,
-)
 from cli.failing import exit_code_of
-from cli.session import Session
+from cli.lazy import LazyCommand, LazyGroup, lazy_group
 from reconciler.exit_codes import ExitCode
 
 _EPILOG = (
@@ -35,14 +19,18 @@ _EPILOG = (
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a command line; answers the exit code. No traceback and no credential reaches the user."""
-    _tune_collector()
+    """Run a command line and return its exit code. No traceback and no credential reaches the user."""
     with exit_code_of() as ending:
         ending.code = app.main(args=list(arguments), prog_name="run.py", standalone_mode=False) or ExitCode.CLEAN
     return int(ending.code)
 
 
-@click.group(invoke_without_command=True, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Settings file; default: config.yaml.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="A setting, e.g. sweep.page_size=500.")
 @click.option("--once", is_flag=True, help="Run one sweep and end.")
@@ -66,7 +54,10 @@ def app(
 
     Without a command and without --once or --full-check: run the daemon.
     """
-    context.obj = Session(config_path=config_path, overrides=_parsed(overrides), as_json=as_json)
+    from cli.session import Session
+
+    session = Session(config_path=config_path, overrides=_parsed(overrides), as_json=as_json)
+    context.obj = session
     if context.invoked_subcommand is not None:
         if once or full_check or dry_run or campaign:
             raise click.UsageError(
@@ -79,116 +70,176 @@ def app(
         raise click.UsageError("--campaign goes with --full-check.")
     if (dry_run or as_json) and not (once or full_check):
         raise click.UsageError("--dry-run and --json go with --once or --full-check.")
-    session: Session = context.obj
-    settings = session.settings()
     if once:
-        return commands.sweep_once(session, settings, dry_run=dry_run)
+        from cli.sweep_command import sweep_once
+
+        return sweep_once(session, dry_run=dry_run)
     if full_check:
-        return commands.check(session, settings, dry_run=dry_run, campaign_id=campaign)
-    return run_daemon(settings)
+        from cli.check_command import check
+
+        return check(session, dry_run=dry_run, campaign_id=campaign)
+    from app.process import run_daemon
+
+    return run_daemon(session.settings())
 
 
-@app.command()
-@click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document.")
-@click.pass_obj
-def migrate(session: Session, *, as_json: bool) -> ExitCode:
-    """Create or upgrade the ledger's tables and MongoDB's indexes."""
-    return commands.migrate(session, session.settings(), as_json=as_json or session.as_json)
-
-
-@app.group()
-def config() -> None:
-    """Look at the configuration."""
-
-
-@config.command(name="check")
-@click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document.")
-@click.pass_obj
-def config_check(session: Session, *, as_json: bool) -> ExitCode:
-    """Check the configuration and print what is in effect, credentials struck out."""
-    return commands.config_check(session, session.settings(), as_json=as_json or session.as_json)
-
-
-@app.command()
-@click.option("--live", is_flag=True, help="Keep the daemon running with simulated viewers, until Ctrl-C.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Which sample is generated.")
-@click.option("--keep", type=click.Path(path_type=Path), help="Where the demo's files go; default: var/demo.")
-@click.pass_obj
-def demo(session: Session, *, live: bool, seed: int, keep: Path | None) -> ExitCode:
-    """Run the whole thing on this machine: real servers, sample data, two sweeps, a full check."""
-    return demo_command.run(session, live=live, seed=seed, folder=keep or Path("var/demo"))
-
-
-@app.group()
-def payouts() -> None:
-    """Look at payouts, and decide about them."""
-
-
-@app.group()
-def breaks() -> None:
-    """What checks found, and what people say about it."""
-
-
-@app.group()
-def report() -> None:
-    """Reports of earlier checks."""
-
-
-@app.group()
-def holds() -> None:
-    """Payouts that wait."""
-
-
-@app.group()
-def stream() -> None:
-    """The stream of MongoDB's changes."""
-
-
-@app.group()
-def ledger() -> None:
-    """Read, prove and correct the ledger."""
-
-
-_MEMBERS: tuple[tuple[click.Group, Sequence[click.Command]], ...] = (
-    (payouts, (*reading_commands.PAYOUT_COMMANDS, *people_commands.PAYOUT_COMMANDS)),
-    (
-        ledger,
-        (
-            *reading_commands.LEDGER_COMMANDS,
-            verify_commands.verify,
-            verify_commands.anchor,
-            *people_commands.LEDGER_COMMANDS,
-        ),
+_GROUPS: Mapping[str, tuple[str, Mapping[str, tuple[str, str]]]] = {
+    "config": (
+        "Look at the configuration.",
+        {
+            "check": (
+                "cli.config_command:config_check",
+                "Check the configuration and print what is in effect, credentials struck out.",
+            ),
+        },
     ),
-    (holds, (people_commands.holds_list,)),
-    (stream, stream_commands.STREAM_COMMANDS),
-    (breaks, break_commands.BREAK_COMMANDS),
-    (report, report_commands.REPORT_COMMANDS),
-    (
-        app,
-        (
-            explain_command.explain_command,
-            status_command.status,
-            *people_commands.TOP_COMMANDS,
-            webhook_commands.webhooks,
-            api_commands.apikey,
-        ),
+    "payouts": (
+        "Look at payouts, and decide about them.",
+        {
+            "list": (
+                "cli.reading_commands:list_",
+                "Payouts and reversals: a row each, reversals with negative amounts, so that a plain sum is right.",
+            ),
+            "show": ("cli.reading_commands:show", "All about PAYOUT: its key, or the participation it pays."),
+            "approve": (
+                "cli.people_commands:approve",
+                "Approve a payout that waits for it, or what somebody else asked for (the key of its entry).",
+            ),
+            "reject": (
+                "cli.people_commands:reject",
+                "Reject a payout that waits for approval, for good, or what somebody else asked for.",
+            ),
+            "reverse": (
+                "cli.people_commands:reverse",
+                "Take a payout back, once; under four eyes another person has to approve it.",
+            ),
+            "repay": (
+                "cli.people_commands:repay",
+                (
+                    "Pay a participation again after a reversal, or after all after a rejection, on its facts as they "
+                    "are now."
+                ),
+            ),
+        },
     ),
-)
-for group, group_members in _MEMBERS:
-    for member in group_members:
-        group.add_command(member)
+    "breaks": (
+        "What checks found, and what people say about it.",
+        {
+            "list": ("cli.break_commands:list_", "Breaks that checks found: the worst first, of these the oldest."),
+            "acknowledge": (
+                "cli.break_commands:acknowledge",
+                "Say that open breaks are known: as they are now, no exit code counts them.",
+            ),
+            "resolve": ("cli.break_commands:resolve", "Say that breaks are dealt with: they are closed."),
+        },
+    ),
+    "report": (
+        "Reports of earlier checks.",
+        {
+            "list": (
+                "cli.report_commands:list_",
+                "Checks, the newest first: their reports, and those that failed or were interrupted with the reason.",
+            ),
+            "show": ("cli.report_commands:show", "Show REPORT_ID, or the newest whole one (latest)."),
+            "diff": (
+                "cli.report_commands:diff",
+                "What appeared, went away or changed from the report BEFORE to AFTER (latest).",
+            ),
+        },
+    ),
+    "holds": (
+        "Payouts that wait.",
+        {
+            "list": (
+                "cli.people_commands:holds_list",
+                "Payouts that wait: for budget, in the order in which they are retried, or for approval.",
+            ),
+        },
+    ),
+    "stream": (
+        "The stream of MongoDB's changes.",
+        {
+            "show": (
+                "cli.stream_commands:stream_show",
+                "Where the watch stands in the stream of changes, and whether it could go on from there now.",
+            ),
+            "reset": (
+                "cli.stream_commands:stream_reset",
+                "Forget the position: a daemon that watches opens the stream anew from now on, and sweeps everything.",
+            ),
+        },
+    ),
+    "ledger": (
+        "Read, prove and correct the ledger.",
+        {
+            "balances": ("cli.reading_commands:balances", "What each account holds."),
+            "trial-balance": (
+                "cli.reading_commands:trial",
+                "All accounts by kind and currency; the sum of each currency must be zero (exit code 4 if it is not).",
+            ),
+            "statement": (
+                "cli.reading_commands:statement",
+                "What STREAMER earned: opening, lines and closing by currency.",
+            ),
+            "brand": (
+                "cli.reading_commands:brand",
+                "What became of a brand's money, campaign by campaign; or of one campaign's.",
+            ),
+            "journal": (
+                "cli.reading_commands:journal",
+                "The general ledger of a period: a row a leg of every entry, in the order of booking.",
+            ),
+            "verify": (
+                "cli.verify_commands:verify",
+                "Prove the ledger: every hash, sum, amount and balance from the first entry on.",
+            ),
+            "anchor": (
+                "cli.verify_commands:anchor",
+                "Print where the chain stands, as one line to be kept elsewhere, for `ledger verify --anchor`.",
+            ),
+            "recover": (
+                "cli.people_commands:recover",
+                (
+                    "After an older copy of the ledger was put in place: post again what MongoDB was told and this "
+                    "copy lacks."
+                ),
+            ),
+            "adjust": ("cli.people_commands:adjust", "Move an amount between two accounts by hand."),
+            "refund": (
+                "cli.people_commands:refund",
+                (
+                    "Give what the escrow of CAMPAIGN holds back to who funded it, also where its document is gone or "
+                    "was rejected."
+                ),
+            ),
+        },
+    ),
+}
 
+_COMMANDS: Mapping[str, tuple[str, str]] = {
+    "migrate": ("cli.migrate_command:migrate", "Create or upgrade the ledger's tables and MongoDB's indexes."),
+    "demo": (
+        "cli.demo_command:demo",
+        "Run the whole thing on this machine: real servers, sample data, two sweeps, a full check.",
+    ),
+    "explain": (
+        "cli.explain_command:explain_command",
+        "Why PARTICIPATION_ID was paid, or was not: every rule, number and rounding, and where it stands.",
+    ),
+    "status": ("cli.status_command:status", "How everything stands."),
+    "resume": ("cli.people_commands:resume", "Let paying go on after a halt."),
+    "adopt": (
+        "cli.people_commands:adopt",
+        "Record what was settled before this ledger began, so that it is no break any more.",
+    ),
+    "webhooks": ("cli.webhook_commands:webhooks", "Events, and the endpoints that are told of them."),
+    "apikey": ("cli.api_commands:apikey", "Keys for the API."),
+}
 
-def _tune_collector() -> None:
-    """Collect rarely, and never look at what was imported.
-
-    A page of payouts is some hundred thousand short-lived objects without cycles; with the default threshold looking
-    through them again and again was two fifths of a sweep's processor time (docs/performance.md).
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+for _name, (_help_text, _members) in _GROUPS.items():
+    app.add_command(lazy_group(_name, _help_text, _members))
+for _name, _described in _COMMANDS.items():
+    app.add_command(LazyCommand(_name, *_described))
 
 
 def _parsed(overrides: Sequence[str]) -> dict[str, Any]:

@@ -6,18 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from zoneinfo import ZoneInfo
 
-from app.parts import Parts, parts_of
-from app.preparing import wait_for_ledger
+from app.ledger import LedgerParts, ledger_of, wait_for_ledger
 from cli.session import Session
 from reconciler.config import Settings
 from reconciler.errors import UsageError
-from reconciler.ledger.migrate import require_current
+from reconciler.ledger.revisions import require_current
 
 
 @contextmanager
-def open_books(session: Session) -> Iterator[Parts]:
-    """The parts, once the ledger is there and of this program's revision. Raises Outage or UsageError."""
-    with parts_of(session.settings()) as parts:
+def open_books(session: Session) -> Iterator[LedgerParts]:
+    """The ledger's parts, once it is there and of this program's revision. Raises Outage or UsageError."""
+    with ledger_of(session.settings()) as parts:
         wait_for_ledger(parts)
         require_current(parts.engine, makes=False)
         yield parts

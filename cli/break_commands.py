@@ -15,9 +15,7 @@ from rich.text import Text
 
 from cli import render
 from cli.books import chosen_format, open_books, zone_of
-from cli.commands import print_json
-from cli.people_commands import as_json_option, signed
-from cli.session import Session
+from cli.session import Session, as_json_option, print_json, signed
 from cli.tables import one_line, show_table
 from reconciler.domain.break_memory import ACKNOWLEDGE
 from reconciler.domain.breaks import BreakKind, BreakStatus
@@ -91,9 +89,6 @@ def resolve(session: Session, *, break_id: tuple[str, ...], by: str, reason: str
     """Say that breaks are dealt with: they are closed. If the next check finds one again, it is open and says so."""
     signature = Signature(by=by, reason=reason)
     return _say(session, "resolved", as_json, lambda decisions: decisions.resolve(break_id, signature))
-
-
-BREAK_COMMANDS: Sequence[click.Command] = (list_, acknowledge, resolve)
 
 
 def _say(session: Session, result: str, as_json: bool, decide: Callable[[BreakDecisions], list[str]]) -> ExitCode:  # noqa: FBT001

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import click
+
 from app.parts import Parts, parts_of
 from app.preparing import prepare
 from app.process import run_daemon
@@ -25,7 +27,7 @@ from reconciler.devstack.stranding import stranded_campaigns
 from reconciler.devstack.viewers import Viewers
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
-from reconciler.ledger import migrate as ledger_migrate
+from reconciler.ledger.migrate import upgrade
 from reconciler.mongo import indexes
 from reconciler.reports.model import Report
 
@@ -39,8 +41,14 @@ _BREAK_BESIDE = {"gkey_locked_later": "projection_stale"}
 _NO_BREAK = {"paid", "below_target", "forfeited", "participation_not_active", "campaign_not_active"}
 
 
-def run(session: Session, *, live: bool, seed: int, folder: Path) -> ExitCode:
-    """Run the demo. Raises UsageError when a server cannot be started; answers BREAKS when the unexpected came."""
+@click.command()
+@click.option("--live", is_flag=True, help="Keep the daemon running with simulated viewers, until Ctrl-C.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Which sample is generated.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Where the demo's files go; default: var/demo.")
+@click.pass_obj
+def demo(session: Session, *, live: bool, seed: int, keep: Path | None) -> ExitCode:
+    """Run the whole thing on this machine: real servers, sample data, two sweeps, a full check."""
+    folder = keep or Path("var/demo")
     folder.mkdir(parents=True, exist_ok=True)
     _say("Starting a MongoDB replica set and a PostgreSQL on free ports of this machine …")
     try:
@@ -64,7 +72,7 @@ def run(session: Session, *, live: bool, seed: int, folder: Path) -> ExitCode:
 
 def _show(settings: Settings, sample: Sample, *, live: bool) -> ExitCode:
     with parts_of(settings) as parts:
-        ledger_migrate.upgrade(parts.engine)
+        upgrade(parts.engine)
         counts = load(sample, parts.connection.database)
         indexes.create_missing(parts.connection, settings.mapping)
         prepare(parts, makes=True)

@@ -6,11 +6,11 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from app.parts import explainer_of, parts_of
+from app.parts import parts_of
 from app.preparing import prepare
+from app.queries import explainer_of
 from cli import payout_view, render
-from cli.commands import print_json
-from cli.session import Session
+from cli.session import Session, print_json
 from cli.tables import local_time, one_line
 from reconciler.domain.explanation import PaidExplained, Step
 from reconciler.domain.money import format_minor

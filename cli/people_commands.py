@@ -5,16 +5,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from app.parts import Parts, parts_of
 from app.preparing import prepare
 from cli import render
-from cli.commands import print_json
 from cli.periods import moment
-from cli.session import Session
+from cli.session import Session, as_json_option, print_json, signed
 from jobs.payment.adopting import Adopting
 from jobs.payment.recovering import Recovering
 from jobs.payment.repaying import Repaying
@@ -33,22 +32,8 @@ from reconciler.ports.journal import BatchStamp
 from reconciler.queries.holds import hold_rows, open_hold
 from reconciler.queries.identities import identities_of
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 _Decide = Callable[[Parts], dict[str, Any]]
 """Decides, and answers what is shown of it: at least ``result``."""
-
-
-def signed(command: F) -> F:
-    """Options of every command with which a person decides."""
-    by = click.option("--by", required=True, metavar="NAME", help="Who decides.")
-    reason = click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept for ever.")
-    return by(reason(command))
-
-
-def as_json_option(command: F) -> F:
-    """The switch for machines."""
-    return click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document.")(command)
 
 
 @click.command()
@@ -250,11 +235,6 @@ def refund(session: Session, *, campaign: str, by: str, reason: str, as_json: bo
         return {"result": "refunded", "refunded": amounts}
 
     return _decide(session, campaign, as_json, decide)
-
-
-PAYOUT_COMMANDS: Sequence[click.Command] = (approve, reject, reverse, repay)
-LEDGER_COMMANDS: Sequence[click.Command] = (recover, adjust, refund)
-TOP_COMMANDS: Sequence[click.Command] = (resume, adopt)
 
 
 class _SigningAdopter:

@@ -10,13 +10,11 @@ from typing import TypeVar
 
 import click
 
-from app.parts import Parts
+from app.ledger import LedgerParts
 from cli import payout_view, render, statement_view
 from cli.books import chosen_format, open_books, zone_of
-from cli.commands import print_json
-from cli.people_commands import as_json_option
 from cli.periods import DATE_HELP, moment, period_of
-from cli.session import Session
+from cli.session import Session, as_json_option, print_json
 from cli.tables import local_time, show_table
 from reconciler.clock import utc_text
 from reconciler.domain.money import format_minor, minor_digits
@@ -245,7 +243,7 @@ def list_(
 
 
 def _write_payouts(
-    rows: Iterator[PostedPayout], chosen: PayoutQuery, form: str, output: Path | None, parts: Parts
+    rows: Iterator[PostedPayout], chosen: PayoutQuery, form: str, output: Path | None, parts: LedgerParts
 ) -> None:
     columns = PAYOUT_COLUMNS
     if form == "csv":
@@ -278,7 +276,3 @@ def show(session: Session, *, payout: str, as_json: bool) -> ExitCode:
         for one in found:
             payout_view.show(one, zone)
     return ExitCode.CLEAN
-
-
-LEDGER_COMMANDS: tuple[click.Command, ...] = (balances, trial, statement, brand, journal)
-PAYOUT_COMMANDS: tuple[click.Command, ...] = (list_, show)

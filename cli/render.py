@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
-from typing import TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, TextIO, TypeVar, cast
 
 from rich import box
 from rich.console import Console
@@ -17,10 +17,12 @@ from rich.text import Text
 
 from cli.starting import is_unread
 from cli.tables import one_line
-from jobs.payment.sweep import SweepResult
 from reconciler.domain.money import format_minor
 from reconciler.escaping import escaped
-from reconciler.ports.journal import AccountChange
+
+if TYPE_CHECKING:
+    from jobs.payment.sweep import SweepResult
+    from reconciler.ports.journal import AccountChange
 
 _BREAKS_SHOWN_MAX = 20
 _LINES = "\n\t"

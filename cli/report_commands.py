@@ -15,10 +15,8 @@ from rich.text import Text
 
 from cli import render, report_difference_view
 from cli.books import chosen_format, open_books, zone_of
-from cli.commands import print_json
-from cli.people_commands import as_json_option
 from cli.report_view import show_report
-from cli.session import Session
+from cli.session import Session, as_json_option, print_json
 from cli.tables import one_line, show_table
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
@@ -106,9 +104,6 @@ def diff(session: Session, *, before: str, after: str, as_json: bool) -> ExitCod
     else:
         report_difference_view.show(found, (reports[0].report_id, reports[1].report_id))
     return ExitCode.CLEAN
-
-
-REPORT_COMMANDS: Sequence[click.Command] = (list_, show, diff)
 
 
 def _draw(rows: Sequence[Mapping[str, Any]], title: str) -> None:

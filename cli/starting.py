@@ -7,6 +7,7 @@ Imports only what costs nothing.
 from __future__ import annotations
 
 import errno
+import gc
 import importlib
 import io
 import os
@@ -25,7 +26,10 @@ def run(arguments: Sequence[str]) -> int:
     """Run a command line as the process; returns the exit code of its work, whatever became of its output."""
     end_on_signals()
     result = keep_streams()
-    # A second of imports, through which signals must be obeyed.
+    # A page of payouts, like an import, is some hundred thousand objects without cycles: with the default threshold,
+    # looking through them again and again was two fifths of a sweep's processor time (docs/performance.md).
+    gc.set_threshold(50_000, 20, 100)
+    # Imports, through which signals must be obeyed.
     main = importlib.import_module("cli.app").main
     code: int = main([_as_utf_8(one) for one in arguments])
     return _finished(code, result)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from cli import render
-from cli.commands import print_json
+from cli.session import print_json
 from cli.tables import local_time, show_table
 from reconciler.domain.money import format_minor
 from reconciler.ledger.reads.brand_statement import CampaignStatement

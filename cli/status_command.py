@@ -7,12 +7,11 @@ from datetime import datetime
 
 import click
 
-from app.parts import parts_of
+from app.ledger import ledger_of
+from app.mongodb import mongodb_of
 from cli import render
 from cli.books import zone_of
-from cli.commands import print_json
-from cli.people_commands import as_json_option
-from cli.session import Session
+from cli.session import Session, as_json_option, print_json
 from cli.tables import local_time, one_line
 from reconciler.exit_codes import ExitCode
 from reconciler.ledger.operations.overview import LedgerOverview
@@ -33,11 +32,11 @@ from reconciler.queries.overview import (
 def status(session: Session, *, as_json: bool) -> ExitCode:
     """How everything stands. Exits 3 when a database is away, 4 while paying is halted."""
     settings = session.settings()
-    with parts_of(settings) as parts:
+    with ledger_of(settings) as parts, mongodb_of(settings) as connection:
         now = parts.clock()
         sources = OverviewSources(
             engine=parts.engine,
-            connection=parts.connection,
+            connection=connection,
             reports=settings.reports.directory,
             sections={
                 "stream": lambda: stream_section(parts.positions.load(), now, watch_enabled=settings.watch.enabled),

@@ -8,13 +8,11 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from app.parts import Parts
+from app.ledger import LedgerParts
 from app.watch import source_of
 from cli import render
 from cli.books import open_books, zone_of
-from cli.commands import print_json
-from cli.people_commands import as_json_option
-from cli.session import Session
+from cli.session import Session, as_json_option, print_json
 from cli.tables import local_time, one_line
 from jobs.watch.watch import REMEDIES, RESET
 from reconciler.clock import spelled
@@ -71,10 +69,7 @@ def stream_reset(session: Session, *, as_json: bool) -> ExitCode:
     return ExitCode.CLEAN
 
 
-STREAM_COMMANDS = (stream_show, stream_reset)
-
-
-def _try_out(parts: Parts, kept: KeptPosition) -> tuple[bool | None, StreamFailure | None]:
+def _try_out(parts: LedgerParts, kept: KeptPosition) -> tuple[bool | None, StreamFailure | None]:
     """Open the stream as the daemon would, and let go of it: whether the position is this stream's, and what fails."""
     source = source_of(parts.settings)
     try:

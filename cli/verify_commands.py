@@ -11,17 +11,15 @@ from typing import Any
 
 import click
 
-from app.parts import parts_of
-from app.preparing import wait_for_ledger
+from app.ledger import ledger_of, wait_for_ledger
 from cli import render
-from cli.commands import print_json
-from cli.session import Session
+from cli.session import Session, print_json
 from reconciler.errors import Defect, Refused
 from reconciler.exit_codes import ExitCode
-from reconciler.ledger.migrate import require_current
 from reconciler.ledger.proof.anchor import Anchor, anchor_of
 from reconciler.ledger.proof.damage import require_file
 from reconciler.ledger.proof.verify import SqlVerifier, file_faults
+from reconciler.ledger.revisions import require_current
 from reconciler.ports.integrity import Integrity, IntegrityFault
 
 _FAULTS_SHOWN_MAX = 20
@@ -36,7 +34,7 @@ _FAULTS_SHOWN_MAX = 20
 def verify(session: Session, *, anchor: str | None, as_json: bool) -> ExitCode:
     """Prove the ledger: every hash, sum, amount and balance from the first entry on. Exits 4 at any fault."""
     kept = Anchor.parse(anchor) if anchor is not None else None
-    with parts_of(session.settings()) as parts:
+    with ledger_of(session.settings()) as parts:
         require_file(parts.engine)
         found = file_faults(parts.engine)
         if found is None:
@@ -59,7 +57,7 @@ def verify(session: Session, *, anchor: str | None, as_json: bool) -> ExitCode:
 @click.pass_obj
 def anchor(session: Session) -> ExitCode:
     """Print where the chain stands, as one line to be kept elsewhere, for `ledger verify --anchor`."""
-    with parts_of(session.settings()) as parts:
+    with ledger_of(session.settings()) as parts:
         require_file(parts.engine)
         wait_for_ledger(parts)
         require_current(parts.engine, makes=False)

@@ -9,12 +9,10 @@ from typing import Any
 import click
 import structlog
 
-from app.webhooks import require_sending, send_once
+from app.sending import require_sending, send_once
 from cli import render
 from cli.books import open_books
-from cli.commands import print_json
-from cli.people_commands import as_json_option
-from cli.session import Session
+from cli.session import Session, as_json_option, print_json
 from reconciler.clock import utc_now, utc_text
 from reconciler.config import Settings
 from reconciler.config.webhooks import WebhookEndpoint

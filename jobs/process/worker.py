@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 import structlog
 
+from reconciler.backoff import Backoff
 from reconciler.errors import DatabaseFailure, Defect, Halted, InvariantBroken, LeaseLost, Outage, UsageError
 from reconciler.status import Pulse
 
 log = structlog.get_logger(__name__)
 
-BACKOFF_FIRST_S = 1.0
-BACKOFF_MAX_S = 30.0
+RETRY = Backoff(first_s=1.0, max_s=30.0)
+"""Of a run that a database did not let through."""
 
 STALL_S = 300.0
 """A run that gets nowhere for so long hangs: every wait for a database ends far sooner, in an answer or an outage."""
@@ -171,12 +172,8 @@ class Worker:
         if self._waits_out is not type(error):
             self._waits_out = type(error)
             say_waiting(error, worker=self.spec.name)
-        return self._backoff_s()
-
-    def _backoff_s(self) -> float:
         self._failures += 1
-        # The exponent is bounded too: after a night of failures 2**n would be a number of many digits.
-        return float(min(BACKOFF_FIRST_S * 2 ** min(self._failures - 1, 10), BACKOFF_MAX_S))
+        return RETRY.delay_s(self._failures)
 
     def _loop(self) -> None:
         again_in_s: float | None = None

@@ -28,7 +28,7 @@ from reconciler.api.problems import ProblemDocument, install_problems
 from reconciler.api.rendering import STATIC
 from reconciler.api.services import Services
 from reconciler.api.streams import STREAMS_MAX, OpenStreams
-from reconciler.ledger.migrate import require_current
+from reconciler.ledger.revisions import require_current
 from reconciler.mongo.connection import is_standalone
 
 GROUPS_WAITED_FOR = 2

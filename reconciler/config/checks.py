@@ -3,19 +3,14 @@ with the setting's key: "must be …". None quotes a value: the caller does, whe
 
 from __future__ import annotations
 
+import importlib
 import re
-import warnings
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from difflib import get_close_matches
 from ipaddress import ip_network
-from typing import Any
+from types import ModuleType
 from zoneinfo import ZoneInfo, available_timezones
 
-from apscheduler.triggers.cron import CronTrigger
 from pydantic import SecretStr
-from pymongo.errors import PyMongoError
-from pymongo.uri_parser import parse_uri
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -23,7 +18,6 @@ from reconciler.domain.money import format_minor, minor_digits, parse_amount_min
 from reconciler.domain.parsing import Unreadable
 from reconciler.domain.recording import parse_milestones
 
-_SRV_SCHEME = "mongodb+srv://"
 _POSTGRESQL = "postgresql+psycopg"
 _SQL_DRIVERS = {
     "sqlite": "sqlite",
@@ -33,20 +27,15 @@ _SQL_DRIVERS = {
     _POSTGRESQL: _POSTGRESQL,
 }
 
-# The driver's own words may quote a piece of a password that was typed unescaped ("Bad database name …"), so they
-# are recognised and said again, never passed on.
-_URI_FAULTS = (
-    ("Invalid URI scheme", "begin with mongodb:// or mongodb+srv://"),
-    ("Username and password must be escaped", "have its user name and password percent-encoded"),
-    ("Must provide at least one hostname", "name at least one host"),
-    ("Port ", "have ports from 1 to 65535"),
-    ("Unknown option", "have only options that MongoDB drivers know"),
-    ("Duplicate URI option", "name each option once"),
-    ("The value of", "have options with valid values"),
-    ("Bad database name", "have a valid database name, and its password percent-encoded"),
+# What these match is right beyond doubt. All else is left to the driver and the scheduler, which take as long to import
+# as a command takes to run.
+_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::(?:[1-5][0-9]{4}|[1-9][0-9]{0,3}))?"
+_PLAIN_URI = re.compile(
+    rf"mongodb://(?:[\w.~-]+:[\w.~-]+@)?{_HOST}(?:,{_HOST})*"
+    r"(?:/(?P<database>[\w-]*)(?:\?(?:replicaSet|authSource)=[\w-]+)?)?",
+    re.ASCII,
 )
-
-_YEARS_OF_CRON_FROM = datetime(2024, 1, 1, tzinfo=UTC)
+_PLAIN_CRON = re.compile(r"[1-5]?[0-9] (?:1?[0-9]|2[0-3]|\*) \* \* (?:\*|mon|tue|wed|thu|fri|sat|sun)")
 
 
 def _require_escaped(url: str) -> None:
@@ -59,44 +48,23 @@ def _require_escaped(url: str) -> None:
 
 def mongodb_uri(value: SecretStr) -> SecretStr:
     """A connection string that the driver accepts; hosts of mongodb+srv are not looked up here."""
-    _require_escaped(value.get_secret_value())
-    try:
-        _parse_uri_without_dns(value.get_secret_value())
-    except (PyMongoError, ValueError, UserWarning) as error:
-        said = str(error)
-    else:
-        return value
-    wanted = next((words for start, words in _URI_FAULTS if said.startswith(start)), "be a valid MongoDB URI")
-    raise ValueError(f"must {wanted}, as mongodb://host:27017/?replicaSet=rs0 does")
+    uri = value.get_secret_value()
+    _require_escaped(uri)
+    if not _PLAIN_URI.fullmatch(uri):
+        _drivers().check_mongodb_uri(uri)
+    return value
 
 
 def database_of_uri(uri: object) -> str | None:
     """The database that a connection string names as its path; None where it names none, or cannot be read."""
-    try:
-        found = _parse_uri_without_dns(uri)["database"] if isinstance(uri, str) else None
-    except (PyMongoError, ValueError, UserWarning):
+    if not isinstance(uri, str):
         return None
-    return None if found is None else str(found)
+    plain = _PLAIN_URI.fullmatch(uri)
+    return (plain["database"] or None) if plain else _drivers().database_of_uri(uri)
 
 
-def _parse_uri_without_dns(uri: str) -> Mapping[str, Any]:
-    """What a connection string says. Raises PyMongoError, ValueError, or UserWarning of what the driver passes over."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        return _parse_uri(uri)
-
-
-def _parse_uri(uri: str) -> Mapping[str, Any]:
-    if not uri.startswith(_SRV_SCHEME):
-        return parse_uri(uri)
-    # The driver resolves the name of a +srv URI while it parses it; a check of settings must not wait for DNS.
-    address, _, options = uri.removeprefix(_SRV_SCHEME).partition("?")
-    plain = "&".join(option for option in options.split("&") if not option.lower().startswith("srv"))
-    found = parse_uri(f"mongodb://{address}?{plain}" if plain else f"mongodb://{address}", default_port=None)
-    hosts = found["nodelist"]
-    if len(hosts) != 1 or hosts[0][1] is not None:
-        raise ValueError("mongodb+srv takes one host and no port")
-    return found
+def _drivers() -> ModuleType:
+    return importlib.import_module("reconciler.config.driver_checks")
 
 
 def ledger_url(value: SecretStr) -> SecretStr:
@@ -174,13 +142,8 @@ def cron(value: str) -> str:
     if len(fields) == 5 and re.search(r"\d", fields[4]):
         # APScheduler 3 counts from Monday = 0, cron from Sunday = 0: the check would run on another day than meant.
         raise ValueError("must name weekdays (mon, tue, … sun), since cron and the scheduler number them differently")
-    try:
-        trigger = CronTrigger.from_crontab(value, timezone=UTC)
-        fires = trigger.get_next_fire_time(None, _YEARS_OF_CRON_FROM) is not None
-    except ValueError:
-        raise ValueError("must be five cron fields (minute hour day month weekday) such as 30 3 * * *") from None
-    if not fires:
-        raise ValueError("must fire at some time, but no date ever matches it")
+    if not _PLAIN_CRON.fullmatch(value):
+        _drivers().check_cron(value)
     return value
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 class Section(BaseModel):
     """A part of the configuration: immutable, and closed to keys it does not know.
 
-    The text below an attribute is its description, in the schema and in config.yaml.
+    The text below an attribute is its description, and stands in config.yaml too.
     """
 
     model_config = ConfigDict(
@@ -18,7 +18,6 @@ class Section(BaseModel):
         extra="forbid",
         validate_default=True,
         hide_input_in_errors=True,
-        use_attribute_docstrings=True,
     )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from math import ceil
 
-_DOUBLINGS_MAX = 20
-"""A million times the first wait is beyond every limit; many more doublings would overflow."""
+from reconciler.backoff import Backoff
 
 
 class Answer(StrEnum):
@@ -62,10 +62,9 @@ def answer_of_status(status_code: int) -> Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Doubling from ``first`` up to ``longest``; after ``attempts_max`` attempts a delivery is given up."""
+    """How long to wait after each failed attempt; after ``attempts_max`` attempts a delivery is given up."""
 
-    first: timedelta
-    longest: timedelta
+    backoff: Backoff
     attempts_max: int
 
     def wait(self, attempts: int, chance: float) -> timedelta | None:
@@ -76,6 +75,4 @@ class RetryPolicy:
         """
         if attempts >= self.attempts_max:
             return None
-        waited = min(self.first * 2 ** min(attempts - 1, _DOUBLINGS_MAX), self.longest)
-        waited_ms = waited // timedelta(milliseconds=1)
-        return timedelta(milliseconds=waited_ms - waited_ms * int(250 * chance) // 1000)
+        return timedelta(milliseconds=ceil(self.backoff.delay_s(attempts) * (1000 - 250 * chance)))

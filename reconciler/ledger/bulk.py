@@ -12,14 +12,14 @@ from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.engine.default import DefaultDialect
 
 from reconciler.ledger.schema import UtcDateTime, times_to_driver
 
 Row = Mapping[str, Any]
 
-_QUOTE = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
+_QUOTE = DefaultDialect().identifier_preparer.quote
 
 
 def insert(connection: Connection, table: sa.Table, rows: Sequence[Row]) -> None:

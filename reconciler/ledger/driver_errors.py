@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import TYPE_CHECKING, TypeGuard
 
-import psycopg
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import Engine, ExceptionContext
 
 from reconciler.errors import DatabaseFailure, Defect, Outage, Refused
+
+if TYPE_CHECKING:
+    import psycopg
 
 SENTENCE_CHARACTERS_MAX = 500
 
@@ -155,13 +159,20 @@ def verdict_of(error: BaseException | None) -> ErrorFamily:
     """What a driver's error is."""
     if isinstance(error, sqlite3.Error):
         return _of_sqlite(error)
-    if not isinstance(error, psycopg.Error):
+    if not _is_of_postgres(error):
         return OURS
     sqlstate = sqlstate_of(error)
     if sqlstate is not None:
         # A code of nobody's manual: another server, or what stands before it. Trying again is never wrong, only slow.
         return SQLSTATES.get(sqlstate) or SQLSTATES.get(sqlstate[:2], MOMENT)
-    return AFRESH if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) else OURS
+    driver = sys.modules["psycopg"]
+    return AFRESH if isinstance(error, (driver.OperationalError, driver.InterfaceError)) else OURS
+
+
+def _is_of_postgres(error: BaseException | None) -> TypeGuard[psycopg.Error]:
+    # The driver is imported with the first engine for PostgreSQL; before that, nothing can be its error.
+    driver = sys.modules.get("psycopg")
+    return driver is not None and isinstance(error, driver.Error)
 
 
 def sqlstate_of(error: psycopg.Error) -> str | None:
@@ -181,7 +192,7 @@ def _of_sqlite(error: sqlite3.Error) -> ErrorFamily:
 
 def sentence_of(error: BaseException | None) -> str:
     """The driver's own words in one line: SQLAlchemy adds the statement and its parameters, which are not for logs."""
-    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    primary = error.diag.message_primary if _is_of_postgres(error) else None
     text = " ".join((primary or str(error)).split())
     return text[:SENTENCE_CHARACTERS_MAX] or type(error).__name__
 
@@ -211,7 +222,7 @@ def _grant(reason: str, role: str) -> str:
 
 def _has_answered(error: BaseException | None) -> bool:
     """Whether a database said what it will not do now, rather than that it goes away, or nothing at all."""
-    if isinstance(error, psycopg.Error):
+    if _is_of_postgres(error):
         sqlstate = sqlstate_of(error)
         return sqlstate is not None and not sqlstate.startswith("08") and sqlstate not in _GOODBYES
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CANTOPEN) & 0xFF != sqlite3.SQLITE_CANTOPEN

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import psycopg
 import sqlalchemy as sa
-from sqlalchemy import exc
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from reconciler.ledger.driver_errors import drop_stale_connections, translated
 from reconciler.ledger.ledger_file import compare_files, keep_to_the_file
-from reconciler.ledger.postgres import Limits, WatchedConnection, connect
-from reconciler.ledger.round_trip import one_round_trip
+from reconciler.ledger.limits import Limits
 
 __all__ = [
     "Engine",
@@ -34,9 +30,6 @@ BUSY_TIMEOUT_MS = 15_000
 
 WAL_RETRY_S = 0.01
 
-IDLE_S = 0.05
-"""After so long a connection may have died unnoticed. A server does not restart within it."""
-
 
 def open_engine(url: str, limits: Limits | None = None, beat: Callable[[], None] = lambda: None) -> Engine:
     """An engine for SQLite or PostgreSQL; connects lazily, on first use.
@@ -44,7 +37,9 @@ def open_engine(url: str, limits: Limits | None = None, beat: Callable[[], None]
     ``limits`` are for PostgreSQL. ``beat`` is called whenever a thread is done with what it asked.
     """
     parsed = make_url(url)
-    engine = _open_sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _open_postgres(parsed, limits)
+    engine = (
+        _open_sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _open_postgres(parsed, limits or Limits())
+    )
 
     @sa.event.listens_for(engine, "checkin")
     def is_done(*_: object) -> None:
@@ -53,53 +48,11 @@ def open_engine(url: str, limits: Limits | None = None, beat: Callable[[], None]
     return engine
 
 
-def _open_postgres(parsed: URL, limits: Limits | None) -> Engine:
-    engine = sa.create_engine(
-        parsed.set(drivername="postgresql+psycopg"),
-        # The same few connections again and again: their statements are prepared already.
-        pool_use_lifo=True,
-        pool_size=5,
-        max_overflow=10,
-        isolation_level="READ COMMITTED",
-    )
-    bounds = limits or Limits()
-
-    @sa.event.listens_for(engine, "do_connect")
-    def connect_watched(_dialect: object, _record: object, _args: object, wanted: dict[str, Any]) -> object:
-        return connect(wanted, bounds)
-
-    @sa.event.listens_for(engine, "begin")
-    def set_up(connection: Connection) -> None:
-        driver = connection.connection.driver_connection
-        if isinstance(driver, WatchedConnection) and driver.is_pooled:
-            with one_round_trip(connection):
-                driver.set_up()
-
-    _ask_the_idle(engine)
+def _open_postgres(url: URL, limits: Limits) -> Engine:
+    # Imported here alone: an embedded ledger needs neither the driver nor the second its import takes.
+    engine: Engine = importlib.import_module("reconciler.ledger.postgres").open_postgres(url, limits)
     drop_stale_connections(engine)
     return engine
-
-
-def _ask_the_idle(engine: Engine) -> None:
-    """Ask a connection that lay idle whether it is still there, before it is used; one just used need not be asked.
-
-    SQLAlchemy's own way asks always, and a payment takes a connection several times within milliseconds.
-    """
-
-    @sa.event.listens_for(engine, "checkin")
-    def note(_connection: object, record: ConnectionPoolEntry) -> None:
-        record.info["used_at_s"] = time.monotonic()
-
-    @sa.event.listens_for(engine, "checkout")
-    def ask(connection: WatchedConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
-        used_at_s = record.info.get("used_at_s")
-        if used_at_s is None or time.monotonic() - used_at_s < IDLE_S:
-            return
-        try:
-            connection.ping()
-        except psycopg.Error as error:
-            # Whatever ended this one, a restart of the server most likely, ended all that are as old.
-            raise exc.InvalidatePoolError("the connection is gone") from error
 
 
 def _open_sqlite(url: URL) -> Engine:
@@ -167,7 +120,7 @@ def reading_once(engine: Engine) -> Iterator[Connection]:
         return
     with translated(engine), engine.connect() as connection:
         driver = connection.connection.driver_connection
-        if isinstance(driver, WatchedConnection) and driver.is_pooled:
+        if getattr(driver, "is_pooled", False):
             # What is set for a session may be set for another one of ours or of somebody else's.
             with connection.begin():
                 yield connection

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
 
-_TEXTS = postgresql.ARRAY(sa.Text)
+_TEXTS = sa.ARRAY(sa.Text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ KeyPairs: TypeAlias = Sequence[tuple[str, str]] | Named
 def among(connection: Connection, column: sa.ColumnElement[Any], keys: Keys) -> sa.ColumnElement[bool]:
     """``column`` is one of ``keys``."""
     if connection.dialect.name == "postgresql":
-        array = postgresql.ARRAY(column.type)
+        array = sa.ARRAY(column.type)
         given = sa.bindparam(keys.name, type_=array) if isinstance(keys, Named) else sa.bindparam(None, [*keys], array)
         return column == sa.any_(given)
     listed = sa.func.json_each(_json(keys)).table_valued("value")

@@ -15,8 +15,15 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
+import sqlalchemy as sa
 import structlog
 from psycopg.abc import PQGen
+from sqlalchemy import exc
+from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from reconciler.ledger.limits import Limits
+from reconciler.ledger.round_trip import one_round_trip
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +33,9 @@ APPLICATION = "payout-reconciler"
 CONNECT_TIMEOUT_S = 5
 PING_S = 2.0
 """An idle connection that takes longer to say that it is there is replaced: a new one costs milliseconds."""
+
+IDLE_S = 0.05
+"""After so long a connection may have died unnoticed. A server does not restart within it."""
 
 WAKE_S = 0.1
 """How often a wait looks at the clock."""
@@ -66,42 +76,6 @@ FROM mine LEFT JOIN (
     before JOIN pg_stat_activity other ON other.pid = before.pid AND other.wait_event_type IS DISTINCT FROM 'Lock'
 ) ON true
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How long waits may take, in seconds."""
-
-    answer_s: float = 5
-    """Without an answer, before the server is asked whether it works on the statement."""
-    lock_s: float = 15
-    """For a lock."""
-    hold_s: float = 15
-    """For which a session of ours may hold a lock that others wait for, while its own process says nothing."""
-    statement_s: float = 900
-    """For the server to work on one statement."""
-    idle_s: float = 300
-    """Between two statements of a transaction."""
-
-    @classmethod
-    def within(cls, wait_max_s: float, statement_s: float, hold_s: float | None = None) -> Limits:
-        """For whoever waits ``wait_max_s`` for a lock: long enough to find out first who holds it."""
-        return cls(
-            answer_s=min(cls.answer_s, wait_max_s / 3),
-            lock_s=wait_max_s,
-            hold_s=wait_max_s if hold_s is None else hold_s,
-            statement_s=statement_s,
-        )
-
-    def settings(self) -> dict[str, str]:
-        """What the server is told; a URL's own options beat these."""
-        return {
-            "statement_timeout": f"{self.statement_s * 1000:.0f}",
-            "lock_timeout": f"{self.lock_s * 1000:.0f}",
-            "idle_in_transaction_session_timeout": f"{self.idle_s * 1000:.0f}",
-            # No compiling of plans: one of many short questions looks dear enough for it, and is over sooner.
-            "jit": "off",
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +199,54 @@ class WatchedConnection(psycopg.Connection[Any]):
                     holder=str(holder),
                     silent_s=round(holder.silent_s, 1),
                 )
+
+
+def open_postgres(url: URL, limits: Limits) -> Engine:
+    """An engine for PostgreSQL; connects lazily, on first use."""
+    engine = sa.create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        # The same few connections again and again: their statements are prepared already.
+        pool_use_lifo=True,
+        pool_size=5,
+        max_overflow=10,
+        isolation_level="READ COMMITTED",
+    )
+
+    @sa.event.listens_for(engine, "do_connect")
+    def connect_watched(_dialect: object, _record: object, _args: object, wanted: dict[str, Any]) -> object:
+        return connect(wanted, limits)
+
+    @sa.event.listens_for(engine, "begin")
+    def set_up(connection: Connection) -> None:
+        driver = connection.connection.driver_connection
+        if isinstance(driver, WatchedConnection) and driver.is_pooled:
+            with one_round_trip(connection):
+                driver.set_up()
+
+    _ask_the_idle(engine)
+    return engine
+
+
+def _ask_the_idle(engine: Engine) -> None:
+    """Ask a connection that lay idle whether it is still there, before it is used; one just used need not be asked.
+
+    SQLAlchemy's own way asks always, and a payment takes a connection several times within milliseconds.
+    """
+
+    @sa.event.listens_for(engine, "checkin")
+    def note(_connection: object, record: ConnectionPoolEntry) -> None:
+        record.info["used_at_s"] = time.monotonic()
+
+    @sa.event.listens_for(engine, "checkout")
+    def ask(connection: WatchedConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        used_at_s = record.info.get("used_at_s")
+        if used_at_s is None or time.monotonic() - used_at_s < IDLE_S:
+            return
+        try:
+            connection.ping()
+        except psycopg.Error as error:
+            # Whatever ended this one, a restart of the server most likely, ended all that are as old.
+            raise exc.InvalidatePoolError("the connection is gone") from error
 
 
 def connect(wanted: Mapping[str, Any], limits: Limits) -> WatchedConnection:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import psycopg
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -23,13 +22,18 @@ def one_round_trip(connection: Connection) -> Iterator[None]:
         yield
         return
     driver: Any = connection.connection.driver_connection
+    driver_error: type[Exception] = connection.dialect.loaded_dbapi.Error
     try:
         with driver.pipeline():
             yield
-    except psycopg.Error as error:
+    except driver_error as error:
         # It comes at the end of the pipeline, past SQLAlchemy, so nobody has put it into SQLAlchemy's words yet.
         if driver.closed or driver.broken or verdict_of(error).drops:
             connection.invalidate(error)
         raise DBAPIError.instance(
-            "several at once", None, error, psycopg.Error, connection_invalidated=connection.invalidated
+            "several at once",
+            None,
+            error,
+            connection.dialect.loaded_dbapi.Error,
+            connection_invalidated=connection.invalidated,
         ) from error

@@ -19,6 +19,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
+from reconciler.backoff import Backoff
 from reconciler.clock import Clock
 from reconciler.domain.recording import Outcome, Recorded, RecordingRefusal, RefusedReport, ViewerReport
 from reconciler.mongo.connection import WRITE_TIMEOUT_MS, Connection
@@ -35,7 +36,7 @@ ABORT_S_MAX = 1.0
 """How long a server may take to abort a transaction, beyond the deadline of a group."""
 
 _LEFT_S_MIN = 0.001
-_CONFLICT_PAUSE_S = 0.002
+_CONFLICT_PAUSES = Backoff(first_s=0.004, max_s=1.0)
 _OUTAGE_PAUSE_S = 0.1
 _TRANSIENT = "TransientTransactionError"
 _UNKNOWN = "UnknownTransactionCommitResult"
@@ -93,7 +94,7 @@ class GroupRecorder:
                     if conflicts_count >= CONFLICTS_MAX:
                         return refusal
                     # Two that run into each other must not do so in step for ever.
-                    time.sleep(_CONFLICT_PAUSE_S * 2**conflicts_count * random.uniform(0.5, 1))  # noqa: S311
+                    time.sleep(_CONFLICT_PAUSES.delay_s(conflicts_count) * random.uniform(0.5, 1))  # noqa: S311
                     continue
                 self._say_out(error)
                 if not error.has_error_label(_TRANSIENT) or time.monotonic() + _OUTAGE_PAUSE_S >= deadline:

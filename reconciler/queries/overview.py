@@ -10,11 +10,11 @@ from pathlib import Path
 from reconciler.clock import spelled, utc_text
 from reconciler.errors import ClockOff, Outage, UsageError
 from reconciler.ledger.engine import Engine, reading
-from reconciler.ledger.migrate import require_current
 from reconciler.ledger.operations.outbox import outbox_counts
 from reconciler.ledger.operations.overview import LedgerOverview, overview
 from reconciler.ledger.operations.runs import RunLog
 from reconciler.ledger.reads.halts import current_halt
+from reconciler.ledger.revisions import require_current
 from reconciler.mongo.connection import Connection, is_standalone
 from reconciler.ports.runs import RunRecord
 from reconciler.ports.watch import KeptPosition

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reconciler.ledger.migrate import head_revision
+from reconciler.ledger.revisions import head_revision
 from tests.support.command_line import CommandLine
 
 if TYPE_CHECKING:

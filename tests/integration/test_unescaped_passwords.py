@@ -7,7 +7,7 @@ import pytest
 from reconciler.config import Settings, load
 from reconciler.errors import ConfigError, ReconcilerError
 from reconciler.ledger.engine import open_engine
-from reconciler.ledger.migrate import current_revision
+from reconciler.ledger.revisions import current_revision
 from reconciler.mongo.connection import connect, is_standalone
 
 SIGNS = "@/#?:[]% &='\""

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection, Engine
 from reconciler.errors import LeaseLost
 from reconciler.ledger.database_clock import NOW, database_now
 from reconciler.ledger.engine import reading, writing
-from reconciler.ledger.migrate import known_revisions, require_compatible
+from reconciler.ledger.revisions import known_revisions, require_compatible
 from reconciler.ledger.schema import leases
 
 PAYING = "paying"

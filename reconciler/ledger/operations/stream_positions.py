@@ -11,10 +11,10 @@ stays dropped.
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Engine
 
 from reconciler.clock import Clock
+from reconciler.ledger.bulk import insert_new
 from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.journal.posting import Fence, no_fence
 from reconciler.ledger.schema import stream_positions
@@ -58,13 +58,9 @@ class StreamPositions:
         }
         with writing(self._engine) as connection:
             self._fence(connection)
-            insert = _insert(connection).values(name=NAME, generation=generation, **values)
-            saved = insert.on_conflict_do_update(
-                index_elements=[stream_positions.c.name],
-                set_=values,
-                where=stream_positions.c.generation == generation,
-            )
-            return connection.execute(saved.returning(stream_positions.c.generation)).one_or_none() is not None
+            insert_new(connection, stream_positions, {"name": NAME, "generation": generation, **values})
+            same = sa.and_(stream_positions.c.name == NAME, stream_positions.c.generation == generation)
+            return connection.execute(stream_positions.update().where(same).values(values)).rowcount == 1
 
     def drop(self, because: str) -> int:
         """Forget the position, with a reason for whoever looks; answers the new generation."""
@@ -77,17 +73,8 @@ class StreamPositions:
         }
         with writing(self._engine) as connection:
             self._fence(connection)
-            insert = _insert(connection).values(name=NAME, generation=1, **values)
-            dropped = insert.on_conflict_do_update(
-                index_elements=[stream_positions.c.name],
-                set_={**values, "generation": stream_positions.c.generation + 1},
-            )
-            generation: int = connection.execute(dropped.returning(stream_positions.c.generation)).scalar_one()
+            insert_new(connection, stream_positions, {"name": NAME, "generation": 0, **values})
+            dropped = stream_positions.update().values(**values, generation=stream_positions.c.generation + 1)
+            returning = dropped.where(stream_positions.c.name == NAME).returning(stream_positions.c.generation)
+            generation: int = connection.execute(returning).scalar_one()
         return generation
-
-
-def _insert(connection: Connection) -> sqlite.Insert | postgresql.Insert:
-    """The two databases understand the same clause, and SQLAlchemy has a class for each."""
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(stream_positions)
-    return sqlite.insert(stream_positions)

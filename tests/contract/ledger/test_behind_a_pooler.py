@@ -16,10 +16,11 @@ from reconciler.devstack.postgres import USER
 from reconciler.domain.batch import Outcome
 from reconciler.errors import Outage
 from reconciler.ledger.engine import open_engine, reading, reading_once, rehearsing, writing
-from reconciler.ledger.migrate import require_current, upgrade
+from reconciler.ledger.limits import Limits
+from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.operations.lease import Lease
-from reconciler.ledger.postgres import Limits
 from reconciler.ledger.proof.verify import SqlVerifier
+from reconciler.ledger.revisions import require_current
 from tests.support.ledger import STAMP, journal_of, ledger_is_sound, request, requests
 from tests.support.ledger import asking as batch_of
 from tests.support.pgbouncer import PgBouncer

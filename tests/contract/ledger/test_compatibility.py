@@ -13,10 +13,11 @@ from sqlalchemy.engine import Engine
 
 from jobs.process.leading import LeaseKeeper
 from reconciler.errors import LeaseLost, NotMigrated, UsageError
-from reconciler.ledger import migrate
+from reconciler.ledger import migrate, revisions
 from reconciler.ledger.engine import open_engine, writing
-from reconciler.ledger.migrate import head_revision, require_current, upgrade
+from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.operations.lease import Lease
+from reconciler.ledger.revisions import head_revision, known_revisions, require_compatible, require_current
 
 Newer = Callable[[str, bool], None]
 
@@ -50,7 +51,7 @@ def engine(ledger_url: str) -> Iterator[Engine]:
 def newer(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Newer:
     """Have a version of one more migration migrate the ledger."""
     location = tmp_path / "migrations"
-    shutil.copytree(migrate._LOCATION, location)
+    shutil.copytree(revisions.MIGRATIONS, location)
     known = [head_revision()]
 
     def migrate_beyond(revision: str, is_additive: bool) -> None:
@@ -58,7 +59,8 @@ def newer(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ne
         (location / "versions" / f"{revision}_later.py").write_text(text, encoding="utf-8")
         known.append(revision)
         with monkeypatch.context() as program:
-            program.setattr(migrate, "_LOCATION", location)
+            program.setattr(revisions, "MIGRATIONS", location)
+            program.setattr(migrate, "MIGRATIONS", location)
             upgrade(engine)
 
     return migrate_beyond
@@ -111,6 +113,6 @@ def test_a_daemon_that_is_kept_out_ends(engine: Engine, newer: Newer) -> None:
 
 def test_a_program_that_does_not_know_the_newest_break_is_kept_out(engine: Engine) -> None:
     with engine.connect() as connection, pytest.raises(NotMigrated):
-        migrate.require_compatible(connection, frozenset())
+        require_compatible(connection, frozenset())
     with engine.connect() as connection:
-        migrate.require_compatible(connection, migrate.known_revisions())
+        require_compatible(connection, known_revisions())

@@ -20,8 +20,8 @@ from structlog.testing import capture_logs
 from reconciler.domain.batch import Outcome
 from reconciler.errors import Outage
 from reconciler.ledger.engine import open_engine, reading, reading_once, writing
+from reconciler.ledger.limits import Limits
 from reconciler.ledger.migrate import upgrade
-from reconciler.ledger.postgres import Limits
 from tests.support.ledger import STAMP, journal_of, ledger_is_sound, request
 from tests.support.ledger import asking as batch_of
 from tests.support.silent_proxy import SilentProxy

@@ -18,8 +18,9 @@ from reconciler.errors import Defect, Outage, ReconcilerError, Refused
 from reconciler.ledger import engine as engine_module
 from reconciler.ledger import schema
 from reconciler.ledger.engine import masked_url, open_engine, reading, writing
-from reconciler.ledger.migrate import require_current, upgrade
+from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.reads.ledger_reads import SqlLedgerReads
+from reconciler.ledger.revisions import require_current
 from tests.support.ledger import STAMP, asking, everything, journal_of, ledger_is_sound, request, rows_of
 
 
@@ -219,7 +220,7 @@ def test_the_url_is_shown_without_its_password(ledger_url: str) -> None:
 def test_connections_that_died_while_they_lay_idle_are_replaced_unseen(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reconciler.ledger.engine.IDLE_S", 0)
+    monkeypatch.setattr("reconciler.ledger.postgres.IDLE_S", 0)
     engine, other = open_engine(postgres_url), open_engine(postgres_url)
     mine = sa.text("SELECT pg_backend_pid()")
     with reading(engine) as first, reading(engine) as second:

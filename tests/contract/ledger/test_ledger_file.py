@@ -13,7 +13,8 @@ from sqlalchemy.engine import Engine
 from reconciler.domain.batch import Outcome
 from reconciler.errors import NotMigrated, Outage
 from reconciler.ledger.engine import open_engine, reading, writing
-from reconciler.ledger.migrate import current_revision, require_current, upgrade
+from reconciler.ledger.migrate import upgrade
+from reconciler.ledger.revisions import current_revision, require_current
 from tests.support.ledger import STAMP, asking, journal_of, ledger_is_sound, request
 
 

@@ -19,7 +19,8 @@ from reconciler.devstack.postgres import Postgres
 from reconciler.errors import NotMigrated, UsageError
 from reconciler.ledger import schema
 from reconciler.ledger.engine import open_engine
-from reconciler.ledger.migrate import current_revision, head_revision, require_current, upgrade
+from reconciler.ledger.migrate import upgrade
+from reconciler.ledger.revisions import current_revision, head_revision, require_current
 from tests.support.ledger import everything, rows_of
 
 

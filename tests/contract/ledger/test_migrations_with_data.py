@@ -16,10 +16,11 @@ from sqlalchemy.engine import Engine
 from reconciler.clock import utc_now
 from reconciler.domain.plan import BatchPlan
 from reconciler.errors import NotMigrated
-from reconciler.ledger import migrate, schema
-from reconciler.ledger.migrate import current_revision, head_revision, require_current, upgrade
+from reconciler.ledger import migrate, revisions, schema
+from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.proof.integrity import CheckVerifier
 from reconciler.ledger.proof.verify import SqlVerifier
+from reconciler.ledger.revisions import current_revision, head_revision, require_current
 from tests.support.ledger import everything
 from tests.support.tampering import Tamperer
 from tests.support.varied_ledger import (
@@ -62,10 +63,11 @@ def become_newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Act:
 
     def act() -> None:
         location = tmp_path / "migrations"
-        shutil.copytree(migrate._LOCATION, location)
+        shutil.copytree(revisions.MIGRATIONS, location)
         text = MIGRATION.format(before=head_revision())
         (location / "versions" / "9001_later.py").write_text(text, encoding="utf-8")
-        monkeypatch.setattr(migrate, "_LOCATION", location)
+        monkeypatch.setattr(revisions, "MIGRATIONS", location)
+        monkeypatch.setattr(migrate, "MIGRATIONS", location)
 
     return act
 

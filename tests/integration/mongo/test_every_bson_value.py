@@ -15,7 +15,8 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
-from app.parts import Parts, explainer_of, parts_of
+from app.parts import Parts, parts_of
+from app.queries import explainer_of
 from jobs.check.full_check import CheckOptions
 from reconciler.clock import utc_now
 from reconciler.config import load

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from bson.objectid import ObjectId
 
-from app.parts import campaigns_of, explainer_of
+from app.queries import campaigns_of, explainer_of
 from tests.support.platform import Platform
 from tests.support.product import Product
 

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from jobs.process.worker import Worker, WorkerSpec
 from jobs.webhooks.delivering import Bell, Delivering, DeliveryLimits, Gauges
+from reconciler.backoff import Backoff
 from reconciler.clock import utc_now
 from reconciler.devstack.process import wait_until
 from reconciler.domain.deliveries import Answer, Answered, Message, RetryPolicy, Target
@@ -60,9 +61,7 @@ class Desk:
             open_sender=lambda: Sender(timeout_s=timeout_s, connections_max=16, clock=utc_now),
             limits=DeliveryLimits(
                 concurrency_max=given["concurrency_max"],
-                retry=RetryPolicy(
-                    first=timedelta(minutes=1), longest=timedelta(hours=1), attempts_max=given["attempts_max"]
-                ),
+                retry=RetryPolicy(backoff=Backoff(first_s=60, max_s=3600), attempts_max=given["attempts_max"]),
                 retention=timedelta(days=30),
             ),
             gauges=self.gauges,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -48,6 +51,18 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, object]:
     return found
 
 
+def descriptions(section: type[Section]) -> dict[str, str]:
+    """Setting → the text below it in the source."""
+    [found] = ast.parse(inspect.getsource(section)).body
+    assert isinstance(found, ast.ClassDef)
+    return {
+        setting.target.id: inspect.cleandoc(text.value.value)
+        for setting, text in pairwise(found.body)
+        if isinstance(setting, ast.AnnAssign) and isinstance(setting.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    }
+
+
 class TestConfigYaml:
     text = (ROOT / "config.yaml").read_text(encoding="utf-8")
     examples: ClassVar = {"safety.impressions_per_minute_max": 10_000}
@@ -67,8 +82,9 @@ class TestConfigYaml:
             node: type[Section] = Settings
             for name in filter(None, section.split(".")):
                 node = node.model_fields[name].annotation  # type: ignore[assignment]
-            for name, field in node.model_fields.items():
-                comment = " ".join((field.description or "no description").split())
+            described = descriptions(node)
+            for name in node.model_fields:
+                comment = " ".join(described.get(name, "no description").split())
                 above = rf"{re.escape(comment)} {name}:(\s|$)"
                 said = re.sub(r"\s+", " ", re.sub(r"^\s*# ?", "", self.text, flags=re.MULTILINE))
                 missing += [] if re.search(above, said) else [f"{section}.{name}: {comment}"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app import webhooks as wiring
+from app import sending as wiring
 from reconciler.config import load
 from reconciler.domain.events import EventType
 from reconciler.errors import ConfigError

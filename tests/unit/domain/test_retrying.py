@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.backoff import Backoff
 from reconciler.domain.deliveries import Answer, RetryPolicy, answer_of_status
 
-DEFAULT = RetryPolicy(first=timedelta(seconds=5), longest=timedelta(hours=12), attempts_max=20)
+DEFAULT = RetryPolicy(backoff=Backoff(first_s=5, max_s=43_200), attempts_max=20)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_all_waits_are_some_three_days() -> None:
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
 def test_chance_takes_up_to_a_quarter_off(attempts: int, chance: float) -> None:
-    patient = RetryPolicy(first=timedelta(seconds=1), longest=timedelta(days=7), attempts_max=20_000)
+    patient = RetryPolicy(backoff=Backoff(first_s=1, max_s=604_800), attempts_max=20_000)
     longest, wait = patient.wait(attempts, 0.0), patient.wait(attempts, chance)
     assert longest is not None
     assert wait is not None

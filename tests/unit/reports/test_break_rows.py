@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.app import app
+from cli.lazy import LazyCommand
 from reconciler.domain.breaks import CATALOGUE, BreakKind
 from reconciler.reports.break_rows import acknowledge_command, age_text, next_command
 
@@ -38,7 +39,7 @@ def understood(words: list[str]) -> None:
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
         found = command.get_command(context, rest[0])
         assert found is not None, f"{rest[0]} is no command"
-        command, rest = found, rest[1:]
+        command, rest = found.load() if isinstance(found, LazyCommand) else found, rest[1:]
     command.make_context(command.name, rest, parent=context)
 
 
