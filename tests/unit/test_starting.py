@@ -21,7 +21,7 @@ from reconciler.ledger.migrate import upgrade
 
 ROOT = Path(__file__).parents[2]
 LOOK = "import sys; from cli.starting import run; run(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
-COMPARING = {"pandas", "numpy", "jinja2", "reconciler.comparison", "reconciler.reports.model"}
+COMPARING = {"pandas", "numpy", "jinja2", "reconciler.comparison", "jobs.check.full_check"}
 DRIVERS = {"pymongo", "psycopg", "alembic", "apscheduler"}
 DAEMON = {"app.parts", "app.process", "jobs", "prometheus_client", "fastapi", "httpx"}
 DATABASES = {"sqlalchemy", "reconciler.ledger", "reconciler.mongo"}
