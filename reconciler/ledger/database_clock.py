@@ -48,7 +48,7 @@ def before(connection: Connection, age: timedelta) -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseTimes:
-    """What one statement of the ledger's database says of time. SQLite has no clock of its own, so no times of now."""
+    """The times that one statement read from the database. SQLite has no clock of its own: two of them are None."""
 
     last_at: datetime | None
     """The time of the last batch; None before the first."""
@@ -67,11 +67,11 @@ def times_columns(dialect_name: str) -> tuple[sa.ColumnElement[datetime], ...]:
 
 
 class LedgerClock:
-    """What time it is for the ledger. A host whose own clock is further off than ``skew_max`` is told so, by ClockOff.
+    """The ledger's time. Raises ClockOff on a host whose own clock is off by more than ``skew_max``.
 
-    A host that is off judges by its wrong time what nobody asks the database about: how old facts are, whether a
-    campaign is over. So it does not post. The two bounds that are compared hold however long a statement waits: a host
-    that is right asks no later than its question arrives, and hears no earlier than the answer was made.
+    Such a host would also judge wrongly what it does not ask the database: how old facts are, whether a campaign is
+    over. So it does not post. Two differences are compared, and both are valid however long a statement waits: a host
+    whose clock is right sends a statement no later than it arrives, and gets the result no earlier than it was made.
     """
 
     def __init__(self, *, host: Clock = utc_now, skew_max: timedelta = timedelta(seconds=5)) -> None:
@@ -117,7 +117,7 @@ class LedgerClock:
         )
 
     def _say(self, found: str | None) -> None:
-        """Once a change."""
+        """Log each change once."""
         before, self._fault = self._fault, found
         if found is not None and before is None:
             log.error("the clocks do not agree", action="clock_off", reason=found)

@@ -1,7 +1,7 @@
 """What an error of the ledger's database is: of the moment, refused, or ours. One table, for both databases.
 
 A driver's class says little: a failover, a lost grant and a mistake of ours may share one. The SQLSTATE and SQLite's
-extended code say what happened. None of them says that the books are wrong: only our own checks of what was read do.
+extended code say what happened. None of them says that the ledger is wrong: only our own checks of what was read do.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ class Family(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorFamily:
-    """``drops``: the connection leads to the wrong server or holds what is stale, and so do those as old as it.
+    """What kind of error it is, with the ``remedy`` for a person.
 
-    ``is_answer``: the very work is refused; another one in its place may do.
+    ``drops``: this connection, and every one as old, leads to the wrong server or holds stale state. ``is_answer``: the
+    database refuses this very statement; another one may succeed.
     """
 
     family: Family
@@ -139,7 +140,7 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"the database system is |is not currently accepting connections", "57P03"),
     )
 )
-"""libpq tells why a connection was not made in words alone. A server that speaks another language is an outage."""
+"""libpq says in words alone why it could not connect. Words of another language count as an outage."""
 
 _MISSING_IN_SQLITE = re.compile(r"^no such (table|column|index|trigger|function)")
 

@@ -1,4 +1,4 @@
-"""The file of a SQLite ledger: it stays the one that was opened, and nobody makes one by looking.
+"""The file of a SQLite ledger: nothing is posted into a file that lost its name, and reading never makes one.
 
 A file that is removed or moved stays open for whoever has it open. What is written into it then is in no ledger: the
 next process finds another one, or none, and pays everybody again.

@@ -10,11 +10,11 @@ class Limits:
     """How long waits may take, in seconds."""
 
     answer_s: float = 5
-    """Without an answer, before the server is asked whether it works on the statement."""
+    """Without a result, before the server is asked whether it works on the statement."""
     lock_s: float = 15
     """For a lock."""
     hold_s: float = 15
-    """For which a session of ours may hold a lock that others wait for, while its own process says nothing."""
+    """For which a session of ours may hold a lock that others wait for, while its own process sends nothing."""
     statement_s: float = 900
     """For the server to work on one statement."""
     idle_s: float = 300
@@ -22,7 +22,7 @@ class Limits:
 
     @classmethod
     def within(cls, wait_max_s: float, statement_s: float, hold_s: float | None = None) -> Limits:
-        """For whoever waits ``wait_max_s`` for a lock: long enough to find out first who holds it."""
+        """Limits for a wait of ``wait_max_s`` for a lock: it is asked who holds the lock before the wait ends."""
         return cls(
             answer_s=min(cls.answer_s, wait_max_s / 3),
             lock_s=wait_max_s,
@@ -31,7 +31,7 @@ class Limits:
         )
 
     def settings(self) -> dict[str, str]:
-        """What the server is told; a URL's own options beat these."""
+        """The settings of a session. Options in the URL override these."""
         return {
             "statement_timeout": f"{self.statement_s * 1000:.0f}",
             "lock_timeout": f"{self.lock_s * 1000:.0f}",

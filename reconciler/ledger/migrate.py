@@ -17,7 +17,7 @@ _ADVISORY_LOCK = 0x7061796F7574
 
 
 def upgrade(engine: Engine) -> tuple[str | None, str]:
-    """Apply what is missing, in one transaction; answers the revisions before and after.
+    """Apply the migrations that are missing, in one transaction; returns the revisions before and after.
 
     Two that run at once wait for each other. Raises UsageError on a ledger newer than this program, and Refused by a
     PostgreSQL database that cannot hold every text.
@@ -49,7 +49,7 @@ def _require_utf8(connection: Connection) -> None:
 
 
 def _keep_out_older(connection: Connection, before: str | None, after: str) -> None:
-    """Record whom these migrations stop, and take the leases from them: what they have under way is not posted."""
+    """Record which programs these migrations stop, and end their leases: what they have under way is not posted."""
     applied = _scripts().iterate_revisions(after, before or "base")
     breaking = [script.revision for script in applied if not getattr(script.module, "IS_ADDITIVE", False)]
     if not breaking:

@@ -1,9 +1,9 @@
 """Connections to PostgreSQL: what is set on each, directly or through a pooler, and an end to every wait.
 
-A kernel or a proxy may go on acknowledging bytes after whoever is behind it has fallen silent, so keepalives alone
-cannot tell. A statement that has no answer for ``answer_s`` seconds is asked after over a new connection: whether the
-server works on it, and if it waits for a lock, who holds that. One that nobody works on is given up, and a long one
-goes on.
+A kernel or a proxy may acknowledge bytes after the server behind it fell silent, so keepalives alone do not show it.
+When a statement has no result after ``answer_s`` seconds, this program asks over a new connection whether the server
+works on it, and if it waits for a lock, who holds that. It gives up a statement that the server does not work on, and
+goes on waiting for a long one.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ FROM mine LEFT JOIN (
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a lock that a statement waits for. ``silent_s``: since when its client owes the server a word."""
+    """Who holds a lock that a statement waits for. ``silent_s``: for how long the server waits for its client."""
 
     pid: int
     application: str
@@ -109,11 +109,11 @@ class WatchedConnection(psycopg.Connection[Any]):
     server_pid: int | None = None
 
     def wait(self, gen: PQGen[Result], interval: float = WAKE_S, timeout: float | None = None) -> Result:
-        """As the driver does, and no longer than the server works on it. Raises OperationalError."""
+        """As the driver does, but only while the server works on the statement. Raises OperationalError."""
         return super().wait(self._until_nobody_works(gen), interval, timeout)
 
     def ping(self) -> None:
-        """Make sure that the server is there. Raises psycopg.Error."""
+        """Check that the server replies. Raises psycopg.Error."""
         whole, self.limits = self.limits, Limits(answer_s=min(PING_S, self.limits.answer_s))
         address, self.address = self.address, {}
         was, self.autocommit = self.autocommit, True
@@ -153,7 +153,7 @@ class WatchedConnection(psycopg.Connection[Any]):
             raise psycopg.errors.LockNotAvailable(f"no lock within {waited_s:.0f} s: {holder} holds it") from error
 
     def _ask_after(self, began_s: float, known: Holder | None) -> Holder | None:
-        """Whom the statement waits for, if for anybody. Raises OperationalError when nobody works on it."""
+        """The session that the statement waits for, if any. Raises OperationalError when no server works on it."""
         waited_s = time.monotonic() - began_s
         works, holders = False, list[Holder]()
         reason = "the server does not work on it: the connection fell silent"

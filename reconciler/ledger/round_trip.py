@@ -1,4 +1,4 @@
-"""Writes that nobody reads the answers of, sent to PostgreSQL together and waited for once."""
+"""Several writes in one round trip: PostgreSQL gets them together, and this program waits once."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from reconciler.ledger.driver_errors import verdict_of
 
 @contextmanager
 def one_round_trip(connection: Connection) -> Iterator[None]:
-    """What is written in the block goes out together; at its end all of it was done, or the driver's error is raised.
+    """Send what the block writes together. When it ends, all of it is done; else the driver's error is raised.
 
-    Nothing can be read in the block. SQLite is embedded and has nothing to wait for: there it changes nothing.
+    The block cannot read. On SQLite, which is embedded, this changes nothing.
     """
     if connection.dialect.name != "postgresql":
         yield

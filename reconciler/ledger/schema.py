@@ -34,7 +34,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse naive times: nobody could tell later what they meant."""
+        """Refuse naive times, whose meaning nobody could know later, and those finer than a millisecond."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -83,6 +83,10 @@ def _whole(name: str, *, nullable: bool = False, primary_key: bool = False) -> s
 
 def _time(name: str, *, nullable: bool = False) -> sa.Column[datetime]:
     return sa.Column(name, UtcDateTime, nullable=nullable)
+
+
+def _partial_index(name: str, *columns: str, where: str) -> sa.Index:
+    return sa.Index(name, *columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
 
 
 ledger_identity = _table(
@@ -331,7 +335,7 @@ leases = _table(
     _whole("epoch"),
     _time("expires_at"),
 )
-"""Whose loops run. The epoch only grows; a payout transaction of a daemon checks it."""
+"""Which daemon works. The epoch only grows; a payout transaction of a daemon checks it."""
 
 stream_positions = _table(
     "stream_positions",
@@ -367,15 +371,9 @@ outbox = _table(
     _time("done_at", nullable=True),
     sa.ForeignKeyConstraint(["sequence"], ["entries.sequence"]),
     sa.CheckConstraint("status IN ('pending', 'blocked', 'done')", name="status"),
-    sa.Index(
-        "ix_outbox_open",
-        "not_before",
-        "sequence",
-        sqlite_where=sa.text("status <> 'done'"),
-        postgresql_where=sa.text("status <> 'done'"),
-    ),
+    _partial_index("ix_outbox_open", "not_before", "sequence", where="status <> 'done'"),
 )
-"""Entries whose effects MongoDB must still be told, or was told."""
+"""Entries whose effects are still to be projected into MongoDB, or were projected."""
 
 runs = _table(
     "runs",
@@ -389,12 +387,7 @@ runs = _table(
     _text("error", nullable=True),
     _time("alive_at"),
     sa.Index("ix_runs_kind_started_at", "kind", "started_at"),
-    sa.Index(
-        "ix_runs_unfinished",
-        "started_at",
-        sqlite_where=sa.text("finished_at IS NULL"),
-        postgresql_where=sa.text("finished_at IS NULL"),
-    ),
+    _partial_index("ix_runs_unfinished", "started_at", where="finished_at IS NULL"),
 )
 """Every sweep and check, also failed and interrupted ones. ``counts`` is a JSON object. ``alive_at`` is written by the
 database's clock every few seconds while the run goes on: an unfinished one that fell silent was interrupted."""
@@ -442,21 +435,11 @@ events = _table(
     sa.UniqueConstraint("position"),
     sa.CheckConstraint("status IN ('expected', 'recorded', 'pruned')", name="status"),
     sa.Index("ix_events_subject", "subject"),
-    sa.Index(
-        "ix_events_recorded",
-        "recorded_at",
-        sqlite_where=sa.text("status = 'recorded'"),
-        postgresql_where=sa.text("status = 'recorded'"),
-    ),
-    sa.Index(
-        "ix_events_expected",
-        "type",
-        sqlite_where=sa.text("status = 'expected'"),
-        postgresql_where=sa.text("status = 'expected'"),
-    ),
+    _partial_index("ix_events_recorded", "recorded_at", where="status = 'recorded'"),
+    _partial_index("ix_events_expected", "type", where="status = 'expected'"),
 )
-"""What other systems are told. *expected*: about to happen in MongoDB, and told to nobody before it is known to have.
-*pruned*: told long ago; the row stays without its payload, so that the same fact never makes a second event."""
+"""Events for other systems. *expected*: about to happen in MongoDB, and not delivered before it is known to have.
+*pruned*: delivered long ago; the row stays without its payload, so that the same fact never makes a second event."""
 
 webhook_deliveries = _table(
     "webhook_deliveries",
@@ -475,27 +458,9 @@ webhook_deliveries = _table(
     sa.ForeignKeyConstraint(["event_id"], ["events.event_id"]),
     sa.CheckConstraint("status IN ('pending', 'delivered', 'dead')", name="status"),
     sa.Index("ix_webhook_deliveries_position", "position", "endpoint"),
-    sa.Index(
-        "ix_webhook_deliveries_due",
-        "endpoint",
-        "not_before",
-        sqlite_where=sa.text("status = 'pending'"),
-        postgresql_where=sa.text("status = 'pending'"),
-    ),
-    sa.Index(
-        "ix_webhook_deliveries_in_order",
-        "endpoint",
-        "subject",
-        "position",
-        sqlite_where=sa.text("status = 'pending'"),
-        postgresql_where=sa.text("status = 'pending'"),
-    ),
-    sa.Index(
-        "ix_webhook_deliveries_dead",
-        "position",
-        sqlite_where=sa.text("status = 'dead'"),
-        postgresql_where=sa.text("status = 'dead'"),
-    ),
+    _partial_index("ix_webhook_deliveries_due", "endpoint", "not_before", where="status = 'pending'"),
+    _partial_index("ix_webhook_deliveries_in_order", "endpoint", "subject", "position", where="status = 'pending'"),
+    _partial_index("ix_webhook_deliveries_dead", "position", where="status = 'dead'"),
 )
 """One event on its way to one endpoint. Subject and position are the event's: they keep the order."""
 
@@ -537,14 +502,14 @@ check_partitions = _table(
     _text("breaks"),
     _time("kept_at"),
 )
-"""Partitions that the running full check is through with, so that a later one can go on after a crash."""
+"""Partitions that the running full check has compared, so that the next one can go on from there after a crash."""
 
 check_waiting = _table(
     "check_waiting",
     _text("participation_id", primary_key=True),
     _time("read_at"),
 )
-"""Who was due and unpaid when the last full check looked, and when that was read first."""
+"""Who was due and unpaid at the last full check, and when that was read first."""
 
 chain_marks = _table(
     "chain_marks",

@@ -34,7 +34,7 @@ from reconciler.ledger.schema import decisions, entries
 from reconciler.ports.journal import BatchStamp
 
 REQUESTED = "requested"
-"""Answer of a command that, under four eyes, waits for another person."""
+"""What a command returns that, under four eyes, waits for another person."""
 
 KEY_LENGTH_MAX = 200
 """Characters of an adjustment's key: an index holds it, and PostgreSQL's take some 2,700 bytes."""
@@ -173,7 +173,7 @@ class Decisions:
         return "resumed"
 
     def adopt(self, found: Sequence[NewAdoption], signed: Signature, decision_key: str) -> int:
-        """Record participations as settled before this ledger began; answers how many were new."""
+        """Record participations as settled before this ledger began; returns how many were new."""
         with self._poster.locked() as locked:
             # Paid since it was found, perhaps: what this ledger paid was not settled before it.
             known = settled_by_us_or_before(locked.connection, [one.participation_id for one in found])
@@ -197,7 +197,7 @@ class Decisions:
             locked.write(plan, self._stamp)
 
     def reverse_lost(self, payout_key: str, signed: Signature) -> bool:
-        """Reverse a payout of which a lost part of this ledger said so; False where it is gone or reversed already."""
+        """Post again a reversal that was lost with a part of the ledger; False if there is nothing to reverse."""
         with self._poster.locked() as locked:
             payout = find_payout(locked.connection, payout_key)
             if payout is None or payout.is_reversed:
@@ -206,7 +206,7 @@ class Decisions:
         return True
 
     def release_lost(self, payout_key: str) -> bool:
-        """Release a payout of which a lost part of this ledger said so; False where it does not lie in *held*."""
+        """Post again a release that was lost with a part of the ledger; False if nothing lies in *held*."""
         with self._poster.locked() as locked:
             payout = find_payout(locked.connection, payout_key)
             if payout is None or payout.is_reversed or not payout.lies_held:
@@ -265,7 +265,7 @@ def _adjustment_entry(connection: Connection, adjustment: Adjustment, signed: Si
 
 
 def pending_request(connection: Connection, subject: str) -> sa.Row[Any] | None:
-    """What somebody asked for about a subject and nobody has answered yet."""
+    """The request about a subject that waits for another person's approval or rejection; None without one."""
     query = (
         sa.select(decisions)
         .where(decisions.c.subject == subject, decisions.c.kind.in_(["request", "approve", "reject"]))

@@ -1,4 +1,4 @@
-"""Escrows after their campaigns: what they hold, since when the campaign is over, and the way back to the brand."""
+"""Escrows of campaigns that are over: what they hold, since when, and the refund to the brand."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RELEASES_A_BATCH = 2000
 
 
 class Treasury:
-    """Movements that follow from time passing: releases of held earnings, refunds of what is left."""
+    """Posts what follows from time: releases of held earnings, and refunds of what an escrow still holds."""
 
     def __init__(self, engine: Engine, poster: SqlPoster, *, clock: Clock) -> None:
         self._engine = engine
@@ -35,7 +35,7 @@ class Treasury:
         self._clock = clock
 
     def release_due(self, stamp: BatchStamp) -> int:
-        """Move what has waited its days into wallets; answers how many payouts. Raises Halted."""
+        """Move held earnings whose days are over into wallets; returns how many payouts. Raises Halted."""
         released = 0
         while count := release_due(self._poster, stamp, _RELEASES_A_BATCH):
             released += count
@@ -58,7 +58,7 @@ class Treasury:
     def first_seen_over(self, campaign_id: DocumentId) -> datetime:
         """When the campaign was first seen to be over; remembered from the first call on, whoever called.
 
-        Seen at a time of the future, by a clock that was wrong, it is seen now.
+        A time in the future came from a clock that was wrong: it is replaced by now.
         """
         now, is_it = self._clock(), closures.c.campaign_id == campaign_id.tagged
         with writing(self._engine) as connection:
@@ -71,7 +71,7 @@ class Treasury:
         return now
 
     def refund(self, wanted: Refund, stamp: BatchStamp) -> RefundOutcome:
-        """Give back what an escrow holds to whom it came from, unless under the lock something of the campaign is open.
+        """Return what an escrow holds to the accounts that funded it, unless the campaign has an open hold or share.
 
         Raises Halted.
         """

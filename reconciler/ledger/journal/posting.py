@@ -33,7 +33,7 @@ from reconciler.ports.journal import AccountChange, BatchStamp, Posted, PostingB
 
 Begin = Callable[[], AbstractContextManager[Connection]]
 Fence = Callable[[Connection], None]
-"""Raises when whoever posts has lost the right to: the first statement after the lock."""
+"""The first statement after the lock: raises when the poster has lost the right to post."""
 
 
 def no_fence(_connection: Connection) -> None:
@@ -66,7 +66,7 @@ class Locked:
         return facts_at < self.now - self.facts_age_max
 
     def write(self, plan: BatchPlan, stamp: BatchStamp) -> Mapping[str, int]:
-        """Write a plan, once; answers entry key → sequence. An empty plan writes nothing."""
+        """Write a plan, once; returns entry key → sequence. An empty plan writes nothing."""
         return {} if plan.is_empty else write_batch(self.connection, self.head, plan, stamp, self.now)
 
 
@@ -79,25 +79,18 @@ class SqlPoster:
     def post(self, batch: PostingBatch, stamp: BatchStamp) -> Posted:
         """Post what is new and fits. Raises Outage, Halted or InvariantBroken; then nothing of the batch was posted."""
         with self.locked() as locked:
-            if not self._parts.ignores_halt:
-                require_not_halted(locked.connection)
+            self._require_not_halted(locked)
             if batch.facts_at is not None and locked.is_old(batch.facts_at):
                 batch = replace(batch, withdrawals=(), voids=())
-            snapshot = read_snapshot(locked.connection, batch, locked.now)
-            planned = plan_batch(
-                batch.requests, batch.withdrawals, snapshot, self._parts.rules, locked.now, batch.voids
-            )
+            planned = self._plan(locked, batch)
             sequences = locked.write(planned.plan, stamp)
-        if planned.halt is not None:
-            raise Halted(f"{locked.now:%Y-%m-%d %H:%M:%S} UTC", planned.halt)
-        return _posted(planned, sequences)
+        return _posted(planned, sequences, locked.now)
 
     def freeze(self, due: PoolDue, facts_at: datetime, stamp: BatchStamp) -> bool:
         """Freeze a settlement. False when its campaign has one, the facts grew too old, or the ledger no longer holds
         what it was decided on: a member was paid, say, or settled in another way. Raises as :meth:`post`."""
         with self.locked() as locked:
-            if not self._parts.ignores_halt:
-                require_not_halted(locked.connection)
+            self._require_not_halted(locked)
             campaign_id = due.terms.campaign_id.tagged
             if locked.is_old(facts_at) or not pool_stands(locked.connection, due):
                 return False
@@ -106,26 +99,30 @@ class SqlPoster:
         return True
 
     def repay(self, request: PayoutRequest, decision: NewDecision, stamp: BatchStamp) -> Posted:
-        """Post one payment that a person decided, with the decision, or nothing: the outcome tells which."""
+        """Post a payment that a person decided, with the decision. Unless the outcome is NEW, nothing is posted."""
         with self.locked() as locked:
             require_not_halted(locked.connection)
-            batch = PostingBatch(requests=(request,))
-            snapshot = read_snapshot(locked.connection, batch, locked.now)
-            planned = plan_batch(batch.requests, (), snapshot, self._parts.rules, locked.now)
+            planned = self._plan(locked, PostingBatch(requests=(request,)))
             if planned.halt is None and planned.outcomes[request.key] is not Outcome.NEW:
                 return Posted(outcomes=planned.outcomes, payout_sequences=(), paid_minor={})
             if planned.halt is None:
                 planned.plan.decisions.append(decision)
             sequences = locked.write(planned.plan, stamp)
-        if planned.halt is not None:
-            raise Halted(f"{locked.now:%Y-%m-%d %H:%M:%S} UTC", planned.halt)
-        return _posted(planned, sequences)
+        return _posted(planned, sequences, locked.now)
+
+    def _require_not_halted(self, locked: Locked) -> None:
+        if not self._parts.ignores_halt:
+            require_not_halted(locked.connection)
+
+    def _plan(self, locked: Locked, batch: PostingBatch) -> PlannedBatch:
+        snapshot = read_snapshot(locked.connection, batch, locked.now)
+        return plan_batch(batch.requests, batch.withdrawals, snapshot, self._parts.rules, locked.now, batch.voids)
 
     @contextmanager
     def locked(self, *, may_be_off: bool = False) -> Iterator[Locked]:
-        """The right to post, until the end of the block commits; an exception rolls everything back.
+        """Hold the right to post. The end of the block commits; an exception rolls everything back.
 
-        Raises ClockOff where this host's clock and the ledger's time do not agree, unless it ``may_be_off``.
+        Raises ClockOff where this host's clock and the ledger's time do not agree, unless ``may_be_off``.
         """
         clock = self._parts.clock
         with self._parts.begin() as connection:
@@ -149,9 +146,9 @@ class SqlJournal(SqlPoster):
         self._engine = engine
 
     def now(self, engine: Engine | None = None) -> datetime:
-        """The ledger's time, for whoever judges by time what is not posted. Raises ClockOff, like all that is.
+        """The ledger's time, for decisions that post nothing. Raises ClockOff, as posting does.
 
-        ``engine``: connections of the caller's own, where it must not wait for those of others.
+        ``engine``: another pool of connections, for a caller that must not wait for those of others.
         """
         clock = self._parts.clock
         began_at = clock.host()
@@ -166,7 +163,7 @@ class SqlJournal(SqlPoster):
 
     @contextmanager
     def rehearsal(self, *, has_limits: bool = True) -> Iterator[SqlRehearsal]:
-        """A poster whose batches see each other and are all rolled back in the end: a dry run by the same code.
+        """A poster whose batches build on each other and are all rolled back in the end: a dry run by the same code.
 
         It holds the ledger's lock until then, so other writers wait for it. Without ``has_limits`` no limit of `safety`
         stops it: a check has to name everybody who is due, however many they are.
@@ -211,7 +208,10 @@ class SqlRehearsal(SqlPoster):
         ]
 
 
-def _posted(planned: PlannedBatch, sequences: Mapping[str, int]) -> Posted:
+def _posted(planned: PlannedBatch, sequences: Mapping[str, int], now: datetime) -> Posted:
+    """What a committed batch posted. Raises Halted where its plan says that paying halts with it."""
+    if planned.halt is not None:
+        raise Halted(f"{now:%Y-%m-%d %H:%M:%S} UTC", planned.halt)
     paid_minor: Counter[str] = Counter()
     new = [item for item in planned.plan.posted if isinstance(item, NewPayout)]
     for item in new:

@@ -50,7 +50,7 @@ class Head:
 
 
 def _head_select(dialect_name: str, *, locks: bool) -> sa.Select[Any]:
-    """The locked row, and what is true once the lock is there: hence the lock inside, and the times around it."""
+    """The head and the times. The lock is in the inner select, so that the times are those after the wait for it."""
     row = sa.select(schema.chain_head)
     head = (row.with_for_update() if locks else row).subquery("head")
     last_at = sa.select(schema.chain.c.created_at).where(schema.chain.c.batch == head.c.batch).scalar_subquery()
@@ -71,7 +71,7 @@ def _times(row: sa.Row[Any]) -> DatabaseTimes:
 
 
 def lock_head(connection: Connection) -> Head:
-    """Take the right to post until the transaction ends. (SQLite took it with BEGIN IMMEDIATE.)"""
+    """Lock the head: the right to post, until the transaction ends. SQLite has it since BEGIN IMMEDIATE."""
     row = connection.execute(_LOCK_HEAD[connection.dialect.name]).one()
     times = _times(row)
     if times.last_at is None and row.batch:
@@ -84,7 +84,7 @@ def lock_head(connection: Connection) -> Head:
 def write_batch(
     connection: Connection, head: Head, plan: BatchPlan, stamp: BatchStamp, now: datetime
 ) -> Mapping[str, int]:
-    """Write a plan; answers entry key → sequence. Raises InvariantBroken where the rows contradict each other.
+    """Write a plan; returns entry key → sequence. Raises InvariantBroken where an entry does not sum to zero.
 
     ``now`` is the ledger's time. What is posted is never dated before the batch before it, whatever the clocks did
     since: a month that was closed stays as it was.
@@ -121,7 +121,7 @@ def write_batch(
         )
         for table in schema.JOURNAL_TABLES[:-1]:
             bulk.insert(connection, table, journal[table.name])
-        _tell_projection(connection, posted, now)
+        _queue_effects(connection, posted, now)
         bulk.insert(connection, schema.chain, [link])
         bulk.update(connection, schema.chain_head, [end], ("batch", "sequence", "hash"))
     return {item.entry.key: sequence for sequence, item in posted}
@@ -165,8 +165,8 @@ def _postings(connection: Connection, batch: int, entries: Sequence[tuple[int, E
     return rows, balances
 
 
-def _tell_projection(connection: Connection, posted: Sequence[tuple[int, PostedItem]], now: datetime) -> None:
-    """Raise the versions of the wallets that changed, and queue what MongoDB has to be told."""
+def _queue_effects(connection: Connection, posted: Sequence[tuple[int, PostedItem]], now: datetime) -> None:
+    """Raise the versions of the wallet positions that changed, and queue the effects that have to be projected."""
     touched = {
         (owner, item.entry.currency)
         for _, item in posted

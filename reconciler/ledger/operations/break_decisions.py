@@ -1,4 +1,4 @@
-"""What people say about breaks: acknowledged or resolved, append-only rows in the hash chain like every decision.
+"""People's decisions about breaks: acknowledged or resolved, append-only rows in the hash chain like every decision.
 
 Whatever is refused raises UsageError with a sentence, and then nothing is written, of none of the breaks named.
 """
@@ -20,6 +20,18 @@ from reconciler.ledger.operations.break_records import BreakLine, find_lines, ma
 from reconciler.ports.journal import BatchStamp
 
 _IDENTITY = re.compile(rf"[0-9a-f]{{{ID_LENGTH}}}")
+_KEPT = (
+    "kind",
+    "reason",
+    "severity",
+    "participation_id",
+    "campaign_id",
+    "payout_key",
+    "expected_minor",
+    "actual_minor",
+    "fingerprint",
+)
+"""What of a record a decision about it keeps, under the same names."""
 _CRITICAL = Severity.CRITICAL.label
 
 
@@ -31,14 +43,14 @@ class BreakDecisions:
         self._stamp = BatchStamp(run_id=run_id, trigger="person")
 
     def acknowledge(self, break_ids: Sequence[str], signed: Signature) -> list[str]:
-        """Say that open breaks are known: as they are now, no exit code counts them. Answers those concerned."""
+        """Acknowledge open breaks: while they stay as they are, no exit code counts them. Returns their ids."""
         with self._poster.locked() as locked:
             lines = self._lines(locked, break_ids, _refuse_acknowledging)
             self._write(locked, ACKNOWLEDGE, lines, signed)
         return list(lines)
 
     def resolve(self, break_ids: Sequence[str], signed: Signature) -> list[str]:
-        """Say that breaks are dealt with: they are closed until a check finds them again. Answers those concerned."""
+        """Resolve breaks: they are closed until a check finds them again. Returns their ids."""
         with self._poster.locked() as locked:
             lines = self._lines(locked, break_ids, _refuse_resolving)
             self._write(locked, RESOLVE, lines, signed)
@@ -73,19 +85,11 @@ def _decision(kind: str, line: BreakLine, signed: Signature, now: datetime) -> N
         subject=subject,
         decided_by=signed.by,
         reason=signed.reason,
-        # What the person saw, for ever: the book's row goes on changing.
+        # What the person saw, for ever: later checks change the record.
         state_before={
+            **{name: getattr(record, name) for name in _KEPT},
             "state": line.status.value,
-            "kind": record.kind,
-            "reason": record.reason,
-            "severity": record.severity,
-            "participation_id": record.participation_id,
-            "campaign_id": record.campaign_id,
-            "payout_key": record.payout_key,
-            "expected_minor": record.expected_minor,
-            "actual_minor": record.actual_minor,
             "appearance": record.appearances_count,
-            "fingerprint": record.fingerprint,
             "report": record.last_report,
         },
         amount_minor=_difference(record.expected_minor, record.actual_minor),

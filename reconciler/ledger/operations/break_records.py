@@ -1,7 +1,7 @@
-"""The book of breaks: what checks remember of each, in a table beside the journal, and what people said about it.
+"""Break records: what checks remember of each break, in a table beside the journal.
 
-What people said is in ``decisions``, append-only and in the hash chain; only what checks saw is kept here. A break's
-status is derived from both each time it is asked for.
+What people decided about a break is in ``decisions``, append-only and in the hash chain. Its status is derived from
+both each time it is read.
 """
 
 from __future__ import annotations

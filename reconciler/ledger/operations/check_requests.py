@@ -58,7 +58,7 @@ class CheckRequests:
         self._new_id = new_id
 
     def request(self, by: str) -> tuple[CheckRequest, bool]:
-        """Ask for a check; answers the open one, and whether it is new. At most one is open."""
+        """Ask for a check; returns the open one, and whether it is new. At most one is open."""
         # Most of a crowd find the open one without a write, which would queue for a lock.
         while (found := self.open_one()) is None:
             new = self._insert(by)

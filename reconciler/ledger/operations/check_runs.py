@@ -20,14 +20,14 @@ from reconciler.ports.check_runs import CheckKey, DonePartition
 
 
 class SqlCheckRuns:
-    """Beside the ledger, and no part of it. Only whoever holds the lease of checking writes here."""
+    """Keeps how far a full check is, in tables beside the journal. Only the holder of the check's lease writes here."""
 
     def __init__(self, engine: Engine, *, clock: Clock) -> None:
         self._engine = engine
         self._clock = clock
 
     def close_interrupted(self) -> int:
-        """Write into the record of runs which checks ended without saying so; answers how many."""
+        """Mark checks that ended without recording it as interrupted; returns how many."""
         is_open = (runs.c.kind == "full_check") & runs.c.finished_at.is_(None)
         with writing(self._engine) as connection:
             return connection.execute(

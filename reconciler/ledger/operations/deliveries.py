@@ -31,7 +31,7 @@ PRUNED_AT_ONCE = 1000
 """Events a transaction: pruning must not hold up whoever pays."""
 
 _NEVER_AGAIN = (EventType.GKEY_RELEASED.value, EventType.CHECK_FINISHED.value)
-"""Types of which a fact cannot be told a second time: nothing of them has to be remembered."""
+"""Types whose fact cannot be recorded a second time: their rows need not be kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +131,7 @@ class Deliveries:
             return connection.execute(sa.delete(webhook_endpoints).where(is_it)).rowcount == 1
 
     def replay(self, event_id: str, endpoint: str | None, by: str) -> int:
-        """Deliver an event again, from its first attempt on, to one endpoint or to all it went to; answers how many.
+        """Deliver an event again, from its first attempt on, to one endpoint or to all it went to; returns how many.
 
         What is on its way already is tried at once.
         """
@@ -141,7 +141,7 @@ class Deliveries:
         return self._again(chosen, by)
 
     def replay_dead(self, endpoint: str | None, by: str) -> int:
-        """Deliver everything again that was given up; answers how many."""
+        """Deliver everything again that was given up; returns how many."""
         chosen = _table.c.status == "dead"
         if endpoint is not None:
             chosen &= _table.c.endpoint == endpoint
@@ -173,10 +173,10 @@ class Deliveries:
         ]
 
     def prune(self, before: datetime, endpoints: Sequence[str]) -> int:
-        """Forget deliveries of events recorded before a time; answers how many events went.
+        """Forget deliveries of events recorded before a time; returns how many events went.
 
         An event stays while it is on its way to one of ``endpoints`` (those that are configured), or was given up
-        there. Of those whose fact may be told again, the identity stays for good.
+        there. Where a fact may be recorded again, the identity stays for good.
         """
         with writing(self._engine) as connection:
             still_needed = sa.exists().where(

@@ -1,7 +1,7 @@
-"""Events as rows: recorded with what they tell, once for each fact, and listed for people.
+"""Events as rows: one for each fact, recorded in the transaction that makes it true.
 
-Whoever records takes the lock that posting takes: positions are given out one after the other under it, and become
-visible in that order. Where no endpoint wants a type of event, nothing is written and no lock is taken.
+Recording takes the lock of posting, so that positions are given out, and become visible, in one order. Where no
+endpoint wants a type of event, nothing is written and no lock is taken.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.journal.writing import lock_head
 from reconciler.ledger.key_lists import among
 from reconciler.ledger.reads.campaign_sums import net_paid
-from reconciler.ledger.rows import from_row
+from reconciler.ledger.rows import from_row, to_row
 from reconciler.ledger.schema import entries, events, payouts, webhook_deliveries
 from reconciler.ports.runs import RunRecord
 
@@ -38,7 +38,7 @@ Subscriptions = Mapping[str, frozenset[EventType]]
 """Endpoint → the types of events that it wants."""
 
 VERDICTS = frozenset({"clean", "repaired", "breaks", "halted"})
-"""How a check that was through can have ended."""
+"""The outcomes of a full check that was completed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +69,8 @@ class EventLog:
         return not self._wanted.isdisjoint(types)
 
     def settled(self, connection: Connection, result: ProjectionResult) -> None:
-        """Record, in the transaction that says so, which payouts and reversals have had all their effects, and which
-        campaigns are complete. Told again after a crash or a repair, it is the same event."""
+        """Record, in the caller's transaction, payouts and reversals whose effects are all projected, and campaigns
+        that are complete. Recorded again after a crash or a repair, it is the same event."""
         found: list[Event] = []
         if self.wants(EventType.PARTICIPATION_SETTLED, EventType.PAYOUT_REVERSED):
             found += _of_payouts(connection, result.done)
@@ -79,23 +79,23 @@ class EventLog:
         self._record(connection, found)
 
     def run_ended(self, connection: Connection, run: RunRecord) -> None:
-        """Record, in the transaction that keeps the end of a run, that a full check came to a verdict."""
+        """Record, in the transaction that keeps the end of a run, that a full check has a verdict."""
         if run.kind == "full_check" and run.outcome in VERDICTS and self.wants(EventType.CHECK_FINISHED):
             self._record(connection, [_of_check(run)])
 
     def expect(self, coming: Sequence[Event]) -> None:
-        """Write down events before MongoDB is told to make them true; nobody hears of them yet."""
+        """Keep events before the change in MongoDB that makes them true. They are not delivered yet."""
         with writing(self._engine) as connection:
             self._insert(connection, coming, "expected")
 
     def expected(self, event_type: EventType) -> list[ListedEvent]:
-        """Events of a type of which it is not known yet whether they came true."""
+        """Expected events of a type: whether they came true is not known yet."""
         query = sa.select(events).where(events.c.status == "expected", events.c.type == event_type.value)
         with reading(self._engine) as connection:
             return [from_row(ListedEvent, row) for row in connection.execute(query.order_by(events.c.position))]
 
     def conclude(self, came_true: Sequence[str], came_to_nothing: Sequence[str]) -> None:
-        """Say of expected events (their identities) which did come true: those go out, the others are forgotten."""
+        """Deliver the expected events (by identity) that came true, and delete those that came to nothing."""
         with writing(self._engine) as connection:
             lock_head(connection)
             is_expected = events.c.status == "expected"
@@ -112,7 +112,7 @@ class EventLog:
             self._fan_out(connection, self._insert(connection, wanted, "recorded"))
 
     def _insert(self, connection: Connection, found: Sequence[Event], status: str) -> Sequence[Any]:
-        """Insert what is new; answers the rows. The lock makes looking first as good as a conflict clause."""
+        """Insert what is new; returns the rows. Under the lock, looking first is as good as a conflict clause."""
         if not found:
             return []
         lock_head(connection)
@@ -124,16 +124,7 @@ class EventLog:
         new = [event for event_id, event in by_id.items() if event_id not in known]
         now = self._clock()
         rows = [
-            {
-                "event_id": event.event_id,
-                "position": position,
-                "type": event.type.value,
-                "subject": event.subject,
-                "status": status,
-                "payload": event.payload,
-                "occurred_at": event.occurred_at,
-                "recorded_at": now,
-            }
+            to_row(events, event, position=position, type=event.type.value, status=status, recorded_at=now)
             for position, event in enumerate(new, start=last + 1)
         ]
         bulk.insert(connection, events, rows)

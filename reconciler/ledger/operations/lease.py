@@ -24,7 +24,7 @@ from reconciler.ledger.revisions import known_revisions, require_compatible
 from reconciler.ledger.schema import leases
 
 PAYING = "paying"
-"""The lease of everything that pays, checks and tells from time to time: one daemon does all of it."""
+"""The lease of all periodic work, such as sweeps, checks and deliveries: one daemon does all of it."""
 
 CHECKING = "full_check"
 """The lease of the full check, in whatever process it runs: never two at once."""
@@ -111,16 +111,15 @@ class Lease:
         self._of_thread = threading.local()
 
     def acquire(self) -> int | None:
-        """Take the lease, or renew it; answers the epoch, or None while another holder has it.
+        """Take the lease, or renew it; returns the epoch, or None while another holder has it.
 
-        One that reaches far beyond ``ttl`` counts as expired: nobody took it for so long.
-        One statement. The epoch grows when the lease changes hands and when it had expired, even if nobody else wanted
-        it: what was begun before counts as begun by somebody else. Raises NotMigrated when the ledger was migrated
-        beyond this program.
+        A lease that reaches far beyond ``ttl`` counts as expired: a clock was wrong when it was written. The epoch
+        grows when the lease changes hands, and when it had expired even if nobody else took it: work that was begun
+        before must not go on. Raises NotMigrated when the ledger was migrated beyond this program.
         """
         with writing(self.engine) as connection:
             require_compatible(connection, self._known)
-            found = connection.execute(self._sql(connection, _ACQUIRE), {**self._who, "ttl_s": self._ttl_s})
+            found = connection.execute(_in_dialect(connection, _ACQUIRE), {**self._who, "ttl_s": self._ttl_s})
             self._epoch = found.scalar_one_or_none()
         return self._epoch
 
@@ -130,7 +129,7 @@ class Lease:
         if epoch is None:
             return
         with writing(self.engine) as connection:
-            connection.execute(self._sql(connection, _RESIGN), {**self._who, "epoch": epoch})
+            connection.execute(_in_dialect(connection, _RESIGN), {**self._who, "epoch": epoch})
 
     def holder(self) -> str | None:
         """Who had it last, for people to read; None before the first."""
@@ -140,9 +139,9 @@ class Lease:
 
     @contextmanager
     def term(self, may_go_on: Callable[[], bool] = lambda: True) -> Iterator[int]:
-        """Work that this thread does as the holder, under the epoch of now: to the end of the block the fence stands.
+        """Have this thread work as the holder, under the present epoch, until the block ends.
 
-        ``may_go_on`` is asked by the fence too. Raises LeaseLost where the lease is not held.
+        The fence asks ``may_go_on`` too. Raises LeaseLost where the lease is not held.
         """
         epoch = self._epoch
         if epoch is None:
@@ -154,23 +153,19 @@ class Lease:
             self._of_thread.term = None
 
     def fence(self, connection: Connection) -> None:
-        """The first statement of a payment, after its lock. Raises LeaseLost when the term of this thread is over.
+        """Check that the term of this thread is not over, right after a payment's lock. Raises LeaseLost.
 
-        Until the transaction ends nobody can take the lease over (nor can it be renewed: PostgreSQL locks the row,
-        SQLite everything), so keep it short. A thread without a term does what a person asked for, and needs no lease.
+        Until the transaction ends nobody can take the lease over or renew it (PostgreSQL locks the row, SQLite
+        everything), so keep it short. A thread without a term does what a person asked for, and needs no lease.
         """
         term: _Term | None = getattr(self._of_thread, "term", None)
         if term is None:
             return
-        found = connection.execute(self._sql(connection, _FENCE), {**self._who, "epoch": term.epoch})
+        found = connection.execute(_in_dialect(connection, _FENCE), {**self._who, "epoch": term.epoch})
         if found.one_or_none() is None:
             raise LeaseLost(f"the lease has changed hands since this was begun (epoch {term.epoch})")
         if not term.may_go_on():
             raise LeaseLost(f"the lease was not renewed in time (epoch {term.epoch})")
-
-    @staticmethod
-    def _sql(connection: Connection, statement: str) -> sa.TextClause:
-        return _in_dialect(connection, statement)
 
 
 def is_held(connection: Connection, name: str) -> bool:

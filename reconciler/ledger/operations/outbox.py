@@ -1,4 +1,4 @@
-"""Payouts whose effects MongoDB must still be told: the queue between the ledger and the projection."""
+"""The outbox: entries whose effects are still to be projected, between the ledger and the projection."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from reconciler.ledger.journal.writing import lock_head
 from reconciler.ledger.key_lists import among
 from reconciler.ledger.operations.events import EventLog
 from reconciler.ledger.reads.wallet_positions import account_of, read_positions
+from reconciler.ledger.rows import from_row
 from reconciler.ledger.schema import entries, outbox, payouts, postings, wallet_positions
 from reconciler.ports.outbox import BlockedPayout, OutboxCounts
 
@@ -36,10 +37,10 @@ _reversal = payouts.alias("reversal")
 
 
 class SqlOutbox:
-    """``blocked_retry`` is how long a blocked task waits: a person has to act first.
+    """The table ``outbox``. ``blocked_retry``: how long a blocked task waits, since a person has to act first.
 
-    What writes here takes the lock that posting takes. Both touch many wallets' positions: without it, two projectors
-    or a projector and a poster deadlock on PostgreSQL, and of two acknowledgements the older could be the last.
+    Every write here takes the lock of posting. Both change many wallet positions: without the lock they would deadlock
+    on PostgreSQL, and of two acknowledgements the older one could be written last.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class SqlOutbox:
     def ready(self, limit: int) -> list[ProjectionTask]:
         """The oldest tasks whose time has come: those that nothing blocks, and those that were blocked long enough.
 
-        A time further ahead than this program ever writes comes from a clock that was wrong.
+        A time further ahead than this program ever writes came from a clock that was wrong, and counts as due.
         """
         now = self._clock()
         latest = now + self._blocked_retry + CLOCKS_DIFFER_MAX
@@ -84,7 +85,7 @@ class SqlOutbox:
         return [BlockedPayout(task=task, blocked=_blocked_effect(row.effect, row.obstacle)) for task, row in found]
 
     def again(self, sequences: Sequence[int]) -> None:
-        """Put entries back into the queue, since MongoDB no longer shows their effects.
+        """Queue entries again, since MongoDB no longer shows their effects.
 
         The versions of their wallets are raised with it: a wallet that lost a credit takes the difference again.
         """
@@ -100,7 +101,7 @@ class SqlOutbox:
             bulk.upsert(connection, wallet_positions, raised, {"version": "wallet_positions.version + 1"})
             pending: dict[str, Any] = {"status": "pending", "attempts": 0, "effect": None, "reason": None}
             times = {"created_at": now, "not_before": now, "done_at": None}
-            # A row may be gone: the entry says that MongoDB must be told, and the queue only when.
+            # A row may be gone: the entry alone says that its effects have to be projected, and the queue only when.
             bulk.upsert(
                 connection,
                 outbox,
@@ -109,7 +110,7 @@ class SqlOutbox:
             )
 
     def settle(self, result: ProjectionResult) -> None:
-        """Record what became of a chunk."""
+        """Record what became of some tasks: done, blocked, and the wallet versions that were read back."""
         now = self._clock()
         with writing(self._engine) as connection:
             lock_head(connection)
@@ -141,20 +142,20 @@ class SqlOutbox:
             self._events.settled(connection, result)
 
     def overdue(self, within: timedelta, after: int, limit: int) -> list[ProjectionTask]:
-        """Entries behind ``after`` that MongoDB should have been told of by now, and for which nothing says why not.
+        """Entries after sequence ``after`` that should have been projected by now, and that nothing blocks.
 
-        By the entries themselves: a row of the queue may be gone, or wait for a time that never comes.
+        They are found by the entries themselves: a row of the outbox may be gone, or wait for a time that never comes.
         """
         is_late = _is_not_new(self._clock(), within) & entries.c.kind.in_([kind.value for kind in TaskKind])
-        is_untold = outbox.c.status.is_(None) | (outbox.c.status == "pending")
+        is_unprojected = outbox.c.status.is_(None) | (outbox.c.status == "pending")
         with reading(self._engine) as connection:
-            condition = is_late & is_untold & (entries.c.sequence > after)
+            condition = is_late & is_unprojected & (entries.c.sequence > after)
             return [task for task, _ in _read_tasks(connection, condition, limit, also_unqueued=True)]
 
     def lagging(self, limit: int, within: timedelta | None = None) -> list[WalletPosition]:
-        """Positions that changed without an entry MongoDB is told of, as by an adjustment, and were not shown yet.
+        """Positions that no wallet shows yet and no queued entry will project, such as after an adjustment.
 
-        With ``within``: those that changed last before that.
+        With ``within``: only those whose last change is older.
         """
         table = wallet_positions
         changed_lately = sa.exists().where(
@@ -184,13 +185,13 @@ class SqlOutbox:
             return list(read_positions(connection, keys).values())
 
     def counts(self) -> OutboxCounts:
-        """How much is still to be told."""
+        """How much is still to be projected."""
         with reading(self._engine) as connection:
             return outbox_counts(connection)
 
 
 def outbox_counts(connection: Connection) -> OutboxCounts:
-    """How many payouts, releases and reversals MongoDB must still be told of."""
+    """How many payouts, releases and reversals are still to be projected."""
     query = sa.select(outbox.c.status, sa.func.count()).where(outbox.c.status != "done").group_by(outbox.c.status)
     found: dict[str, int] = dict(connection.execute(query).all())
     return OutboxCounts(pending=found.get("pending", 0), blocked=found.get("blocked", 0))
@@ -207,7 +208,7 @@ def _blocked_effect(effect: str, reason: str) -> BlockedEffect:
 
 
 def _is_not_new(now: datetime, within: timedelta) -> sa.ColumnElement[bool]:
-    """Whether an entry is older; one of a time that is still to come is not new either."""
+    """Whether an entry is older than ``within``; one that is dated in the future counts as old."""
     return sa.not_(entries.c.booked_at.between(now - within, now + within))
 
 
@@ -234,7 +235,7 @@ def _acknowledge_wallets(connection: Connection, result: ProjectionResult) -> No
 def _read_tasks(
     connection: Connection, condition: sa.ColumnElement[bool], limit: int | None, *, also_unqueued: bool = False
 ) -> list[tuple[ProjectionTask, sa.Row[Any]]]:
-    """Tasks of outbox rows, each with the payout that its entry is, or corrects; or of entries without such a row."""
+    """Tasks, each with the row of its payout. ``also_unqueued``: of entries that have no row in the outbox, too."""
     is_its_row = outbox.c.sequence == entries.c.sequence
     queued = sa.outerjoin(entries, outbox, is_its_row) if also_unqueued else sa.join(outbox, entries, is_its_row)
     is_its_payout = payouts.c.payout_key == sa.func.coalesce(entries.c.corrects, entries.c.key)
@@ -281,19 +282,15 @@ def _read_shown(connection: Connection, participation_ids: Sequence[str]) -> dic
 
 def _task(row: sa.Row[Any], position: WalletPosition, shown: Shown) -> ProjectionTask:
     kind = TaskKind(row.entry_kind)
-    return ProjectionTask(
+    return from_row(
+        ProjectionTask,
+        row,
         sequence=row.task_sequence,
         kind=kind,
-        entry_key=row.entry_key,
-        payout_key=row.payout_key,
         participation_id=DocumentId.from_tagged(row.participation_id),
         campaign_id=DocumentId.from_tagged(row.campaign_id),
         brand_id=DocumentId.from_tagged(row.brand_id),
-        streamer_id=row.streamer_id,
-        currency=row.currency,
         amount_minor=-row.amount_minor if kind is TaskKind.REVERSAL else row.amount_minor,
-        rule=row.rule,
-        cooloff_hours=row.cooloff_hours,
         # Where the ledger is dated in the future, the task is not: nobody rests for years for that.
         paid_at=row.queued_at if is_of_the_future(row.created_at, row.queued_at) else row.created_at,
         posted_at=row.booked_at,
@@ -304,7 +301,7 @@ def _task(row: sa.Row[Any], position: WalletPosition, shown: Shown) -> Projectio
 
 
 def raise_versions(engine: Engine, seen: Mapping[tuple[str, str], int]) -> int:
-    """Raise the counters that lie at or below what wallets have seen, so that these take the next projection."""
+    """Raise the versions that are not above what wallets have seen, so that these take the next projection."""
     with writing(engine) as connection:
         lock_head(connection)
         known = {key: position.version for key, position in read_positions(connection, sorted(seen)).items()}

@@ -1,4 +1,4 @@
-"""How everything stands by the ledger's tables: for a person who looks, and for monitors."""
+"""The state of everything that the ledger's tables know, for people and for monitors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class LedgerOverview:
 
 
 def overview(engine: Engine) -> LedgerOverview:
-    """How everything stands. Raises Outage."""
+    """The present state. Raises Outage."""
     runs, breaks = RunLog(engine), SqlBreakRecords(engine)
     checks = runs.newest(_CHECKS, _CHECKS_LOOKED_AT)
     unsettled = Counter(

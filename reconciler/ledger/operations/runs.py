@@ -63,10 +63,10 @@ class RunLog:
             connection.execute(sa.update(runs).where(runs.c.run_id == run_id).values(alive_at=now_sql(connection)))
 
     def end_silent(self) -> list[RunRecord]:
-        """Mark those as interrupted that have no end and were silent for long; answers them.
+        """Mark runs as interrupted that have no end and gave no sign of life for long; returns them.
 
-        A run elsewhere that goes on gives signs of life, whatever host it is on. Should it have been silent and alive
-        all the same (a machine that slept), it says itself how it ended: what it records stands over this mark.
+        A run that goes on gives signs of life, on whatever host. One that was silent and alive all the same, as on a
+        machine that slept, records its own end later, which replaces this mark.
         """
         with reading(self._engine) as connection:
             silent = [_record(row) for row in connection.execute(sa.select(runs).where(_is_silent(connection)))]
@@ -103,7 +103,7 @@ class RunLog:
             self._events.run_ended(connection, run)
 
     def prune(self, before: datetime) -> int:
-        """Forget sweeps that ended before a time; checks are kept. Answers how many went."""
+        """Forget sweeps that ended before a time; checks are kept. Returns how many went."""
         is_old = (runs.c.kind == "sweep") & (runs.c.finished_at < before)
         with writing(self._engine) as connection:
             return connection.execute(sa.delete(runs).where(is_old)).rowcount

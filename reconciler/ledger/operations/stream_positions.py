@@ -63,7 +63,7 @@ class StreamPositions:
             return connection.execute(stream_positions.update().where(same).values(values)).rowcount == 1
 
     def drop(self, because: str) -> int:
-        """Forget the position, with a reason for whoever looks; answers the new generation."""
+        """Forget the position, with the reason, for people; returns the new generation."""
         values = {
             "token": None,
             "fingerprint": None,

@@ -1,4 +1,4 @@
-"""Whether whoever is due should have been paid by now: a sweep passed by since, or nobody sweeps."""
+"""Whether somebody who is due should have been paid by now: a whole sweep ended since, or no daemon sweeps."""
 
 from __future__ import annotations
 

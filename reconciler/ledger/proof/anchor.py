@@ -1,7 +1,7 @@
 """An anchor: where the chain stood at some time, as one line to be kept elsewhere.
 
-A chain proves that nothing in it was changed singly. Whoever can write every row can also write it all anew, hashes
-included; only somebody who kept a hash of before can tell.
+A chain shows that single rows were changed. Whoever can write every row can also write all hashes anew; only a hash
+that was kept elsewhere shows that.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def anchor_of(engine: Engine) -> Anchor:
 
 
 def check_anchor(connection: Connection, anchor: Anchor, faults: Faults) -> None:
-    """Whether the chain still leads through an anchor. That it is right up to there, the walk has to show."""
+    """Note a fault unless the chain still contains the anchor. What lies before it, the walk verifies."""
     ledger_id = connection.execute(sa.select(ledger_identity.c.ledger_id)).scalar_one_or_none()
     if ledger_id != anchor.ledger_id:
         faults.add("chain_broken", f"this is ledger {ledger_id}, and the anchor is of ledger {anchor.ledger_id}")

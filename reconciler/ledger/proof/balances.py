@@ -1,4 +1,4 @@
-"""Every balance again from its postings: each running value on the way, and what the account holds in the end."""
+"""Derives every balance again from its postings: each one on the way, and the one that the account holds."""
 
 from __future__ import annotations
 

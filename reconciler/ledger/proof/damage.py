@@ -1,4 +1,4 @@
-"""What has happened to a ledger's file, or to a table: told as what and where, and never as an outage."""
+"""Damage of a ledger's file or of a table: reported as what and where, and never as an outage."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def check_file(engine: Engine, faults: Faults) -> None:
 
 
 def _kept_open(path: Path) -> int:
-    """A descriptor of the file, which is never closed: that would drop the locks of this whole process on it (POSIX).
+    """A descriptor of the file that is never closed: closing it would drop all locks of this process on it (POSIX).
 
-    Another process would then take the last connection's leave for the last of all, and remove the log under ours.
+    Another process would then think that nobody else has the file open, and remove the log that we still use.
     """
     with _OPENING:
         file = path.stat()
@@ -112,9 +112,9 @@ def check_rules(connection: Connection, faults: Faults) -> None:
 
 
 def is_damage(error: exc.DBAPIError) -> bool:
-    """Whether an error of a reading that never fails on a sound ledger says that what is stored cannot be read.
+    """Whether an error says that what is stored cannot be read; the reading must be one that a sound ledger allows.
 
-    What is away, or may not be read, is another matter: it says nothing about the books.
+    An outage or a missing right is another matter: it says nothing about what is stored.
     """
     verdict = verdict_of(error.orig)
     return verdict is DAMAGED or verdict.family is Family.OURS

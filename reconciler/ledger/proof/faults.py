@@ -1,4 +1,4 @@
-"""Faults as verifying finds them: collected up to a limit, and the first of them told."""
+"""Faults that verification finds: collected up to a limit, and never without the first of a kind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from reconciler.ports.integrity import IntegrityFault
 
 FAULTS_MAX_A_KIND = 100
-"""A ledger that is wrong from end to end need not be listed from end to end."""
+"""Faults of one kind that are listed; the rest is counted."""
 
 
 class Faults:
@@ -22,7 +22,7 @@ class Faults:
         return bool(self._kept)
 
     def add(self, kind: str, detail: str, *, batch: int | None = None, sequence: int | None = None) -> None:
-        """Note a fault: in which batch and which entry, where the rows tell."""
+        """Note a fault, with its batch and entry where they are known."""
         self._counts[kind] += 1
         fault = IntegrityFault(kind=kind, detail=detail, batch=batch, sequence=sequence)
         if self._counts[kind] <= FAULTS_MAX_A_KIND:

@@ -1,9 +1,9 @@
-"""Proving the ledger as often as it is checked: the chain from where the last check left off, sums over all of it.
+"""Verifies the ledger for a full check: the chain from where the last check ended, and sums over all rows.
 
-Walking the chain of a million payouts takes minutes, and nothing before a milestone changes but by somebody's hand.
-So a check walks on from the last one, adds up the rows of every table to see that those before are what they were, sums
-every entry and every account in SQL, and derives every amount again beside the documents. Where any of it finds
-something, from time to time, and by `ledger verify` always, the whole chain is walked (docs/decisions/0031, 0055).
+Walking the chain of a million payouts takes minutes, and what lies before a milestone changes only by somebody's hand.
+So a check walks on from there. It adds up the rows of every table to see that earlier ones are unchanged, and sums
+every entry and every account in SQL. The whole chain is walked where any of this finds something, from time to time,
+and always by `ledger verify` (docs/decisions/0031, 0055).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ WHERE p.balance_after_minor < 0 AND a.kind = 'escrow' ORDER BY p.sequence LIMIT 
 
 
 class CheckVerifier:
-    """``whole_after``: how long after a whole walk the next one is due."""
+    """Verifies for full checks. ``whole_after``: how long after a whole walk the next one is due."""
 
     def __init__(self, engine: Engine, *, clock: Clock, whole_after: timedelta) -> None:
         self._engine = engine
@@ -87,7 +87,7 @@ class CheckVerifier:
         return found
 
     def _verified_since(self) -> tuple[Integrity | None, datetime]:
-        """What was found since the milestone, and when the chain was last walked whole; None: it is time again."""
+        """What was found since the milestone, and when the whole chain was walked; None: walk it now."""
         now = self._clock()
         try:
             with reading(self._engine) as connection:
@@ -119,7 +119,7 @@ class CheckVerifier:
 
 
 def _history_faults(found: Integrity | None) -> tuple[IntegrityFault, ...]:
-    """What no walk finds again: a chain that is right in itself, and not the one that was verified before."""
+    """Faults that no walk finds: the chain is right in itself, but not the one that was verified before."""
     return tuple(one for one in found.faults if one.detail.endswith(NOT_THE_SAME)) if found else ()
 
 

@@ -1,7 +1,7 @@
-"""Which entry of a batch was changed, where the rows tell: what they say twice is compared.
+"""Finds which entry of a batch was changed, by comparing what its rows say twice.
 
-A hash names the batch and no more. Most columns are said, or follow, somewhere else; one that is not (the impressions
-of a payout that was capped, say) leaves it at the batch.
+A hash names the batch and no more. Most columns also stand somewhere else, or follow from others. A change of one that
+does not, such as the impressions of a payout that was capped, is only located in its batch.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Named = Mapping[str, Sequence[Row]]
 
 
 def first_bad_entry(rows: Mapping[str, list[RawRow]], created_at: object) -> tuple[int | None, str]:
-    """The first entry that contradicts itself or its batch, and how; None where no row tells."""
+    """The first entry that contradicts itself or its batch, and how; None if no row contradicts another."""
     named: Named = {table: [dict(zip(COLUMNS[table], row, strict=True)) for row in of] for table, of in rows.items()}
     found: list[tuple[int, str]] = []
     for look in (_entries, _postings, _payouts, _fundings):
         try:
             found += look(named, created_at)
         except (TypeError, ValueError, KeyError, AttributeError):
-            # A value of a type that this program never writes: whatever else tells has to do.
+            # A value of a type that this program never writes: the other comparisons have to do.
             continue
     return min(found, default=(None, ""))
 

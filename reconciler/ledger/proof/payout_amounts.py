@@ -1,4 +1,4 @@
-"""Every payout's amounts derived from its own row, and held against the postings that moved them."""
+"""Derives every payout's amounts from its own row, and compares them with the postings that moved them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The journal's rows batch by batch, as the driver gives them: no table is ever held whole.
 
-Raw values on purpose: a row that was edited by hand may hold anything, and must be shown, not stumbled over.
+Values are raw on purpose: a row that was edited by hand may hold anything, and has to be reported as a fault.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class BatchedRows:
         self._has_begun = False
 
     def take(self, batch: int) -> tuple[list[RawRow], list[RawRow]]:
-        """Rows of ``batch``, and rows before it that no batch had asked for."""
+        """Rows of ``batch``, and rows of earlier batches that the chain does not have."""
         taken: list[RawRow] = []
         strays: list[RawRow] = []
         while (row := self._peek()) is not None:
@@ -66,7 +66,7 @@ class BatchedRows:
         return taken, strays
 
     def rest(self) -> Iterator[RawRow]:
-        """Whatever nobody asked for."""
+        """The rows that were not taken."""
         while self._peek() is not None:
             yield self._pop()
 

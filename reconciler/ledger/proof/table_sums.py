@@ -1,8 +1,8 @@
-"""What the rows of each journal table add up to: one that was changed, taken away or put in does not go unseen.
+"""A sum over the rows of each journal table, by which a check notices a row that was changed, removed or added.
 
-A hash a row over all its columns, and the sum of the hashes a table. Reading everything once costs a small part of
-walking the chain, so that every check does it, over everything. It tells *that* a row is not what it was; the walk that
-follows tells which (docs/decisions/0055).
+Each row is hashed over all its columns, and the hashes of a table are added up. Reading everything once costs a small
+part of walking the chain, so every check does it. The sum shows *that* a row differs; the walk that follows shows which
+(docs/decisions/0055).
 """
 
 from __future__ import annotations

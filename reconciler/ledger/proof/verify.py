@@ -22,7 +22,7 @@ from reconciler.ledger.proof.table_sums import as_text, table_sums
 from reconciler.ledger.proof.walking import Walk
 from reconciler.ports.integrity import Integrity
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class SqlVerifier:
@@ -61,7 +61,7 @@ class SqlVerifier:
 
 
 def file_faults(engine: Engine) -> Integrity | None:
-    """What is wrong with a SQLite ledger's file as such; None when nothing is. To be asked before it is opened."""
+    """What is wrong with a SQLite ledger's file itself; None if nothing is. Call it before the file is opened."""
     faults = Faults()
     check_file(engine, faults)
     return _unread(faults) if faults else None
@@ -100,7 +100,7 @@ def _verified(connection: Connection, anchor: Anchor | None, faults: Faults) -> 
     )
 
 
-def _step(faults: Faults, where: str | Callable[[], str], step: Callable[[], Answer]) -> Answer:
+def _step(faults: Faults, where: str | Callable[[], str], step: Callable[[], Result]) -> Result:
     """One step. What cannot be read is a fault, at the place named; an outage or a missing right stays what it is."""
     try:
         return step()

@@ -1,4 +1,4 @@
-"""Walking the chain: batch after batch from the first, each hash, each sequence, each sum and each amount again."""
+"""Walks the chain batch by batch, and derives each hash, sequence, sum and amount again."""
 
 from __future__ import annotations
 

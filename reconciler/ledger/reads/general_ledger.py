@@ -1,6 +1,6 @@
-"""The books, read: balances now and as of a time, the trial balance, the general ledger of a period.
+"""The general ledger: balances now and as of a time, the trial balance, the entries of a period.
 
-Every function reads one snapshot. Where rows can be many the answer is an iterator: it streams, and holds its
+Every function reads one snapshot. Where rows can be many it returns an iterator, which streams them and holds its
 connection until it is exhausted or closed.
 """
 
@@ -21,7 +21,7 @@ from reconciler.ledger.rows import from_row
 from reconciler.ledger.schema import accounts, chain, entries, postings
 
 ROWS_A_FETCH = 2000
-"""Rows that a streamed answer holds in memory at once."""
+"""Rows that a stream holds in memory at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Whether paying has halted: derived from the rows that say so, and from those that say that it goes on."""
+"""Whether paying is halted: derived from the decisions to halt and to resume."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LAST = CombinedSelect(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HaltState:
-    """A halt that nobody has ended."""
+    """A halt that no person has ended yet."""
 
     decision_key: str
     since: datetime

@@ -63,7 +63,7 @@ _UNPOSTED_LINES = (
 
 
 class SqlLedgerReads:
-    """Reads for decisions. Not under the lock: the journal asks again before it posts."""
+    """What decisions are made on. It is read without the lock: the journal reads again before it posts."""
 
     def __init__(self, source: Engine | Callable[[], AbstractContextManager[Connection]]) -> None:
         """``source``: an engine, or what opens a transaction to read in."""

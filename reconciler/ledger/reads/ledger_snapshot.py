@@ -1,6 +1,6 @@
-"""What the ledger holds about a page: before the decision, and again under the lock before anything is planned.
+"""What the ledger holds about a page of participations: before the decision, and again under the lock.
 
-Both are one statement each. Everybody who posts waits for the lock meanwhile, and a live payout for both.
+Each is one statement: all who post wait for the lock meanwhile, and a live payout waits for both.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def _snapshot_selects(connection: Connection) -> Mapping[str, Select]:
     fingerprint, adopted, recent = payouts.c.fingerprint, adoptions.c, payouts.c.gross_minor
     of_adoptions = (adopted.campaign_id, adopted.currency)
     times = {one: sa.bindparam(one, type_=payouts.c.created_at.type) for one in ("an_hour_ago", "in_an_hour")}
-    # Where the last batch was dated in the future, all after it are too; their tasks tell when they were posted.
+    # Where a batch was dated in the future, all after it are too; their rows in the outbox have the true time.
     was_posted = (outbox.c.created_at > times["an_hour_ago"]) & (outbox.c.created_at <= times["in_an_hour"])
     is_recent = (
         (payouts.c.created_at > times["an_hour_ago"])

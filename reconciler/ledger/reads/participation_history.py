@@ -83,7 +83,7 @@ class DecisionMade:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectState:
-    """How far MongoDB was told of an entry. ``effect`` and ``reason`` say what is in the way when it is blocked."""
+    """How far an entry's effects are projected. ``effect`` and ``reason`` say what is in the way when it is blocked."""
 
     entry_key: str
     status: str
@@ -132,7 +132,7 @@ class ParticipationHistory:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the ledger has never heard of it."""
+        """Whether the ledger holds nothing about it."""
         return not (self.entries or self.holds or self.decisions or self.adoption or self.pools)
 
 
@@ -161,7 +161,7 @@ def participation_history(engine: Engine, participation_id: DocumentId) -> Parti
 
 
 def foresee(engine: Engine, request: PayoutRequest, rules: PostingRules, now: datetime) -> PlannedBatch:
-    """What the ledger would make of a request now: its own plan, without the lock, and never written."""
+    """What the ledger would post for a request now: its own plan, made without the lock and never written."""
     batch = PostingBatch(requests=[request])
     with reading(engine) as connection:
         return plan_batch(batch.requests, (), read_snapshot(connection, batch, now), rules, now)

@@ -1,4 +1,4 @@
-"""The payouts, listed: each with where it stands now. One row a payout or reversal, so that a plain sum is right."""
+"""Payouts and reversals, each with its status now. One row each, so that a plain sum of amounts is right."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reconciler.ledger.schema import accounts, entries, outbox, payouts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutFilter:
-    """Which payouts: all that every field given agrees with. ``campaigns`` are tagged, ``streamer_id`` is plain.
+    """Which payouts: those that match every field given. ``campaigns`` are tagged, ``streamer_id`` is plain.
 
     ``newest`` takes only so many, the newest first; else the order is that of posting. ``before``: only those posted
     before that sequence, which is how a list is read on page by page.
@@ -68,7 +68,7 @@ LIES_HELD = (
     & _release.c.key.is_(None)
     & _reversal.c.payout_key.is_(None)
 )
-"""As the status ``held``, in a form for which the database needs no look at each row."""
+"""The status ``held``, in a form that lets the database choose rows by index."""
 
 
 def payout_lines(engine: Engine, chosen: PayoutFilter) -> Iterator[PostedPayout]:

@@ -68,7 +68,7 @@ _ROWS = (
 
 
 class SqlPopulationReads:
-    """Reads for the full check. Every method raises Outage when the ledger does not answer."""
+    """Reads for the full check. Every method may raise Outage."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
