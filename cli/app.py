@@ -83,163 +83,86 @@ def app(
     return run_daemon(session.settings())
 
 
-_GROUPS: Mapping[str, tuple[str, Mapping[str, tuple[str, str]]]] = {
+_GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "config": (
         "Look at the configuration.",
         {
-            "check": (
-                "cli.config_command:config_check",
-                "Check the configuration and print what is in effect, credentials struck out.",
-            ),
+            "check": "cli.config_command:config_check",
         },
     ),
     "payouts": (
         "Look at payouts, and decide about them.",
         {
-            "list": (
-                "cli.reading_commands:list_",
-                "Payouts and reversals: a row each, reversals with negative amounts, so that a plain sum is right.",
-            ),
-            "show": ("cli.reading_commands:show", "All about PAYOUT: its key, or the participation it pays."),
-            "approve": (
-                "cli.people_commands:approve",
-                "Approve a payout that waits for it, or what somebody else asked for (the key of its entry).",
-            ),
-            "reject": (
-                "cli.people_commands:reject",
-                "Reject a payout that waits for approval, for good, or what somebody else asked for.",
-            ),
-            "reverse": (
-                "cli.people_commands:reverse",
-                "Take a payout back, once; under four eyes another person has to approve it.",
-            ),
-            "repay": (
-                "cli.people_commands:repay",
-                (
-                    "Pay a participation again after a reversal, or after all after a rejection, on its facts as they "
-                    "are now."
-                ),
-            ),
+            "list": "cli.reading_commands:list_",
+            "show": "cli.reading_commands:show",
+            "approve": "cli.people_commands:approve",
+            "reject": "cli.people_commands:reject",
+            "reverse": "cli.people_commands:reverse",
+            "repay": "cli.people_commands:repay",
         },
     ),
     "breaks": (
         "What checks found, and what people say about it.",
         {
-            "list": ("cli.break_commands:list_", "Breaks that checks found: the worst first, of these the oldest."),
-            "acknowledge": (
-                "cli.break_commands:acknowledge",
-                "Say that open breaks are known: as they are now, no exit code counts them.",
-            ),
-            "resolve": ("cli.break_commands:resolve", "Say that breaks are dealt with: they are closed."),
+            "list": "cli.break_commands:list_",
+            "acknowledge": "cli.break_commands:acknowledge",
+            "resolve": "cli.break_commands:resolve",
         },
     ),
     "report": (
         "Reports of earlier checks.",
         {
-            "list": (
-                "cli.report_commands:list_",
-                "Checks, the newest first: their reports, and those that failed or were interrupted with the reason.",
-            ),
-            "show": ("cli.report_commands:show", "Show REPORT_ID, or the newest whole one (latest)."),
-            "diff": (
-                "cli.report_commands:diff",
-                "What appeared, went away or changed from the report BEFORE to AFTER (latest).",
-            ),
+            "list": "cli.report_commands:list_",
+            "show": "cli.report_commands:show",
+            "diff": "cli.report_commands:diff",
         },
     ),
     "holds": (
         "Payouts that wait.",
         {
-            "list": (
-                "cli.people_commands:holds_list",
-                "Payouts that wait: for budget, in the order in which they are retried, or for approval.",
-            ),
+            "list": "cli.people_commands:holds_list",
         },
     ),
     "stream": (
         "The stream of MongoDB's changes.",
         {
-            "show": (
-                "cli.stream_commands:stream_show",
-                "Where the watch stands in the stream of changes, and whether it could go on from there now.",
-            ),
-            "reset": (
-                "cli.stream_commands:stream_reset",
-                "Forget the position: a daemon that watches opens the stream anew from now on, and sweeps everything.",
-            ),
+            "show": "cli.stream_commands:stream_show",
+            "reset": "cli.stream_commands:stream_reset",
         },
     ),
     "ledger": (
         "Read, prove and correct the ledger.",
         {
-            "balances": ("cli.reading_commands:balances", "What each account holds."),
-            "trial-balance": (
-                "cli.reading_commands:trial",
-                "All accounts by kind and currency; the sum of each currency must be zero (exit code 4 if it is not).",
-            ),
-            "statement": (
-                "cli.reading_commands:statement",
-                "What STREAMER earned: opening, lines and closing by currency.",
-            ),
-            "brand": (
-                "cli.reading_commands:brand",
-                "What became of a brand's money, campaign by campaign; or of one campaign's.",
-            ),
-            "journal": (
-                "cli.reading_commands:journal",
-                "The general ledger of a period: a row a leg of every entry, in the order of booking.",
-            ),
-            "verify": (
-                "cli.verify_commands:verify",
-                "Prove the ledger: every hash, sum, amount and balance from the first entry on.",
-            ),
-            "anchor": (
-                "cli.verify_commands:anchor",
-                "Print where the chain stands, as one line to be kept elsewhere, for `ledger verify --anchor`.",
-            ),
-            "recover": (
-                "cli.people_commands:recover",
-                (
-                    "After an older copy of the ledger was put in place: post again what MongoDB was told and this "
-                    "copy lacks."
-                ),
-            ),
-            "adjust": ("cli.people_commands:adjust", "Move an amount between two accounts by hand."),
-            "refund": (
-                "cli.people_commands:refund",
-                (
-                    "Give what the escrow of CAMPAIGN holds back to who funded it, also where its document is gone or "
-                    "was rejected."
-                ),
-            ),
+            "balances": "cli.reading_commands:balances",
+            "trial-balance": "cli.reading_commands:trial",
+            "statement": "cli.reading_commands:statement",
+            "brand": "cli.reading_commands:brand",
+            "journal": "cli.reading_commands:journal",
+            "verify": "cli.verify_commands:verify",
+            "anchor": "cli.verify_commands:anchor",
+            "recover": "cli.people_commands:recover",
+            "adjust": "cli.people_commands:adjust",
+            "refund": "cli.people_commands:refund",
         },
     ),
 }
+"""Group → what help says of it, and where each of its commands stands."""
 
-_COMMANDS: Mapping[str, tuple[str, str]] = {
-    "migrate": ("cli.migrate_command:migrate", "Create or upgrade the ledger's tables and MongoDB's indexes."),
-    "demo": (
-        "cli.demo_command:demo",
-        "Run the whole thing on this machine: real servers, sample data, two sweeps, a full check.",
-    ),
-    "explain": (
-        "cli.explain_command:explain_command",
-        "Why PARTICIPATION_ID was paid, or was not: every rule, number and rounding, and where it stands.",
-    ),
-    "status": ("cli.status_command:status", "How everything stands."),
-    "resume": ("cli.people_commands:resume", "Let paying go on after a halt."),
-    "adopt": (
-        "cli.people_commands:adopt",
-        "Record what was settled before this ledger began, so that it is no break any more.",
-    ),
-    "webhooks": ("cli.webhook_commands:webhooks", "Events, and the endpoints that are told of them."),
-    "apikey": ("cli.api_commands:apikey", "Keys for the API."),
+_COMMANDS: Mapping[str, str] = {
+    "migrate": "cli.migrate_command:migrate",
+    "demo": "cli.demo_command:demo",
+    "explain": "cli.explain_command:explain_command",
+    "status": "cli.status_command:status",
+    "resume": "cli.people_commands:resume",
+    "adopt": "cli.people_commands:adopt",
+    "webhooks": "cli.webhook_commands:webhooks",
+    "apikey": "cli.api_commands:apikey",
 }
 
 for _name, (_help_text, _members) in _GROUPS.items():
     app.add_command(lazy_group(_name, _help_text, _members))
-for _name, _described in _COMMANDS.items():
-    app.add_command(LazyCommand(_name, *_described))
+for _name, _target in _COMMANDS.items():
+    app.add_command(LazyCommand(_name, _target))
 
 
 def _parsed(overrides: Sequence[str]) -> dict[str, Any]:
