@@ -96,35 +96,40 @@ def parts_of(
     """
     with (
         mongodb_of(settings) as connection,
-        ledger_of(settings, clock=clock, ledger_clock=ledger_clock, fence=fence) as books,
+        ledger_of(settings, clock=clock, ledger_clock=ledger_clock, fence=fence) as ledger_parts,
     ):
-        yield _wired(books, connection, stopping or threading.Event())
+        yield _wired(ledger_parts, connection, stopping or threading.Event())
 
 
-def _wired(books: LedgerParts, connection: Connection, stopping: threading.Event) -> Parts:
-    settings, clock, ledger, journal = books.settings, books.clock, books.ledger, books.journal
+def _wired(ledger_parts: LedgerParts, connection: Connection, stopping: threading.Event) -> Parts:
+    settings, clock, ledger, journal = (
+        ledger_parts.settings,
+        ledger_parts.clock,
+        ledger_parts.ledger,
+        ledger_parts.journal,
+    )
     payout, mapping = settings.payout, settings.mapping
     defaults = defaults_of(settings)
     policy = policy_of(settings)
     facts = FactsReader(connection, mapping, defaults, clock=clock)
-    guard = MongoLedgerGuard(connection, mapping, position=lambda: ledger_position(books.engine))
-    treasury = Treasury(books.engine, journal, clock=journal.now)
+    guard = MongoLedgerGuard(connection, mapping, position=lambda: ledger_position(ledger_parts.engine))
+    treasury = Treasury(ledger_parts.engine, journal, clock=journal.now)
     bell = Bell()
     projection = MongoProjection(connection, mapping, default_currency=payout.default_currency)
     projector = Projector(
-        outbox=books.outbox,
+        outbox=ledger_parts.outbox,
         projection=projection,
         ledger=ledger,
         guard=guard,
         chunk_size=settings.projection.batch_size,
         recorded=bell.ring,
     )
-    recorder = RunRecorder(runs=books.runs, clock=clock)
+    recorder = RunRecorder(runs=ledger_parts.runs, clock=clock)
     status, metrics = StatusBoard(), Metrics()
     measuring = Measuring(metrics=metrics, status=status, clock=clock)
     overdue = Overdue(clock)
     status.ask("sweep", overdue.shown)
-    status.ask("clock", lambda: {"fault": books.ledger_clock.fault()})
+    status.ask("clock", lambda: {"fault": ledger_parts.ledger_clock.fault()})
     metrics.overdue_oldest_age.set_function(overdue.oldest_age_s)
     settler = Settler(
         facts=facts,
@@ -136,7 +141,7 @@ def _wired(books: LedgerParts, connection: Connection, stopping: threading.Event
         overdue=overdue,
     )
     return Parts(
-        **{field.name: getattr(books, field.name) for field in fields(books)},
+        **{field.name: getattr(ledger_parts, field.name) for field in fields(ledger_parts)},
         stopping=stopping,
         connection=connection,
         facts=facts,
@@ -151,7 +156,7 @@ def _wired(books: LedgerParts, connection: Connection, stopping: threading.Event
             facts=facts,
             ledger=ledger,
             journal=journal,
-            outbox=books.outbox,
+            outbox=ledger_parts.outbox,
             projector=projector,
             policy=policy,
             guard=guard,
@@ -171,8 +176,8 @@ def _wired(books: LedgerParts, connection: Connection, stopping: threading.Event
                 grace=timedelta(days=payout.refund_grace_days),
             ),
             projector=projector,
-            gkeys=KeyReleases(keys=projection, events=books.events),
-            runs=books.runs,
+            gkeys=KeyReleases(keys=projection, events=ledger_parts.events),
+            runs=ledger_parts.runs,
             clock=journal.now,
         ),
         status=status,

@@ -162,7 +162,7 @@ def _end_process(code: int) -> NoReturn:
 
 
 def _prepared(parts: Parts) -> bool:
-    """Wait for both databases, however long that takes; False when told to stop meanwhile.
+    """Wait for both databases, however long that takes; False when it was stopped meanwhile.
 
     In a thread of its own, so that a signal is obeyed while a driver waits. Raises UsageError from there.
     """

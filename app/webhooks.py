@@ -16,7 +16,7 @@ from reconciler.domain.deliveries import RetryPolicy
 
 
 def delivery_jobs(parts: Parts) -> list[Job]:
-    """The worker that delivers; none where nobody is told."""
+    """The worker that delivers; none where no endpoint is configured."""
     webhooks = parts.settings.webhooks
     if not webhooks.endpoints:
         return []

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli import render
-from cli.books import chosen_format, open_books, zone_of
+from cli.opening import chosen_format, open_ledger, zone_of
 from cli.session import Session, as_json_option, print_json, signed
 from cli.tables import one_line, show_table
 from reconciler.domain.break_memory import ACKNOWLEDGE
@@ -54,7 +54,7 @@ def list_(
         # The book has plain identities: a type in front says nothing more here.
         campaign_id=None if campaign is None else campaign.removeprefix("oid:").removeprefix("str:"),
     )
-    with open_books(session) as parts:
+    with open_ledger(session) as parts:
         lines, now, zone = parts.breaks.lines(chosen), parts.clock(), zone_of(parts.settings)
     rows = [break_row(line, now) for line in lines]
     how = "json" if as_json else chosen_format(session, form)
@@ -93,7 +93,7 @@ def resolve(session: Session, *, break_id: tuple[str, ...], by: str, reason: str
 
 def _say(session: Session, result: str, as_json: bool, decide: Callable[[BreakDecisions], list[str]]) -> ExitCode:  # noqa: FBT001
     # No money moves, so MongoDB may be away: what people know of breaks must not wait for what broke.
-    with open_books(session) as parts:
+    with open_ledger(session) as parts:
         decided = decide(BreakDecisions(parts.journal, run_id=str(uuid.uuid4())))
     if as_json or session.as_json:
         print_json({"result": result, "breaks": decided})

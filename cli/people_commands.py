@@ -245,7 +245,7 @@ class _SigningAdopter:
         self._signature = signature
 
     def adopt(self, found: Sequence[NewAdoption], decision_key: str) -> int:
-        """Record adoptions; answers how many were new."""
+        """Record adoptions; returns how many were new."""
         return self._parts.decisions.adopt(found, self._signature, decision_key)
 
 
@@ -272,7 +272,7 @@ class _Versions:
         self._parts = parts
 
     def raise_above(self, seen: Mapping[tuple[str, str], int]) -> int:
-        """Raise those that lie at or below what wallets have seen; answers how many."""
+        """Raise those that lie at or below what wallets have seen; returns how many."""
         return raise_versions(self._parts.engine, seen)
 
 

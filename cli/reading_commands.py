@@ -12,7 +12,7 @@ import click
 
 from app.ledger import LedgerParts
 from cli import payout_view, render, statement_view
-from cli.books import chosen_format, open_books, zone_of
+from cli.opening import chosen_format, open_ledger, zone_of
 from cli.periods import DATE_HELP, moment, period_of
 from cli.session import Session, as_json_option, print_json
 from cli.tables import local_time, show_table
@@ -97,7 +97,7 @@ def _format(*formats: str) -> Callable[[_Command], _Command]:
 @click.pass_obj
 def balances(session: Session, *, as_of: str | None, prefix: str, as_json: bool) -> ExitCode:
     """What each account holds."""
-    with open_books(session) as parts:
+    with open_ledger(session) as parts:
         at = moment("--as-of", as_of, parts.settings)
         rows = account_balances(parts.engine, as_of=at, prefix=prefix)
         if as_json or session.as_json:
@@ -115,7 +115,7 @@ def balances(session: Session, *, as_of: str | None, prefix: str, as_json: bool)
 @click.pass_obj
 def trial(session: Session, *, as_of: str | None, as_json: bool) -> ExitCode:
     """All accounts by kind and currency; the sum of each currency must be zero (exit code 4 if it is not)."""
-    with open_books(session) as parts:
+    with open_ledger(session) as parts:
         at, zone = moment("--as-of", as_of, parts.settings), zone_of(parts.settings)
         lines = trial_balance(parts.engine, as_of=at)
     sums: Counter[str] = Counter()
@@ -150,7 +150,7 @@ def trial(session: Session, *, as_of: str | None, as_json: bool) -> ExitCode:
 @click.pass_obj
 def statement(session: Session, *, streamer: str, since: str | None, until: str | None, form: str | None) -> ExitCode:
     """What STREAMER earned: opening, lines and closing by currency. Earnings, not withdrawals."""
-    with open_books(session) as parts:
+    with open_ledger(session) as parts:
         period = period_of(parts.settings, since, until)
         zone = zone_of(parts.settings)
         found = find_statement(parts.engine, streamer, period)
@@ -164,7 +164,7 @@ def statement(session: Session, *, streamer: str, since: str | None, until: str 
 @click.pass_obj
 def brand(session: Session, *, brand_or_campaign: str, as_json: bool) -> ExitCode:
     """What became of a brand's money, campaign by campaign; or of one campaign's."""
-    with open_books(session) as parts:
+    with open_ledger(session) as parts:
         found = find_campaigns(parts.engine, brand_or_campaign)
         zone = zone_of(parts.settings)
     statement_view.show_brand(found, zone, as_json=as_json or session.as_json)
@@ -177,7 +177,7 @@ def brand(session: Session, *, brand_or_campaign: str, as_json: bool) -> ExitCod
 @click.pass_obj
 def journal(session: Session, *, since: str | None, until: str | None, form: str | None) -> ExitCode:
     """The general ledger of a period: a row a leg of every entry, in the order of booking."""
-    with open_books(session) as parts:
+    with open_ledger(session) as parts:
         period = period_of(parts.settings, since, until)
         rows = render.while_read(journal_rows(parts.engine, period))
         if chosen_format(session, form, "csv") == "json":
@@ -228,7 +228,7 @@ def list_(
         require_parquet()
     if currency is not None and minor_digits(currency) is None:
         raise UsageError(f"{currency!r} is not a currency of ISO 4217")
-    with open_books(session) as parts:
+    with open_ledger(session) as parts:
         chosen = PayoutQuery(
             period=period_of(parts.settings, since, until),
             campaign=campaign,
@@ -263,7 +263,7 @@ def _write_payouts(
 @click.pass_obj
 def show(session: Session, *, payout: str, as_json: bool) -> ExitCode:
     """All about PAYOUT: its key, or the participation it pays."""
-    with open_books(session) as parts:
+    with open_ledger(session) as parts:
         found, zone = find_payout(parts.engine, payout), zone_of(parts.settings)
     if not found:
         raise UsageError(f"the ledger has no payout {payout!r}")

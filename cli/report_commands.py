@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli import render, report_difference_view
-from cli.books import chosen_format, open_books, zone_of
+from cli.opening import chosen_format, open_ledger, zone_of
 from cli.report_view import show_report
 from cli.session import Session, as_json_option, print_json
 from cli.tables import one_line, show_table
@@ -37,7 +37,7 @@ _LISTED_MAX = 30
 @click.pass_obj
 def list_(session: Session, *, limit: int, as_json: bool) -> ExitCode:
     """Checks, the newest first: their reports, and those that failed or were interrupted with the reason."""
-    with open_books(session) as parts:
+    with open_ledger(session) as parts:
         shelf, zone = ReportShelf(parts.settings.reports.directory), zone_of(parts.settings)
         rows = check_rows(shelf, parts.runs, limit)
     if as_json or session.as_json:

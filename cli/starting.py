@@ -67,7 +67,7 @@ def end_on_signals() -> None:
 
 
 class Output(io.FileIO):
-    """Standard output or error that never fails a command: its work is done, and its exit code must be told.
+    """Standard output or error that never fails a command: its work is done, and its exit code counts.
 
     What cannot be written is dropped; ``fault`` keeps the first reason.
     """

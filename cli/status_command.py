@@ -10,7 +10,7 @@ import click
 from app.ledger import ledger_of
 from app.mongodb import mongodb_of
 from cli import render
-from cli.books import zone_of
+from cli.opening import zone_of
 from cli.session import Session, as_json_option, print_json
 from cli.tables import local_time, one_line
 from reconciler.exit_codes import ExitCode

@@ -11,7 +11,7 @@ import click
 from app.ledger import LedgerParts
 from app.watch import source_of
 from cli import render
-from cli.books import open_books, zone_of
+from cli.opening import open_ledger, zone_of
 from cli.session import Session, as_json_option, print_json
 from cli.tables import local_time, one_line
 from jobs.watch.watch import REMEDIES, RESET
@@ -26,7 +26,7 @@ from reconciler.queries.overview import stream_section
 @click.pass_obj
 def stream_show(session: Session, *, as_json: bool) -> ExitCode:
     """Where the watch stands in the stream of changes, and whether it could go on from there now."""
-    with open_books(session) as parts:
+    with open_ledger(session) as parts:
         settings = parts.settings
         kept = parts.positions.load()
         belongs, failure = _try_out(parts, kept)
@@ -58,7 +58,7 @@ def stream_reset(session: Session, *, as_json: bool) -> ExitCode:
 
     Nothing is lost by it: whoever is due is found by that sweep.
     """
-    with open_books(session) as parts:
+    with open_ledger(session) as parts:
         settings = parts.settings
         generation = parts.positions.drop(RESET)
     if as_json or session.as_json:

@@ -23,7 +23,7 @@ _TO_THE_RIGHT = {Kind.AMOUNT, Kind.COUNT}
 
 
 def show_table(rows: Iterable[object], columns: Columns, zone: ZoneInfo, title: str = "") -> int:
-    """Show rows as they come; answers how many there were."""
+    """Show rows as they come; returns how many there were."""
     shown = [column for column in columns if column.shown]
     console = Console(file=sys.stdout)
     if not console.is_terminal:

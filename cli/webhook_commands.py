@@ -11,7 +11,7 @@ import structlog
 
 from app.sending import require_sending, send_once
 from cli import render
-from cli.books import open_books
+from cli.opening import open_ledger
 from cli.session import Session, as_json_option, print_json
 from reconciler.clock import utc_now, utc_text
 from reconciler.config import Settings
@@ -42,7 +42,7 @@ def webhooks() -> None:
 @click.pass_obj
 def list_command(session: Session, *, status: str | None, endpoint: str | None, limit: int, as_json: bool) -> ExitCode:
     """Deliveries, those of the newest events first, and how far each endpoint is behind."""
-    with open_books(session) as parts:
+    with open_ledger(session) as parts:
         found = delivery_rows(parts.engine, DeliveryFilter(status=status, endpoint=endpoint, limit=limit))
         endpoints = endpoint_rows(parts.deliveries, parts.settings.webhooks.endpoints)
     if as_json or session.as_json:
@@ -60,7 +60,7 @@ def list_command(session: Session, *, status: str | None, endpoint: str | None, 
 @click.pass_obj
 def show(session: Session, *, event_id: str, as_json: bool) -> ExitCode:
     """One event: its payload, and what became of it at each endpoint."""
-    with open_books(session) as parts:
+    with open_ledger(session) as parts:
         event = read_event(parts.engine, event_id)
         if event is None:
             raise UsageError(f"there is no event {event_id}")
@@ -89,7 +89,7 @@ def replay(
         raise click.UsageError("Name an event, or say --dead.")
     if endpoint is not None:
         _endpoint(session.settings(), endpoint)
-    with open_books(session) as parts:
+    with open_ledger(session) as parts:
         if event_id is None:
             count = parts.deliveries.replay_dead(endpoint, by)
         else:
@@ -108,7 +108,7 @@ def replay(
 def enable(session: Session, *, endpoint: str, by: str, as_json: bool) -> ExitCode:
     """Send to an endpoint again that answered 410 Gone; what waited for it goes out."""
     _endpoint(session.settings(), endpoint)
-    with open_books(session) as parts:
+    with open_ledger(session) as parts:
         if not parts.deliveries.enable(endpoint):
             raise UsageError(f"{endpoint} is not disabled")
     log.info("an endpoint gets events again", action="webhook_enabled", endpoint=endpoint, by=by)

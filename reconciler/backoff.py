@@ -9,7 +9,7 @@ _EXPONENT_MAX = 40
 """Beyond it every delay is at its maximum; after a night of failures 2**n would be a number of many digits."""
 
 Draw = Callable[[float, float], float]
-"""Answers a number between two others, at random; a test chooses it."""
+"""Returns a number between two others, at random; a test chooses it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

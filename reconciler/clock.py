@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 Clock = Callable[[], datetime]
-"""Answers the present time as :func:`utc_now` does; handed to whatever needs the time."""
+"""Returns the present time as :func:`utc_now` does; handed to whatever needs the time."""
 
 
 CLOCKS_DIFFER_MAX = timedelta(minutes=1)

@@ -1,4 +1,4 @@
-"""What the process tells whoever started it. Cron jobs and monitors depend on these numbers: they never change."""
+"""What the exit code of the process means. Cron jobs and monitors depend on these numbers: they never change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told, in one place: names, labels and meaning. No label ever names a participation or a person.
+"""All metrics for Prometheus in one place: names, labels and meaning. No label ever names a participation or a person.
 
 Jobs are handed a :class:`Metrics` and count on it; whoever serves ``/metrics`` renders its registry. Base units
 (seconds, minor units of a currency), counters end with ``_total``.

@@ -32,7 +32,7 @@ class StatusBoard:
     def ask(self, section: str, source: Source) -> None:
         """Have a section answered by ``source`` when somebody looks: for what changes too often to be recorded.
 
-        ``source`` must not block; what it answers comes on top of what was recorded.
+        ``source`` must not block; what it returns comes on top of what was recorded.
         """
         with self._lock:
             self._sources[section] = source
@@ -82,7 +82,7 @@ class Liveness:
             self._probes[name] = probe
 
     def faults(self) -> dict[str, str | None]:
-        """What each probe answers, by name."""
+        """What each probe returns, by name."""
         with self._lock:
             probes = dict(self._probes)
         return {name: probe() for name, probe in probes.items()}

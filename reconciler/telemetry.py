@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["configure_logging", "redact"]
 
-# Their information level tells every job and statement, and pymongo's debug level prints whole commands, documents
+# Their information level logs every job and statement, and pymongo's debug level prints whole commands, documents
 # included: no document is logged, so not even debug opens these.
 _QUIET_LIBRARIES = (
     "alembic",

@@ -123,7 +123,7 @@ class WorkQueue(Generic[K]):
         (self._on_work if is_taken else self._on_full)()
 
     def retry(self, work: Work[K]) -> float:
-        """Put back what failed, instead of ``done``; answers in how many seconds it comes out again."""
+        """Put back what failed, instead of ``done``; returns in how many seconds it comes out again."""
         with self._changed:
             self._failures[work.key] += 1
             self._numbers["retries"] += 1

@@ -79,7 +79,7 @@ class DaemonEnd:
 
 
 class Daemon:
-    """Runs jobs until told to stop. Databases may come and go; a broken invariant halts what pays, and only that.
+    """Runs jobs until it is stopped. Databases may come and go; a broken invariant halts what pays, and only that.
 
     All jobs are the leader's: without the lease that ``keeper`` holds, their workers do nothing.
     """

@@ -14,7 +14,7 @@ from reconciler.errors import InvariantBroken, ReconcilerError
 log = structlog.get_logger(__name__)
 
 
-class HaltBook(Protocol):
+class HaltRecords(Protocol):
     """Where halts are kept, for every process to see."""
 
     def halt(self, invariant: str, detail: str) -> None:
@@ -27,20 +27,20 @@ class HaltBook(Protocol):
 
 
 class Halt:
-    """Whether paying has halted: by the book, or in this process alone when the book cannot be written."""
+    """Whether paying has halted: as recorded, or in this process alone when it cannot be recorded."""
 
-    def __init__(self, book: HaltBook) -> None:
-        self._book = book
+    def __init__(self, records: HaltRecords) -> None:
+        self._records = records
         self._lock = threading.Lock()
         self._unwritten: InvariantBroken | None = None
 
     def is_on(self) -> bool:
-        """Whether paying has halted. Raises Outage when the book cannot be read."""
+        """Whether paying has halted. Raises Outage when the record cannot be read."""
         with self._lock:
             if self._unwritten is not None:
-                self._book.halt(self._unwritten.invariant, self._unwritten.detail)
+                self._records.halt(self._unwritten.invariant, self._unwritten.detail)
                 self._unwritten = None
-        return self._book.is_halted()
+        return self._records.is_halted()
 
     def begin(self, broken: InvariantBroken) -> None:
         """Halt paying."""
@@ -51,7 +51,7 @@ class Halt:
             detail=broken.detail,
         )
         try:
-            self._book.halt(broken.invariant, broken.detail)
+            self._records.halt(broken.invariant, broken.detail)
         except ReconcilerError as error:
             # Kept here until it can be written down; this process pays nothing meanwhile.
             self._unwritten = broken
@@ -59,10 +59,10 @@ class Halt:
 
 
 @contextmanager
-def halting(book: HaltBook) -> Iterator[None]:
+def halting(records: HaltRecords) -> Iterator[None]:
     """Write a broken invariant down, so that nobody pays until a person has looked; it goes on its way."""
     try:
         yield
     except InvariantBroken as broken:
-        book.halt(broken.invariant, broken.detail)
+        records.halt(broken.invariant, broken.detail)
         raise

@@ -22,7 +22,7 @@ class HeldLease(Protocol):
     """A lease as its keeper needs it; :class:`reconciler.ledger.operations.lease.Lease` is one."""
 
     def acquire(self) -> int | None:
-        """Take or renew; answers the epoch, or None while another holder has it. Raises NotMigrated."""
+        """Take or renew; returns the epoch, or None while another holder has it. Raises NotMigrated."""
         ...
 
     def resign(self) -> None:
@@ -102,7 +102,7 @@ class LeaseKeeper:
         self._thread.join(timeout_s)
 
     def step(self) -> bool:
-        """Renew or take the lease, once; answers whether this daemon leads."""
+        """Renew or take the lease, once; returns whether this daemon leads."""
         began_s = self._clock_s()
         reason, has_answer = "not renewed in time", False
         try:

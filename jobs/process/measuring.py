@@ -1,4 +1,4 @@
-"""What sweeps and live batches did, told to Prometheus and to the status board."""
+"""What sweeps and live batches did, as metrics for Prometheus and on the status board."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def _trigger(job: Periodic) -> BaseTrigger:
 
 
 def _say(event: JobEvent) -> None:
-    """What APScheduler would otherwise only tell its own log."""
+    """Logs what APScheduler would otherwise only write to its own log."""
     what = {EVENT_JOB_ERROR: "failed", EVENT_JOB_MISSED: "missed", EVENT_JOB_MAX_INSTANCES: "still running"}
     log.error(
         "a scheduled job did not run", action="job_not_run", job=event.job_id, why=what.get(event.code, event.code)

@@ -44,7 +44,7 @@ class WorkerSpec:
 
 
 class Worker:
-    """Runs a step until told to stop.
+    """Runs a step until it is stopped.
 
     Whatever a database did not do is said once and tried again, and so are refusals; where the lease is lost the run is
     over; a broken invariant goes to ``on_broken``; a thread that ends by a defect of ours outside a database calls
@@ -142,7 +142,7 @@ class Worker:
         self._said_overdue = is_overdue
 
     def run_once(self) -> float | None:
-        """One run; answers in how many seconds it has to be tried again, or None when it is done."""
+        """One run; returns in how many seconds it has to be tried again, or None when it is done."""
         self._busy_since = self._began_s = self._clock_s()
         try:
             self.spec.step()
@@ -185,8 +185,8 @@ class Worker:
                     return
                 again_in_s = self.run_once()
         finally:
-            # Reached in two ways: told to stop, or by a defect. A daemon that lives on without its sweep would be worse
-            # than one that ends and is started again.
+            # Reached when stopped, and by a defect. A daemon that lives on without its sweep would be worse than one
+            # that ends and is started again.
             if not self._stopping.is_set():
                 self._on_death()
 

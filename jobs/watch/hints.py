@@ -12,8 +12,8 @@ from reconciler.workqueue import WorkQueue
 class HintQueue:
     """Implements :class:`reconciler.ports.hints.Hints`.
 
-    Dropped while this process does not lead, as every process does not unless told otherwise: the leader's own stream
-    tells it of the same change, and a queue that nobody empties would only grow.
+    Hints are dropped while this process does not lead, which is so until somebody says otherwise: the leader's own
+    stream brings the same change, and a queue that nobody empties would only grow.
     """
 
     def __init__(self, queue: WorkQueue[Key]) -> None:

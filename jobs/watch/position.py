@@ -1,4 +1,4 @@
-"""Keeping the stream's position: only once everything told before it is settled, and never again once it is dropped."""
+"""Keeping the stream's position: only once every change before it is settled, and never again once it is dropped."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class PositionKeeping:
     def tick(self, stream: OpenStream, *, at_once: bool = False) -> bool:
         """Keep a position when it is time to; False when somebody dropped it meanwhile.
 
-        A place in the stream is written down when everything that was told before it is settled, or was put off after a
+        A place in the stream is written down when every change before it is settled, or was put off after a
         failure: sweeps look at those as well. While the ledger is away the stream goes on, and this is tried again.
         """
         now_s = self._clock_s()

@@ -116,7 +116,7 @@ class Watch:
         self._reopens_after: str | None = None
 
     def step(self) -> float:
-        """One stream, from its opening to its end; answers in how many seconds the next one may be opened."""
+        """One stream, from its opening to its end; returns in how many seconds the next one may be opened."""
         ends: list[StreamFailure] = []
 
         def watch_once() -> None:

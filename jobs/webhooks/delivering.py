@@ -67,7 +67,7 @@ class Queue(Protocol):
         ...
 
     def prune(self, before: datetime, endpoints: Sequence[str]) -> int:
-        """Forget what was delivered long ago; answers how many, a bounded number."""
+        """Forget what was delivered long ago; returns how many, a bounded number."""
         ...
 
 
@@ -119,7 +119,7 @@ class _Round:
 
 
 class Delivering:
-    """Sends what is due until nothing is. ``chance`` answers a random number in [0, 1)."""
+    """Sends what is due until nothing is. ``chance`` returns a random number in [0, 1)."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class Delivering:
         self._prune_at_s = 0.0
 
     def step(self) -> Mapping[str, int]:
-        """Send what is due; answers outcome → attempts. Raises Outage, or LeaseLost when another daemon leads.
+        """Send what is due; returns outcome → attempts. Raises Outage, or LeaseLost when another daemon leads.
 
         What was sent and could not be recorded is sent again: receivers deduplicate by the event's identity.
         """

@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from reconciler.api.services import Services
-from reconciler.api.wire import Room, bounded, end_overdue
+from reconciler.api.wire import ConnectionLimits, bounded, end_overdue
 from reconciler.config.api import ApiSettings
 from reconciler.errors import ConfigError
 
@@ -53,12 +53,12 @@ class ApiServer:
         # Half for others: databases, reports, and what is taken in one go before it is counted.
         self._connections_max = min(CONNECTIONS_MAX, files_max // 2)
         self._said_s: float | None = None
-        room = Room(
+        limits = ConnectionLimits(
             connections_max=self._connections_max, body_bytes_max=settings.body_bytes_max, on_full=self._say_full
         )
         config = uvicorn.Config(
             app,
-            http=bounded(room),
+            http=bounded(limits),
             ws="none",
             log_config=None,
             access_log=False,

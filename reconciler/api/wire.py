@@ -38,7 +38,7 @@ _SLICE_BYTES = 4_096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class ConnectionLimits:
     """How many connections there may be, and how large a body."""
 
     connections_max: int
@@ -50,7 +50,7 @@ class Room:
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's, with limits. Times are those of the loop; :func:`end_overdue` looks at them."""
 
-    room: Room
+    limits: ConnectionLimits
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         super().connection_made(transport)
-        if len(self.connections) <= self.room.connections_max:
+        if len(self.connections) <= self.limits.connections_max:
             return
         # Many come in one go, and who is closed stays in the set until the loop gets to it.
         others = [
@@ -83,9 +83,9 @@ class BoundedProtocol(HttpToolsProtocol):
             for one in self.connections
             if isinstance(one, BoundedProtocol) and one is not self and not one.transport.is_closing()
         ]
-        if len(others) < self.room.connections_max:
+        if len(others) < self.limits.connections_max:
             return
-        self.room.on_full()
+        self.limits.on_full()
         idle = [one for one in others if one.is_idle]
         if idle:
             min(idle, key=lambda one: one.head_since or 0.0).transport.abort()
@@ -119,7 +119,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(431)
         elif len(self.pipeline) > PIPELINED_MAX:
             self._refuse(503)
-        elif not self._is_whole and self._bytes > HEAD_BYTES_MAX + FRAMING * self.room.body_bytes_max:
+        elif not self._is_whole and self._bytes > HEAD_BYTES_MAX + FRAMING * self.limits.body_bytes_max:
             # Beside a body there are trailers and chunks' extensions, which nobody reads.
             self._cut_soon()
 
@@ -184,9 +184,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def bounded(room: Room) -> type[BoundedProtocol]:
-    """The protocol for a server with so much room."""
-    return type("Protocol", (BoundedProtocol,), {"room": room})
+def bounded(limits: ConnectionLimits) -> type[BoundedProtocol]:
+    """The protocol for a server with these limits."""
+    return type("Protocol", (BoundedProtocol,), {"limits": limits})
 
 
 def end_overdue(connections: Collection[object], now: float) -> None:

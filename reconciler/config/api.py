@@ -113,7 +113,7 @@ class ApiAuthSettings(Section):
 
     @property
     def is_configured(self) -> bool:
-        """Whether anybody can be told from a stranger."""
+        """Whether there is any way to authenticate."""
         return bool(self.jwt_secret.get_secret_value() or self.jwks_url or self.api_keys)
 
     @model_validator(mode="after")

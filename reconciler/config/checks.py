@@ -153,7 +153,7 @@ def off(value: object) -> object:
 
 
 def currency_amounts(value: object) -> dict[str, str]:
-    """A map of currencies to amounts in major units; as text ``INR=100000,JPY=5000``. Answers exact decimal text."""
+    """A map of currencies to amounts in major units; as text ``INR=100000,JPY=5000``. Returns exact decimal text."""
     if isinstance(value, str):
         pairs = [part.partition("=") for part in value.strip("{} ").split(",") if part.strip()]
         value = {name.strip(): amount.strip() for name, _, amount in pairs}

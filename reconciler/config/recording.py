@@ -1,4 +1,4 @@
-"""Settings of recording: how much one report may tell, how fast, and when completion is looked at."""
+"""Settings of recording: how much one report may count, how fast, and when completion is looked at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The section of webhooks: who is told of events, and how patiently."""
+"""The section of webhooks: which endpoints events are sent to, and how patiently."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _unique(value: list[WebhookEndpoint]) -> list[WebhookEndpoint]:
 
 
 class WebhookEndpoint(Section):
-    """Somebody who is told."""
+    """Where events are sent, and how they are signed."""
 
     name: Annotated[str, AfterValidator(_name)]
     """What the endpoint is called in logs, metrics and commands; deliveries are kept under it."""

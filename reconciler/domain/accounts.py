@@ -45,7 +45,7 @@ BALANCE_MINOR_MAX = 2**63 - 2**54
 """Furthest from zero that a batch takes a balance: a little less than the ledger's columns hold."""
 
 
-class Room:
+class BalanceLimits:
     """Balances as a batch goes on, and which account would be taken too far.
 
     A streamer's two accounts count together: what is held goes to the wallet one day.

@@ -115,9 +115,9 @@ def plan_batch(
     holds_of: dict[str, dict[str, OpenHold]] = defaultdict(dict)
     for participation_id, hold in holds.items():
         holds_of[hold.campaign_id][participation_id] = hold
-    room = accounts.Room(ledger.balance_minor)
+    limits = accounts.BalanceLimits(ledger.balance_minor)
     for campaign_id in sorted(by_campaign):
-        _Campaign(plan, ledger, rules, holds_of[campaign_id], now, room).settle(by_campaign[campaign_id], outcomes)
+        _Campaign(plan, ledger, rules, holds_of[campaign_id], now, limits).settle(by_campaign[campaign_id], outcomes)
     # A share that was paid before it was forfeited is not void: that takes a reversal.
     plan.decisions += [void_of(one) for one in new_voids if payout_key(one, 1) not in ledger.fingerprints]
     exceeded = _limit_exceeded(plan, ledger, rules)
@@ -163,14 +163,14 @@ class _Campaign:
         rules: PostingRules,
         holds: dict[str, OpenHold],
         now: datetime,
-        room: accounts.Room,
+        limits: accounts.BalanceLimits,
     ) -> None:
         self._plan = plan
         self._ledger = ledger
         self._rules = rules
         self._holds = holds
         self._now = now
-        self._room = room
+        self._limits = limits
         self._full: str | None = None
         self._paid_here: set[str] = set()
         self._pinned_currency: str | None = None
@@ -280,9 +280,9 @@ class _Campaign:
             return
         n = last.n + 1 if last else 1
         funding = new_funding(newest, n, amount_minor, last.movements if last else ())
-        self._full = self._room.lacking(funding.entry)
+        self._full = self._limits.lacking(funding.entry)
         if self._full is None:
-            self._room.take(funding.entry)
+            self._limits.take(funding.entry)
             self._plan.posted.append(funding)
             self._escrow_minor += amount_minor
 
@@ -306,7 +306,7 @@ class _Campaign:
             release_at = request.lost.release_at
         entry = payout_entry(request, is_held=release_at is not None)
         # A budget that its brand's account has no room for is why escrow lacks it.
-        full = (self._full if gross_minor > self._escrow_minor else None) or self._room.lacking(entry)
+        full = (self._full if gross_minor > self._escrow_minor else None) or self._limits.lacking(entry)
         if full is not None:
             self._hold(request, own_hold, Outcome.ACCOUNT_FULL, f"the ledger cannot hold more on {full}")
             return Outcome.ACCOUNT_FULL
@@ -315,7 +315,7 @@ class _Campaign:
             self._hold(request, own_hold, Outcome.OVER_BUDGET, self._shortage(request, ahead))
             return Outcome.OVER_BUDGET
         self._drop_hold(request, reason="paid")
-        self._room.take(entry)
+        self._limits.take(entry)
         self._plan.posted.append(NewPayout(entry=entry, request=request, release_at=release_at))
         self._escrow_minor -= gross_minor
         self._paid_here.add(request.due.participation.streamer_id)

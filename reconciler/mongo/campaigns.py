@@ -27,7 +27,7 @@ class CampaignCompletion:
         self._participation_names = mapping.participations
 
     def complete(self, totals: Mapping[DocumentId, tuple[int, str]]) -> list[DocumentId]:
-        """Complete those campaigns that have no open participation; answers them (totals as in :class:`Projection`).
+        """Complete those campaigns that have no open participation; returns them (totals as in :class:`Projection`).
 
         A campaign that was cancelled or rejected stays what it is, and is not among them.
         """

@@ -165,7 +165,7 @@ class MongoStream:
         return self._read_event(event)
 
     def position(self) -> Position | None:
-        """The token of the last batch, which the server moves on also while nothing is told."""
+        """The token of the last batch, which the server moves on also while no change comes."""
         token = self._stream.resume_token
         return None if token is None else Position(token=json_util.dumps(token), reached_at=time_of(token))
 

@@ -228,7 +228,7 @@ class FactsReader:
     def catch_up(self, moment: Moment) -> None:
         """Wait until the primary has committed what happened up to ``moment``, for at most CATCH_UP_MAX_MS.
 
-        Right after an election the new primary may know less of what is committed than the old one had told.
+        Right after an election the new primary may know less of what is committed than the old one had reported.
         """
         with translated(), self._connection.client.start_session(causal_consistency=True) as session:
             session.advance_operation_time(Timestamp(*moment))

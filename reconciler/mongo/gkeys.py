@@ -41,7 +41,7 @@ class GKeys:
         return self.unreadable(tasks)
 
     def release_rested(self, now: datetime) -> int:
-        """Make keys available whose cool-off has ended; answers how many."""
+        """Make keys available whose cool-off has ended; returns how many."""
         names = self._names
         result = self._collection.update_many(
             {names.status: "cooloff", names.cooloff_ends_at: {"$lte": now}},
@@ -64,7 +64,7 @@ class GKeys:
         return found
 
     def release(self, keys: Sequence[RestedKey]) -> int:
-        """Make those keys available that still rest until the same moment; answers how many."""
+        """Make those keys available that still rest until the same moment; returns how many."""
         names = self._names
         available: Document = {"$set": {names.status: "available"}, "$unset": {names.cooloff_ends_at: ""}}
         updates = [

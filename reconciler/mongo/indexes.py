@@ -104,7 +104,7 @@ def ignored(connection: Connection, mapping: MappingSettings) -> list[str]:
 def create_missing(
     connection: Connection, mapping: MappingSettings, *, spared: Collection[str] = frozenset()
 ) -> list[Index]:
-    """Create what does not exist; answers what was created. Raises Outage, or Refused where something is in the way.
+    """Create what does not exist; returns what was created. Raises Outage, or Refused where something is in the way.
 
     ``spared``: collections that do not exist and must not be made by making their indexes.
     """
@@ -133,7 +133,7 @@ def _looked_for(connection: Connection, mapping: MappingSettings) -> list[tuple[
 
 
 def _refuse_views(connection: Connection, mapping: MappingSettings) -> None:
-    """A view, or a collection of time series, cannot be watched, indexed or told what was paid."""
+    """A view, or a collection of time series, cannot be watched, indexed or written to."""
     names = {str(name) for _, name in mapping.collections}
     with connection.database.list_collections(filter={"type": {"$ne": "collection"}}) as found:
         others = sorted(f"{one['name']} is a {one['type']}" for one in found if one["name"] in names)

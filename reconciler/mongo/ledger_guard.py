@@ -18,7 +18,7 @@ _ID = "ledger"
 
 
 class MongoLedgerGuard:
-    """One document in the collection ``reconciler_state``: the ledger's identity and the last sequence told of it.
+    """One document in the collection ``reconciler_state``: the ledger's identity, and its last projected sequence.
 
     ``position`` reads the ledger's own; it is asked anew each time, since the ledger may be swapped.
     """

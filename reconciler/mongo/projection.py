@@ -67,7 +67,7 @@ class MongoProjection:
             return _Chunk(self, tasks).run()
 
     def complete_campaigns(self, totals: Mapping[DocumentId, tuple[int, str]]) -> list[DocumentId]:
-        """Complete those campaigns of which every participation is settled; answers them.
+        """Complete those campaigns of which every participation is settled; returns them.
 
         ``totals``: campaign → net amount paid in minor units, and its currency.
         """
@@ -75,7 +75,7 @@ class MongoProjection:
             return self._completion.complete(totals)
 
     def release_rested(self, now: datetime) -> int:
-        """Make keys available whose cool-off has ended; answers how many."""
+        """Make keys available whose cool-off has ended; returns how many."""
         with translated():
             return self.gkeys.release_rested(now)
 
@@ -85,7 +85,7 @@ class MongoProjection:
             return self.gkeys.rested(now, limit)
 
     def release(self, keys: Sequence[RestedKey]) -> int:
-        """Make those keys available that still rest until the same moment; answers how many."""
+        """Make those keys available that still rest until the same moment; returns how many."""
         with translated():
             return self.gkeys.release(keys)
 
@@ -95,7 +95,7 @@ class MongoProjection:
             return self.gkeys.were_released(rests)
 
     def find_stale(self, tasks: Sequence[ProjectionTask]) -> Mapping[int, str]:
-        """Which of some payouts, of which everything was told, are no longer shown as they were told."""
+        """Find fully projected payouts whose effects in MongoDB have since been changed."""
         return self._staleness.find(tasks)
 
     def show_positions(self, positions: Sequence[WalletPosition]) -> ProjectionResult:

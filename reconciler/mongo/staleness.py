@@ -1,4 +1,4 @@
-"""Whether MongoDB still shows what it was told: people and other programs change documents after us."""
+"""Whether MongoDB still shows what was projected: people and other programs change documents afterwards."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Staleness:
         self._gkeys = connection.database[collections.gkeys]
 
     def find(self, tasks: Sequence[ProjectionTask]) -> Mapping[int, str]:
-        """Sequence → what is not as it was told, in words; those in order are absent."""
+        """Sequence → which effect is no longer shown as it was projected, in words; payouts in order are absent."""
         if not tasks:
             return {}
         found: dict[int, list[str]] = defaultdict(list)

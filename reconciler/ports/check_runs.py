@@ -34,7 +34,7 @@ class CheckRuns(Protocol):
     """What checks keep of their work while they do it."""
 
     def close_interrupted(self) -> int:
-        """Write into the record of runs which checks ended without saying so; answers how many."""
+        """Write into the record of runs which checks ended without saying so; returns how many."""
         ...
 
     def done(self, key: CheckKey, since: datetime) -> list[DonePartition]:

@@ -41,5 +41,5 @@ class Projection(Protocol):
         ...
 
     def complete_campaigns(self, totals: Mapping[DocumentId, tuple[int, str]]) -> list[DocumentId]:
-        """Complete those campaigns of which every participation is settled; answers them."""
+        """Complete those campaigns of which every participation is settled; returns them."""
         ...

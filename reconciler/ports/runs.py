@@ -34,7 +34,7 @@ class Runs(Protocol):
         ...
 
     def end_silent(self) -> Sequence[RunRecord]:
-        """Mark those as interrupted that have no end and gave no sign of life for long; answers them."""
+        """Mark those as interrupted that have no end and gave no sign of life for long; returns them."""
         ...
 
     def finish(self, run: RunRecord) -> None:

@@ -128,5 +128,5 @@ class Positions(Protocol):
         ...
 
     def drop(self, because: str) -> int:
-        """Forget the position for good; answers the new generation."""
+        """Forget the position for good; returns the new generation."""
         ...

@@ -83,7 +83,7 @@ class ReportShelf:
         )
 
     def prune(self, keep: int) -> list[str]:
-        """Remove all files of every report but the newest ``keep``; answers the ids. ``latest.*`` are never removed.
+        """Remove all files of every report but the newest ``keep``; returns the ids. ``latest.*`` are never removed.
 
         A file that cannot be removed is said and left: the report that was just written matters more.
         """

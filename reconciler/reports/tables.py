@@ -153,7 +153,7 @@ def require_parquet() -> None:
 
 
 def write_parquet(rows: Iterable[object], columns: Columns, path: Path) -> int:
-    """A file, written under a temporary name and moved onto ``path``; answers how many rows. Raises UsageError."""
+    """A file, written under a temporary name and moved onto ``path``; returns how many rows. Raises UsageError."""
     require_parquet()
     try:
         descriptor, temporary = open_beside(path)
@@ -171,7 +171,7 @@ def write_parquet(rows: Iterable[object], columns: Columns, path: Path) -> int:
 
 
 def stream_parquet(rows: Iterable[object], columns: Columns, file: BinaryIO) -> int:
-    """Write rows as Parquet to an open file, a group at a time; answers how many.
+    """Write rows as Parquet to an open file, a group at a time; returns how many.
 
     Text columns are strings, counts and minor units int64, times timestamps of milliseconds in UTC. Raises UsageError
     or OSError.

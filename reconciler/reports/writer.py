@@ -38,7 +38,7 @@ class ReportDirectory:
             raise UsageError(f"reports.directory {self._directory} cannot be written to: {error.strerror}") from error
 
     def write(self, report: Report) -> Path:
-        """Write all files of a report; answers the JSON one. Raises UsageError; ``latest.*`` then stay as they were.
+        """Write all files of a report; returns the JSON one. Raises UsageError; ``latest.*`` then stay as they were.
 
         Then the oldest reports beyond ``reports.keep`` go.
         """

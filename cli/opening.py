@@ -14,7 +14,7 @@ from reconciler.ledger.revisions import require_current
 
 
 @contextmanager
-def open_books(session: Session) -> Iterator[LedgerParts]:
+def open_ledger(session: Session) -> Iterator[LedgerParts]:
     """The ledger's parts, once it is there and of this program's revision. Raises Outage or UsageError."""
     with ledger_of(session.settings()) as parts:
         wait_for_ledger(parts)
