@@ -51,7 +51,7 @@ def full_check_of(parts: Parts) -> FullCheck:
         budgets=MongoRecordedBudgets(connection, mapping, parts.defaults),
         check_runs=SqlCheckRuns(engine, clock=clock),
         lease=Lease(engine, name=CHECKING, holder=holder, ttl=timedelta(seconds=LEASE_TTL_S)),
-        book=parts.breaks,
+        break_records=parts.breaks,
         policy=parts.policy,
         guard=parts.guard,
         recorder=parts.recorder,

@@ -51,7 +51,7 @@ def list_(
     chosen = BreakFilter(
         status=None if status == _ALL else BreakStatus(status),
         kind=kind,
-        # The book has plain identities: a type in front says nothing more here.
+        # The records have plain identities: a type in front says nothing more here.
         campaign_id=None if campaign is None else campaign.removeprefix("oid:").removeprefix("str:"),
     )
     with open_ledger(session) as parts:

@@ -128,7 +128,7 @@ class FullCheck:
     budgets: RecordedBudgets
     check_runs: CheckRuns
     lease: CheckLease
-    book: BreakRecords
+    break_records: BreakRecords
     policy: Policy
     guard: LedgerGuard
     recorder: RunRecorder
@@ -158,7 +158,7 @@ class FullCheck:
                 path = self.reports.write(report)
                 if options.remembers:
                     # After the report: breaks that nobody could read of must not count as known to the next check.
-                    self.book.record([one.found for one in report.sightings], _mark_of(report))
+                    self.break_records.record([one.found for one in report.sightings], _mark_of(report))
                 self.check_runs.finish(work.waiting)
                 run.end(report.verdict, {"report_id": report.report_id, **report.breaks_by_kind()})
         self.status.record(SECTION, verdict=report.verdict)
@@ -466,7 +466,7 @@ class _Work:
         check, run, options, total = self._check, self._run, self._options, self._total
         is_whole = options.campaign_id is None
         report_id = report_id_of(run, options)
-        memory = check.book.compare(
+        memory = check.break_records.compare(
             total.breaks, CheckMark(report_id=report_id, at=run.record.started_at, is_whole=is_whole)
         )
         sightings = [Sighting(found=one, tracked=memory.tracked[one.break_id]) for one in total.breaks]

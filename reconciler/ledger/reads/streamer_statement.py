@@ -89,7 +89,7 @@ def streamer_statement(engine: Engine, streamer_id: str, period: Period) -> Stre
         if not currencies:
             return None
         span = span_of(connection, period)
-        opening = _standings(connection, (held, wallet), span.after)
+        opening = _balances_after(connection, (held, wallet), span.after)
         query = (
             sa.select(
                 entries,
@@ -106,7 +106,7 @@ def streamer_statement(engine: Engine, streamer_id: str, period: Period) -> Stre
         legs: dict[str, dict[int, list[sa.Row[Any]]]] = defaultdict(lambda: defaultdict(list))
         for row in connection.execute(query):
             legs[row.currency][row.sequence].append(row)
-        closing = _standings(connection, (held, wallet), span.to)
+        closing = _balances_after(connection, (held, wallet), span.to)
     return StreamerStatement(
         streamer_id=streamer_id,
         currencies=tuple(
@@ -121,7 +121,7 @@ def streamer_statement(engine: Engine, streamer_id: str, period: Period) -> Stre
     )
 
 
-def _standings(connection: Connection, own: tuple[str, str], to: int) -> dict[str, StreamerBalance]:
+def _balances_after(connection: Connection, own: tuple[str, str], to: int) -> dict[str, StreamerBalance]:
     """Currency → what the two accounts (held, wallet) had after batch ``to``."""
     query = last_postings(to, postings.c.account.in_(own))
     found = {(row.account, row.currency): row.balance_minor for row in connection.execute(query)}
@@ -138,13 +138,13 @@ def _lines(
     by_entry: Sequence[Sequence[sa.Row[Any]]], held_account: str, opening: StreamerBalance
 ) -> tuple[EarningsLine, ...]:
     lines: list[EarningsLine] = []
-    standing = opening
+    balance = opening
     for legs in by_entry:
         first = legs[0]
         held_minor = sum(leg.amount_minor for leg in legs if leg.account == held_account)
         wallet_minor = sum(leg.amount_minor for leg in legs) - held_minor
-        standing = StreamerBalance(
-            held_minor=standing.held_minor + held_minor, wallet_minor=standing.wallet_minor + wallet_minor
+        balance = StreamerBalance(
+            held_minor=balance.held_minor + held_minor, wallet_minor=balance.wallet_minor + wallet_minor
         )
         net_minor = held_minor + wallet_minor
         lines.append(
@@ -162,7 +162,7 @@ def _lines(
                 net_minor=net_minor,
                 held_minor=held_minor,
                 wallet_minor=wallet_minor,
-                after=standing,
+                after=balance,
             )
         )
     return tuple(lines)

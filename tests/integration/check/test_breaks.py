@@ -26,7 +26,7 @@ MALFORMED = "malformed"
 
 @pytest.fixture
 def ledger_url(sqlite_url: str) -> str:
-    """Both ledgers are compared by the contract of the book; here one does."""
+    """Both ledgers are compared by the contract of the break records; here one does."""
     return sqlite_url
 
 
