@@ -176,7 +176,7 @@ def _wired(ledger_parts: LedgerParts, connection: Connection, stopping: threadin
                 grace=timedelta(days=payout.refund_grace_days),
             ),
             projector=projector,
-            gkeys=KeyReleases(keys=projection, events=ledger_parts.events),
+            gkeys=KeyReleases(keys=projection.gkeys, events=ledger_parts.events),
             runs=ledger_parts.runs,
             clock=journal.now,
         ),

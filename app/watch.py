@@ -49,8 +49,7 @@ class LiveParts:
 def live_parts(settings: Settings, settler: Settler, measuring: Measuring, stopping: threading.Event) -> LiveParts:
     """Queue, hints and settler. Hints are dropped until a daemon takes them."""
     watch = settings.watch
-    queue: WorkQueue[Key] = WorkQueue(size_max=watch.queue_max)
-    queue.measure_into(measuring.metrics)
+    queue: WorkQueue[Key] = WorkQueue(size_max=watch.queue_max, metrics=measuring.metrics)
     limits = LiveLimits(batch_max=watch.batch_max, campaign_interval_s=watch.campaign_interval_ms / 1000)
     live = LiveSettler(
         queue,

@@ -84,6 +84,7 @@ class WorkQueue(Generic[K]):
         size_max: int,
         on_work: Callable[[], None] = lambda: None,
         on_full: Callable[[], None] = lambda: None,
+        metrics: Metrics | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._size_max = size_max
@@ -101,7 +102,10 @@ class WorkQueue(Generic[K]):
         self._queued_s = 0.0
         self._worked_s = 0.0
         self._is_shut = False
-        self._metrics: Metrics | None = None
+        self._metrics = metrics or Metrics()
+        self._metrics.queue_depth.set_function(lambda: self.numbers().depth)
+        self._metrics.unfinished_work.set_function(lambda: self.numbers().unfinished_work_s)
+        self._metrics.longest_running.set_function(lambda: self.numbers().longest_running_s)
 
     def call(self, *, on_work: Callable[[], None], on_full: Callable[[], None]) -> None:
         """Whom to call from now on; both have to be quick and must not call back."""
@@ -127,8 +131,7 @@ class WorkQueue(Generic[K]):
         with self._changed:
             self._failures[work.key] += 1
             self._numbers["retries"] += 1
-            if self._metrics is not None:
-                self._metrics.queue_retries.inc()
+            self._metrics.queue_retries.inc()
             delay_s = RETRY.delay_s(self._failures[work.key])
             again = _Waiting(self._next_number(), self._clock_s(), work.after, work.changed_at)
             is_taken = self._delay(work.key, delay_s, again)
@@ -231,13 +234,6 @@ class WorkQueue(Generic[K]):
                 collapses_count=self._numbers["collapses"],
             )
 
-    def measure_into(self, metrics: Metrics) -> None:
-        """Tell Prometheus from now on."""
-        metrics.queue_depth.set_function(lambda: self.numbers().depth)
-        metrics.unfinished_work.set_function(lambda: self.numbers().unfinished_work_s)
-        metrics.longest_running.set_function(lambda: self.numbers().longest_running_s)
-        self._metrics = metrics
-
     # Everything below is called with the lock held.
 
     def _add(self, key: K, after: Moment | None, changed_at: datetime | None) -> bool:
@@ -245,8 +241,7 @@ class WorkQueue(Generic[K]):
         if self._is_shut:
             return True
         self._numbers["adds"] += 1
-        if self._metrics is not None:
-            self._metrics.queue_adds.inc()
+        self._metrics.queue_adds.inc()
         waiting = self._dirty.get(key)
         if waiting is not None:
             waiting.merge(after, changed_at)
@@ -311,23 +306,20 @@ class WorkQueue(Generic[K]):
             waiting = self._dirty.pop(work.key)
             self._processing[work.key] = now_s, waiting
             self._queued_s += now_s - waiting.since_s
-            if self._metrics is not None:
-                self._metrics.queue_duration.observe(now_s - waiting.since_s)
+            self._metrics.queue_duration.observe(now_s - waiting.since_s)
         return batch
 
     def _finish(self, key: K) -> None:
         began_s, _ = self._processing.pop(key)
         took_s = self._clock_s() - began_s
         self._worked_s += took_s
-        if self._metrics is not None:
-            self._metrics.work_duration.observe(took_s)
+        self._metrics.work_duration.observe(took_s)
         self._changed.notify_all()
 
     def _collapse(self) -> None:
         self._forget_waiting()
         self._numbers["collapses"] += 1
-        if self._metrics is not None:
-            self._metrics.queue_collapses.inc()
+        self._metrics.queue_collapses.inc()
 
     def _forget_waiting(self) -> None:
         self._dirty.clear()

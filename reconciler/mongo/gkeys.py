@@ -15,6 +15,7 @@ from reconciler.domain.campaign import COOLOFF_HOURS_MAX
 from reconciler.domain.effects import ProjectionTask
 from reconciler.domain.ids import DocumentId, parse_id
 from reconciler.mongo.connection import Document
+from reconciler.mongo.driver_errors import translated
 from reconciler.mongo.values import to_bson_id, to_plain
 from reconciler.ports.projection import RestedKey
 
@@ -27,7 +28,7 @@ key that it locks later; that is named, and a person decides."""
 
 
 class GKeys:
-    """Releases the keys that a campaign locked. The caller translates the driver's errors."""
+    """Releases the keys that a campaign locked. Raises Outage; the caller of :meth:`rest` translates the errors."""
 
     def __init__(self, collection: Collection[Document], names: GKeyFields) -> None:
         self._collection = collection
@@ -40,6 +41,7 @@ class GKeys:
         self._collection.bulk_write([self._update(task) for task in tasks], ordered=False)
         return self.unreadable(tasks)
 
+    @translated()
     def release_rested(self, now: datetime) -> int:
         """Make keys available whose cool-off has ended; returns how many."""
         names = self._names
@@ -49,6 +51,7 @@ class GKeys:
         )
         return result.modified_count
 
+    @translated()
     def rested(self, now: datetime, limit: int) -> list[RestedKey]:
         """Keys in cool-off of which the end has come, the first ``limit`` that can be named."""
         names = self._names
@@ -63,6 +66,7 @@ class GKeys:
                 break
         return found
 
+    @translated()
     def release(self, keys: Sequence[RestedKey]) -> int:
         """Make those keys available that still rest until the same moment; returns how many."""
         names = self._names
@@ -76,6 +80,7 @@ class GKeys:
         ]
         return self._collection.bulk_write(updates, ordered=False).modified_count if updates else 0
 
+    @translated()
     def were_released(self, rests: Sequence[tuple[DocumentId, datetime]]) -> set[tuple[DocumentId, datetime]]:
         """Which of some cool-offs (key, until when) are over, since their key was made available.
 

@@ -7,7 +7,6 @@ all again. A payout whose effect cannot be applied stops at that effect and hold
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
 
 from bson.objectid import ObjectId
 from pymongo import UpdateOne
@@ -33,7 +32,6 @@ from reconciler.mongo.staleness import Staleness
 from reconciler.mongo.values import to_bson_id, to_document_money
 from reconciler.mongo.wallet_records import CREATED_BY
 from reconciler.mongo.wallets import Credited, Outcome, Wallets
-from reconciler.ports.projection import RestedKey
 
 _DESCRIPTIONS = {
     "earnings_credit": "Earnings of a campaign that was completed",
@@ -73,26 +71,6 @@ class MongoProjection:
         """
         with translated(), in_its_words():
             return self._completion.complete(totals)
-
-    def release_rested(self, now: datetime) -> int:
-        """Make keys available whose cool-off has ended; returns how many."""
-        with translated():
-            return self.gkeys.release_rested(now)
-
-    def rested(self, now: datetime, limit: int) -> list[RestedKey]:
-        """Keys in cool-off of which the end has come, as far as they can be named."""
-        with translated():
-            return self.gkeys.rested(now, limit)
-
-    def release(self, keys: Sequence[RestedKey]) -> int:
-        """Make those keys available that still rest until the same moment; returns how many."""
-        with translated():
-            return self.gkeys.release(keys)
-
-    def were_released(self, rests: Sequence[tuple[DocumentId, datetime]]) -> set[tuple[DocumentId, datetime]]:
-        """Which of some cool-offs (key, until when) are over, since their key was made available."""
-        with translated():
-            return self.gkeys.were_released(rests)
 
     def find_stale(self, tasks: Sequence[ProjectionTask]) -> Mapping[int, str]:
         """Find fully projected payouts whose effects in MongoDB have since been changed."""

@@ -29,13 +29,14 @@ class Clock:
 class Queue(WorkQueue[str]):
     """A queue on a clock of its own, and who it called."""
 
-    def __init__(self, size_max: int = 100) -> None:
+    def __init__(self, size_max: int = 100, metrics: Metrics | None = None) -> None:
         self.clock = Clock()
         self.calls: list[str] = []
         super().__init__(
             size_max=size_max,
             on_work=lambda: self.calls.append("work"),
             on_full=lambda: self.calls.append("full"),
+            metrics=metrics,
             clock_s=self.clock,
         )
 
@@ -183,8 +184,8 @@ def test_of_two_delays_the_earlier_one_counts() -> None:
 
 
 def test_a_full_queue_becomes_one_order_to_sweep_and_never_blocks() -> None:
-    queue, metrics = Queue(size_max=3), Metrics()
-    queue.measure_into(metrics)
+    metrics = Metrics()
+    queue = Queue(size_max=3, metrics=metrics)
     for key in "abc":
         queue.add(key)
     assert queue.taken(1) == ["a"]
@@ -236,8 +237,8 @@ def test_settled_up_to_where_nothing_waits_and_nothing_is_worked_on() -> None:
 
 
 def test_the_seven_measurements() -> None:
-    queue, metrics = Queue(), Metrics()
-    queue.measure_into(metrics)
+    metrics = Metrics()
+    queue = Queue(metrics=metrics)
     for key in "ab":
         queue.add(key)
     queue.clock.now_s += 2

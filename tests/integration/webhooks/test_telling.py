@@ -46,7 +46,7 @@ class Rested:
         )
 
     def step(self, keys: Any = None) -> int:
-        return KeyReleases(keys=keys or self.parts.projection, events=self.events).release_rested(NOW)
+        return KeyReleases(keys=keys or self.parts.projection.gkeys, events=self.events).release_rested(NOW)
 
     def told(self) -> list[str]:
         events = [row for row in rows_of(self.parts.engine, schema.events) if row["status"] == "recorded"]
@@ -59,15 +59,15 @@ class DyingKeys:
     """MongoDB as a process sees it that dies before or after its write."""
 
     def __init__(self, parts: Parts, *, after: bool) -> None:
-        self._projection = parts.projection
+        self._keys = parts.projection.gkeys
         self._after = after
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._projection, name)
+        return getattr(self._keys, name)
 
     def release(self, keys: Any) -> int:
         if self._after:
-            self._projection.release(keys)
+            self._keys.release(keys)
         raise Dies
 
 
