@@ -1,4 +1,4 @@
-"""The full check's own part of the composition root: what nothing else reads with."""
+"""The full check's part of the composition root: the readers that only the check uses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LEASE_TTL_S = 30
 
 
 def full_check_of(parts: Parts) -> FullCheck:
-    """The check, with these parts. Nothing connects until it is used."""
+    """Make the full check from these parts. Nothing connects until it is used."""
     settings, engine, connection, clock = parts.settings, parts.engine, parts.connection, parts.clock
     reads, mapping = SqlPopulationReads(engine), settings.mapping
     holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"

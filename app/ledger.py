@@ -131,7 +131,7 @@ def _say_default_ledger(file: str) -> None:
 
 
 def limits_of(settings: Settings, *, lock_s: float | None = None) -> Limits:
-    """How long waits for the ledger's database may take; ``lock_s`` for whoever must not wait as long as a command."""
+    """Return how long waits for the ledger's database may take. ``lock_s`` shortens the wait for a lock."""
     wait_max_s = settings.ledger.wait_max_s
     return Limits.within(lock_s or wait_max_s, settings.ledger.statement_timeout_s, hold_s=wait_max_s)
 
@@ -142,7 +142,7 @@ def subscriptions_of(settings: Settings) -> dict[str, frozenset[EventType]]:
 
 
 def posting_rules_of(settings: Settings) -> PostingRules:
-    """What posting depends on."""
+    """Return the settings that posting depends on."""
     return PostingRules(
         facts_age_max=timedelta(seconds=settings.sweep.facts_age_max_s),
         hold_days=settings.payout.hold_days,

@@ -69,7 +69,7 @@ class Parts(LedgerParts):
 
     @property
     def hints(self) -> HintQueue:
-        """Where hints go that something may be due."""
+        """The queue for hints that something may be due."""
         return self.live.hints
 
     @cached_property
@@ -189,7 +189,7 @@ def _wired(ledger_parts: LedgerParts, connection: Connection, stopping: threadin
 
 
 def defaults_of(settings: Settings) -> CampaignDefaults:
-    """What a campaign's document leaves open."""
+    """Return the values for what a campaign's document leaves open."""
     return CampaignDefaults(
         currency=settings.payout.default_currency,
         fixed_impressions_per_unit=settings.completion.fixed_impressions_per_unit,
@@ -197,7 +197,7 @@ def defaults_of(settings: Settings) -> CampaignDefaults:
 
 
 def policy_of(settings: Settings) -> Policy:
-    """What decisions depend on."""
+    """Return the settings that decisions depend on."""
     completion = settings.completion
     switches = {
         Rule.IMPRESSIONS_TARGET_REACHED: completion.impressions_target_reached,

@@ -1,4 +1,4 @@
-"""Before anything is done: both databases are there and are what this program needs; and what halts it afterwards."""
+"""Before a command or the daemon begins: make sure that both databases are there and fit this program."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 def keep_halt(parts: LedgerParts, report: Report) -> None:
-    """Halt paying when a check found the ledger contradicting itself, whether it was to repair anything or not."""
+    """Halt paying when a check found a critical break, also in a check that repairs nothing."""
     critical = [one.found for one in report.sightings if one.found.severity is Severity.CRITICAL]
     if critical:
         parts.decisions.halt(critical[0].kind.value, critical[0].detail)

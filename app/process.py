@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 
 def run_daemon(settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT. A database that is away at the start is waited for like one that goes away later."""
+    """Run until SIGTERM or SIGINT. The daemon waits for a database that is away, at the start and later."""
     require_sending(settings)
     stopping = threading.Event()
     stop_on_signals(stopping, end_at_once)
@@ -71,7 +71,7 @@ def run_until_stopped(parts: Parts, lease: Lease) -> DaemonEnd:
 
 @contextmanager
 def lease_of(settings: Settings) -> Iterator[Lease]:
-    """The lease on paying, with connections of its own: a renewal must not queue behind the workers.
+    """The lease on paying. It has its own connections, since a renewal must not wait behind the workers.
 
     It waits no longer than from one renewal to the next.
     """
@@ -86,7 +86,7 @@ def lease_of(settings: Settings) -> Iterator[Lease]:
 
 
 def jobs_of(parts: Parts, halt: Halt) -> list[Job]:
-    """What the daemon does, and when."""
+    """Return what the daemon does, and when."""
     settings = parts.settings
 
     def sweep() -> None:
@@ -150,7 +150,7 @@ def jobs_of(parts: Parts, halt: Halt) -> list[Job]:
 
 
 def end_at_once(signal_number: int) -> None:
-    """What a second signal does. Nothing is lost: an open transaction is rolled back by its database."""
+    """End the process at a second signal. Nothing is lost: the database rolls an open transaction back."""
     os._exit(128 + signal_number)
 
 

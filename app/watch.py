@@ -47,7 +47,7 @@ class LiveParts:
 
 
 def live_parts(settings: Settings, settler: Settler, measuring: Measuring, stopping: threading.Event) -> LiveParts:
-    """Queue, hints and settler. Hints are dropped until a daemon takes them."""
+    """Make queue, hints and settler. Hints are dropped until a daemon takes them."""
     watch = settings.watch
     queue: WorkQueue[Key] = WorkQueue(size_max=watch.queue_max, metrics=measuring.metrics)
     limits = LiveLimits(batch_max=watch.batch_max, campaign_interval_s=watch.campaign_interval_ms / 1000)
@@ -64,7 +64,7 @@ def live_parts(settings: Settings, settler: Settler, measuring: Measuring, stopp
 
 
 def source_of(settings: Settings) -> ChangeStreams:
-    """Where the stream is opened; connects on first use."""
+    """Make the source of the stream. It connects when it is first used."""
     watch = settings.watch
     limits = StreamLimits(
         await_max_s=watch.await_s,
@@ -78,7 +78,7 @@ def source_of(settings: Settings) -> ChangeStreams:
 def watch_thread(
     parts: Parts, positions: Positions, keeper: LeaseKeeper, sweep: Callable[[], None]
 ) -> WatchThread | None:
-    """The thread that watches, beside the daemon's workers; None when the watch is switched off."""
+    """Make the thread that watches, beside the daemon's workers; None when the watch is switched off."""
     settings, watch = parts.settings, parts.settings.watch
     report = WatchReport(metrics=parts.metrics, clock=parts.clock)
     parts.status.ask("stream", report.shown)
@@ -108,7 +108,7 @@ def watch_thread(
 
 
 def listen(parts: Parts, keeper: LeaseKeeper, wake_live: Callable[[], None], wake_sweep: Callable[[], None]) -> None:
-    """Connect queue and hints with the daemon's workers, and let lease and leader be seen."""
+    """Connect queue and hints with the daemon's workers, and show lease and leader as metrics and status."""
 
     def on_full() -> None:
         log.warning(

@@ -52,7 +52,7 @@ def delivering_of(parts: Parts) -> Delivering:
 
 
 def limits_of(webhooks: WebhookSettings) -> DeliveryLimits:
-    """How many requests at once, and how patiently."""
+    """Return how many requests may run at once, and how failed ones are retried."""
     return DeliveryLimits(
         concurrency_max=webhooks.concurrency_max,
         retry=RetryPolicy(

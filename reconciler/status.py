@@ -30,7 +30,7 @@ class StatusBoard:
             self._sections.setdefault(section, {}).update(values)
 
     def ask(self, section: str, source: Source) -> None:
-        """Have a section answered by ``source`` when somebody looks: for what changes too often to be recorded.
+        """Have ``source`` called for a section at each look: for what changes too often to be recorded.
 
         ``source`` must not block; what it returns comes on top of what was recorded.
         """
@@ -48,17 +48,17 @@ class StatusBoard:
 
 
 class Pulse:
-    """When each thread last got somewhere: a database had done what it was asked."""
+    """When a database last did what each thread asked of it."""
 
     def __init__(self) -> None:
         self._at_s: dict[int, float] = {}
 
     def beat(self) -> None:
-        """The calling thread got somewhere."""
+        """Record that a database did what the calling thread asked."""
         self._at_s[threading.get_ident()] = time.monotonic()
 
     def last_s(self, thread_id: int | None) -> float:
-        """When a thread last did, on the monotonic clock; long ago where it never did."""
+        """Return when that was for a thread, on the monotonic clock; minus infinity where it never was."""
         return self._at_s.get(thread_id or 0, float("-inf"))
 
 
@@ -67,7 +67,7 @@ Probe = Callable[[], str | None]
 
 
 class Liveness:
-    """Whether this process works at all: its threads are there, and one that has work gets somewhere.
+    """Whether this process works: its threads live, and one that has work makes progress.
 
     A database that is away must not show here: whoever restarts a process for it turns an outage into two.
     """
@@ -77,7 +77,7 @@ class Liveness:
         self._probes: dict[str, Probe] = {}
 
     def watch(self, name: str, probe: Probe) -> None:
-        """Have ``probe`` asked when somebody looks."""
+        """Register a probe, which :meth:`faults` calls."""
         with self._lock:
             self._probes[name] = probe
 

@@ -91,7 +91,7 @@ def redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 
 
 def escape_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """The structlog processor after which nothing in a line is obeyed by a terminal, or begins a line of its own."""
+    """The structlog processor that escapes control characters and line breaks, so that no terminal obeys them."""
     return {
         key: escaped(value, keep="\n\t" if key in _PROSE else "") if isinstance(value, str) else value
         for key, value in event.items()

@@ -1,4 +1,4 @@
-"""The work queue between those who hint and the one who looks: what a Kubernetes controller has, in threads.
+"""The work queue between whoever hints and the worker that settles: what a Kubernetes controller has, for threads.
 
 *Fair*: keys come out in the order in which they went in. *Stingy*: a key that is added many times before somebody takes
 it comes out once, and never to two workers at a time; one that is added while it is worked on comes out again
@@ -108,17 +108,17 @@ class WorkQueue(Generic[K]):
         self._metrics.longest_running.set_function(lambda: self.numbers().longest_running_s)
 
     def call(self, *, on_work: Callable[[], None], on_full: Callable[[], None]) -> None:
-        """Whom to call from now on; both have to be quick and must not call back."""
+        """Set whom to call from now on. Both have to be quick, and must not call the queue."""
         self._on_work, self._on_full = on_work, on_full
 
     def add(self, key: K, *, after: Moment | None = None, changed_at: datetime | None = None) -> None:
-        """A key to be looked at soon. Ignored once the queue is shut down."""
+        """Add a key to be looked at soon. Ignored once the queue is shut down."""
         with self._changed:
             is_taken = self._add(key, after, changed_at)
         (self._on_work if is_taken else self._on_full)()
 
     def add_later(self, key: K, delay_s: float, *, after: Moment | None = None) -> None:
-        """A key to be looked at in some time; of two times for one key the earlier one counts."""
+        """Add a key to be looked at later; of two times for one key the earlier one counts."""
         if delay_s <= 0:
             self.add(key, after=after)
             return
@@ -146,7 +146,7 @@ class WorkQueue(Generic[K]):
             return self._failures[key]
 
     def put_back(self, work: Work[K]) -> None:
-        """Give back what could not be worked on for a reason that is not the key's own: it comes out next time."""
+        """Give a key back that could not be worked on for a reason that is not its own: it comes out next time."""
         with self._changed:
             self._finish(work.key)
             is_taken = self._add(work.key, work.after, work.changed_at)

@@ -107,18 +107,18 @@ class Daemon:
                 job.subscribe(worker.wake)
 
     def waker(self, name: str) -> Callable[[], None]:
-        """What wakes the worker of a name."""
+        """Return what wakes the worker of this name."""
         [wake] = [worker.wake for worker in self._workers if worker.spec.name == name]
         return wake
 
     def show_life(self, liveness: Liveness) -> None:
-        """Have every thread's life asked for where somebody looks."""
+        """Register a liveness probe for every thread."""
         for worker in self._workers:
             liveness.watch(worker.spec.name, worker.fault)
         liveness.watch("lease", self._keeper.fault)
 
     def trouble(self) -> dict[str, str | None]:
-        """By worker that pays, which database keeps it from that."""
+        """Worker that pays → the database that keeps it from paying."""
         return {worker.spec.name: worker.trouble() for worker in self._workers if worker.spec.pulse is not None}
 
     def run(self, companions: Sequence[Companion] = ()) -> DaemonEnd:
@@ -160,7 +160,7 @@ class Daemon:
             companion.lead()
 
     def end_by_defect(self) -> None:
-        """End, because a thread did that must not: whoever supervises the process starts it again."""
+        """End because a thread ended by a defect. The supervisor of the process starts it again."""
         self._has_defect = True
         self._stopping.set()
 

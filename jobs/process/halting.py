@@ -18,7 +18,7 @@ class HaltRecords(Protocol):
     """Where halts are kept, for every process to see."""
 
     def halt(self, invariant: str, detail: str) -> None:
-        """Stop paying, unless it is stopped."""
+        """Stop paying, unless it is stopped already."""
         ...
 
     def is_halted(self) -> bool:
@@ -60,7 +60,7 @@ class Halt:
 
 @contextmanager
 def halting(records: HaltRecords) -> Iterator[None]:
-    """Write a broken invariant down, so that nobody pays until a person has looked; it goes on its way."""
+    """Record a broken invariant as a halt, and raise it again. Nobody pays until a person has looked."""
     try:
         yield
     except InvariantBroken as broken:

@@ -26,15 +26,15 @@ class HeldLease(Protocol):
         ...
 
     def resign(self) -> None:
-        """Let go."""
+        """Give the lease back."""
         ...
 
     def holder(self) -> str | None:
-        """Who had it last."""
+        """Return the last holder."""
         ...
 
     def term(self, may_go_on: Callable[[], bool]) -> AbstractContextManager[int]:
-        """Work that this thread does as the holder. Raises LeaseLost where the lease is not held."""
+        """In the block, this thread works as the holder. Raises LeaseLost where the lease is not held."""
         ...
 
 
@@ -84,7 +84,7 @@ class LeaseKeeper:
         return self._epoch
 
     def start(self, *, on_lead: Callable[[], None], on_death: Callable[[], None]) -> None:
-        """Try once at once, so that a daemon that is alone never stands by; then keep at it."""
+        """Try to take the lease at once, so that a daemon that is alone never stands by; then start the thread."""
         self._on_lead, self._on_death = on_lead, on_death
         self.step()
         self._thread.start()

@@ -18,7 +18,7 @@ FULL, LIVE = "full", "live"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measuring:
-    """Counts what was done. Whoever does it need not know who asks."""
+    """Counts what sweeps and live batches did, as metrics and on the status board."""
 
     metrics: Metrics
     status: StatusBoard
@@ -26,7 +26,7 @@ class Measuring:
 
     @contextmanager
     def sweep(self) -> Iterator[list[SweepResult]]:
-        """Around a sweep, which puts its result into the list; an exception counts as a failed sweep and goes on."""
+        """Measure the sweep in the block, which adds its result to the list. An exception is a failed sweep."""
         began_at, done = self.clock(), list[SweepResult]()
         self.status.record("sweep", running_since=began_at)
         try:

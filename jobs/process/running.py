@@ -50,7 +50,7 @@ class RunRecorder:
 
     @contextmanager
     def run(self, kind: str, trigger: str) -> Iterator[RunInProgress]:
-        """A run from here to the end of the block. An exception is recorded with it and goes on its way.
+        """A run from here to the end of the block. An exception is recorded as its failure and raised again.
 
         Runs that died with their process are found here, by whoever begins the next one.
         """

@@ -192,7 +192,7 @@ class Worker:
 
 
 def say_waiting(error: DatabaseFailure | UsageError | Halted, **ids: object) -> None:
-    """That something is not done now and is tried again: what stops it, and what a person can do."""
+    """Log that a database or a halt stops a run, which is tried again, and what a person can do."""
     match error:
         case Outage():
             log.warning(

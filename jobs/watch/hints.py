@@ -1,4 +1,4 @@
-"""Hints that something may be due, from whoever notices first: they go into the work queue, deduplicated."""
+"""Puts hints that something may be due into the work queue, which deduplicates them."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ OTHER_STREAM = "other_stream"
 
 
 class PositionKeeping:
-    """Of one open stream after another, in one thread. Raises LeaseLost, and DatabaseFailure where it says so."""
+    """Keeps the position of one open stream after another, in one thread. Every method may raise LeaseLost."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class PositionKeeping:
         self._report.lost(reason)
 
     def begin(self, fingerprint: str) -> Position | None:
-        """Where to go on; None for from now on. Raises DatabaseFailure: then nothing may be opened yet."""
+        """Return the position to go on from; None for now. Raises DatabaseFailure: then nothing may be opened yet."""
         if self._must_drop is not None:
             # Durably, and before the stream is opened again: a process that dies here must not find a dead position.
             self._positions.drop(self._must_drop)
@@ -74,7 +74,7 @@ class PositionKeeping:
             self._must_drop = None
 
     def tick(self, stream: OpenStream, *, at_once: bool = False) -> bool:
-        """Keep a position when it is time to; False when somebody dropped it meanwhile.
+        """Keep a position when it is time to. Return False when somebody dropped it meanwhile.
 
         A place in the stream is written down when every change before it is settled, or was put off after a
         failure: sweeps look at those as well. While the ledger is away the stream goes on, and this is tried again.

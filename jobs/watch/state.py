@@ -1,4 +1,4 @@
-"""What state the watch is in, since when and why: said once a change, and shown to whoever asks."""
+"""The state of the watch, since when and why: logged at each change, and shown on the status board."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class WatchReport:
         return self._now.state
 
     def become(self, state: WatchState, why: str, **more: object) -> None:
-        """Be in a state, for a reason. The log has a line for another state; a reason may change in silence."""
+        """Change the state or its reason. Only a new state is logged."""
         with self._lock:
             is_new = state is not self._now.state
             since = self._clock() if is_new else self._now.since
@@ -84,11 +84,11 @@ class WatchReport:
             say(_SENTENCES[state], action="stream_state", state=state.value, why=why, **more)
 
     def beat(self, next_within_s: float) -> None:
-        """The watch is alive, and will say so again within a time."""
+        """Record that the watch is alive, and will call this again within ``next_within_s`` seconds."""
         self._due_s = time.monotonic() + next_within_s
 
     def is_overdue(self) -> bool:
-        """Whether the watch has not been heard of for longer than it said."""
+        """Whether the watch has been silent for longer than it said."""
         due_s = self._due_s
         return due_s is not None and time.monotonic() > due_s
 
@@ -115,7 +115,7 @@ class WatchReport:
         self._lag_s = 0.0
 
     def opened(self, reason: str | None) -> None:
-        """A stream is open, for the first time or again: after what."""
+        """Record that a stream is open. ``reason``: why it had to be opened again; None for the first time."""
         if reason is not None:
             self._numbers["reopens"] += 1
             self._metrics.stream_reopens.labels(reason).inc()
@@ -136,7 +136,7 @@ class WatchReport:
         self._kept_at, self._reached_at = self._clock(), position.reached_at
 
     def token_age_s(self) -> float | None:
-        """How far back the kept position lies."""
+        """Return the age of the kept position in seconds; None where there is none."""
         reached_at = self._reached_at
         return None if reached_at is None else max(0.0, (self._clock() - reached_at).total_seconds())
 

@@ -1,4 +1,4 @@
-"""The thread of the watch, and whoever looks after it: one that dies or hangs is replaced, and the daemon goes on."""
+"""The thread of the watch. One that dies or hangs is replaced, and the daemon goes on."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def missing(connection: Connection, mapping: MappingSettings) -> list[Index]:
 
 
 def ignored(connection: Connection, mapping: MappingSettings) -> list[str]:
-    """Indexes with the fields of one that does not exist, and why they do not serve. Raises Outage or Refused."""
+    """Return indexes that have the needed fields and still cannot be used, and why. Raises Outage or Refused."""
     return [flaw for _, flaws in _looked_for(connection, mapping) for flaw in flaws or ()]
 
 
@@ -143,7 +143,7 @@ def _refuse_views(connection: Connection, mapping: MappingSettings) -> None:
 
 
 def wallets_advice(connection: Connection, mapping: MappingSettings) -> list[str]:
-    """What keeps a user from having two wallets, as sentences for a person. Raises DatabaseFailure.
+    """Return sentences for a person where nothing keeps a user from having two wallets. Raises DatabaseFailure.
 
     The index is the platform's to make: it would refuse what their programs write.
     """

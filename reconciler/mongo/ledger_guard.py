@@ -56,7 +56,7 @@ class MongoLedgerGuard:
             )
 
     def advance(self, sequence: int) -> None:
-        """Write down how far the ledger is. Raises InvariantBroken when another ledger has written there."""
+        """Record the ledger's last sequence. Raises InvariantBroken when another ledger has written there."""
         ledger_id = self._position().ledger_id
         with translated(), in_its_words():
             state = self._collection.find_one_and_update(

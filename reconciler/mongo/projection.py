@@ -1,4 +1,4 @@
-"""Telling MongoDB what the ledger decided: the effects of a payment, in order, each as often as needed.
+"""Projects what the ledger decided onto MongoDB: the effects of a payment, in order, each as often as needed.
 
 Every write is idempotent and says what is, not what changed, so a crash between any two of them is mended by doing them
 all again. A payout whose effect cannot be applied stops at that effect and holds up nobody else.
@@ -77,7 +77,7 @@ class MongoProjection:
         return self._staleness.find(tasks)
 
     def show_positions(self, positions: Sequence[WalletPosition]) -> ProjectionResult:
-        """Bring wallets to positions, beside any payout; what cannot be is left for the next time."""
+        """Bring wallets to positions, apart from any payout. What cannot be applied is left for the next time."""
         with translated():
             try:
                 outcomes = self._wallets.project(positions)
@@ -165,7 +165,7 @@ class MongoProjection:
         return dict.fromkeys(self.gkeys.unreadable(payouts), Obstacle.GKEY_MALFORMED) | refused
 
     def give_receipts(self, tasks: Sequence[ProjectionTask]) -> Blocked:
-        """Say, last, that everything else has been done."""
+        """Set the receipt, last: everything else has been applied."""
         names = self._names.participations
         payouts = [task for task in tasks if task.kind is TaskKind.PAYOUT]
         receipts = [

@@ -23,7 +23,7 @@ _IMPRESSIONS_A_READ = 10_000
 
 
 class MongoRecordedBudgets:
-    """One campaign at a time. Raises Outage when MongoDB does not answer."""
+    """Compares one campaign at a time. Raises Outage when MongoDB does not answer."""
 
     def __init__(self, connection: Connection, mapping: MappingSettings, defaults: CampaignDefaults) -> None:
         self._connection = connection
@@ -35,7 +35,7 @@ class MongoRecordedBudgets:
         self._defaults = defaults
 
     def read(self, campaign_id: DocumentId) -> RecordedBudget | None:
-        """None where nothing can be said: no cpm campaign, or a field of it or of its members cannot be read."""
+        """Compare one campaign. None where it is no cpm campaign, or a field of it or of a member cannot be read."""
         raw_id, names = to_bson_id(campaign_id), self._member_names
         if is_standalone(self._connection):
             return None

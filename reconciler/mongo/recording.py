@@ -57,7 +57,7 @@ class GroupRecorder:
         self._is_out = False
 
     def record(self, reports: Sequence[ViewerReport]) -> list[Outcome]:
-        """Record some reports together; an outcome for each, in their order. Raises nothing that the driver raises."""
+        """Record some reports together. Returns an outcome for each, in their order, and raises no driver's error."""
         return self._record(list(reports), time.monotonic() + self._deadline_s, None)
 
     def _record(self, reports: list[ViewerReport], deadline: float, apart_until: float | None) -> list[Outcome]:

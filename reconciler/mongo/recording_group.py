@@ -95,7 +95,7 @@ class RecordingGroup:
         self._policy = policy
 
     def write(self, reports: Sequence[ViewerReport], session: ClientSession, now: datetime) -> list[Outcome]:
-        """What becomes of each report, once the transaction commits."""
+        """Write a group; returns what becomes of each report once the transaction commits."""
         members = self._read_members(reports, session)
         purses = self._read_purses(members, session)
         self._subjects(members, purses)

@@ -29,7 +29,7 @@ class RecordingKeys:
         self._ttl = timedelta(seconds=ttl_s)
 
     def read(self, reports: Sequence[ViewerReport], session: ClientSession) -> dict[str, Document]:
-        """What is stored of the keys of some reports, by the key's hash."""
+        """Read what is stored for the keys of some reports, by the key's hash."""
         wanted = sorted({_hashed(report.key) for report in reports if report.key is not None})
         if not wanted:
             return {}
@@ -43,7 +43,7 @@ class RecordingKeys:
             self._collection.insert_many(documents, ordered=False, session=session)
 
     def document(self, report: ViewerReport, recorded: Recorded, now: datetime) -> Document:
-        """What is stored of a report with a key."""
+        """Make the document that is stored for a report with a key."""
         assert report.key is not None
         return {
             "_id": _hashed(report.key),
@@ -58,7 +58,7 @@ class RecordingKeys:
 
 
 def stored_answer(report: ViewerReport, stored: Mapping[str, Document]) -> Outcome | None:
-    """What was answered to the same report; a refusal if the key was another report's; None for a new key."""
+    """Return the stored answer to the same report; a refusal if the key was another report's; None for a new key."""
     document = None if report.key is None else stored.get(_hashed(report.key))
     if document is None:
         return None
@@ -83,7 +83,7 @@ def stored_answer(report: ViewerReport, stored: Mapping[str, Document]) -> Outco
 
 
 def as_replayed(recorded: Recorded) -> Recorded:
-    """An answer as whoever repeats the report gets it."""
+    """Return the stored answer, marked as a replay."""
     return replace(recorded, needs_check=False, replayed=True)
 
 

@@ -1,4 +1,4 @@
-"""Writes that MongoDB refuses for what they are: each named with its own words, so that it holds up no other."""
+"""Writes that MongoDB refuses. Each keeps the server's reason, so that it holds up no other write."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class WriteRefusal(str):
 
     @classmethod
     def of(cls, error: Mapping[str, Any]) -> WriteRefusal:
-        """From an error as the server's answer holds it."""
+        """Make one from an error in the server's answer."""
         text = redact(" ".join(str(error.get("errmsg", "")).split()))
         return cls(f"{text[:WORDS_MAX]} (code {error.get('code')})")
 
@@ -64,7 +64,7 @@ def refusal_of(error: OperationFailure) -> WriteRefusal | None:
 
 @contextmanager
 def in_its_words() -> Iterator[None]:
-    """Raise a refusal as :class:`Refused` that is an answer, with MongoDB's words as its reason."""
+    """Raise a refused write as :class:`Refused` (``is_answer``), with MongoDB's message as its reason."""
     try:
         yield
     except OperationFailure as error:

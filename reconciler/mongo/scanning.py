@@ -139,7 +139,7 @@ class MongoFactScan:
         }
 
     def reached(self, campaigns: Sequence[CampaignTerms]) -> Iterator[list[Reached]]:
-        """Whoever may have reached the target of some campaigns, as MongoDB compares; in pages.
+        """Participations that may have reached the target of their campaign, by MongoDB's own comparison; in pages.
 
         Whatever is no number comes along: nobody can say that it is below. Neither marks nor statuses choose.
         """
@@ -311,7 +311,7 @@ class _Ahead:
         self._thread.start()
 
     def partitions(self) -> Iterator[ScannedPartition]:
-        """What was read, in order; raises what the reading raised."""
+        """Yield what was read, in order. Raises what the reading raised."""
         while (found := self._ready.get()) is not _END:
             if isinstance(found, BaseException):
                 raise found

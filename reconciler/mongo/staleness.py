@@ -106,7 +106,7 @@ class Staleness:
             for key in locked[task.streamer_id, task.campaign_id.value]:
                 locked_at = key.get(names.locked_at)
                 if not isinstance(locked_at, datetime):
-                    continue  # Telling it again says so: `gkey_malformed`.
+                    continue  # Projecting it again says so: `gkey_malformed`.
                 is_later = locked_at > task.paid_at + LOCK_TOLERANCE
                 yield (
                     task.sequence,

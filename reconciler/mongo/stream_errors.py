@@ -1,4 +1,4 @@
-"""The driver's and the server's errors, as what they ask of the watch.
+"""Classifies errors of the driver and the server by what the watch has to do about them.
 
 Sources: the driver specification of change streams (what a driver resumes by itself never comes here), and what
 Debezium, mongo-kafka, Airbyte, PowerSync and Meteor had to learn; ``docs/watch.md`` has the table.
@@ -34,7 +34,7 @@ REFUSED = frozenset({2, 9, 14, 15, 20, 59, 72, 115, 40415})
 
 
 def classify(error: PyMongoError, *, has_token: bool) -> StreamFailure:
-    """What an error asks for. What is not known is transient: trying again later is never wrong, only slow."""
+    """Classify an error. An unknown one is transient: trying again later is never wrong, only slow."""
     detail = first_line(error)
     if not isinstance(error, OperationFailure):
         reason = "connection" if isinstance(error, ConnectionFailure) else type(error).__name__

@@ -1,4 +1,4 @@
-"""The door between BSON and the domain: no value of a document comes in, and none goes out, but through here.
+"""Converts values between BSON and the domain. Every value of a document passes through here, in both directions.
 
 Whatever a field holds becomes one of a few plain values, of that very type: the driver's subclasses of ``str`` and
 ``int`` are not what they look like (``Code`` has no hash). Everything else comes in as :class:`Foreign`.

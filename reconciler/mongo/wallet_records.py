@@ -1,4 +1,4 @@
-"""What MongoDB remembers of wallets beside them: which were given a record of the ledger, in which currency.
+"""Remembers, beside the wallets, which of them were given a record of the ledger, in which currency.
 
 A platform that saves a whole wallet may drop the record in it. What is remembered here, and each of our statement
 lines, is evidence that the record was there, also where the ledger never heard of it.
@@ -27,7 +27,7 @@ class WalletRecords:
         self._names = mapping.transactions
 
     def known(self, positions: Sequence[WalletPosition]) -> set[tuple[str, str]]:
-        """Those (streamer, currency) whose wallet was given a record once, or credited."""
+        """Return those (streamer, currency) whose wallet was once given a record, or credited."""
         by_id = {_id(one.streamer_id, one.currency): (one.streamer_id, one.currency) for one in positions}
         found = {by_id[document["_id"]] for document in self._state.find({"_id": {"$in": sorted(by_id)}}, {"_id": 1})}
         names = self._names
@@ -40,7 +40,7 @@ class WalletRecords:
         return found & set(by_id.values())
 
     def remember(self, positions: Iterable[WalletPosition]) -> None:
-        """Write down that these wallets carry a record."""
+        """Record that these wallets carry a record of the ledger."""
         updates = [
             UpdateOne(
                 {"_id": _id(one.streamer_id, one.currency)},
