@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reconciler.api.problems import Problem, ProblemKind, problem_response
-from reconciler.config.api import is_loopback
+from reconciler.config.checks import is_loopback
 
 log = structlog.get_logger(__name__)
 

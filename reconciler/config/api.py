@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -73,7 +72,7 @@ def _origins(value: list[str]) -> list[str]:
 
 
 def _host(value: str) -> str:
-    if not _is_address(value) and not _HOST_NAME.fullmatch(value):
+    if not checks.is_address(value) and not _HOST_NAME.fullmatch(value):
         raise ValueError("must be an IP address or a host name")
     return value
 
@@ -88,7 +87,7 @@ def _jwks_url(value: str) -> str:
     if not value:
         return value
     parts = urlsplit(value)
-    is_local = parts.scheme == "http" and is_loopback(parts.hostname or "")
+    is_local = parts.scheme == "http" and checks.is_loopback(parts.hostname or "")
     if (parts.scheme != "https" and not is_local) or not parts.hostname or parts.username is not None:
         raise ValueError("must be a https URL without credentials (http only on this machine)")
     return value
@@ -155,24 +154,9 @@ class ApiSettings(Section):
 
     @model_validator(mode="after")
     def _strangers_stay_out(self) -> Self:
-        if self.enabled and not self.auth.is_configured and not is_loopback(self.host):
+        if self.enabled and not self.auth.is_configured and not checks.is_loopback(self.host):
             raise ValueError(
                 "must stay on a loopback host such as 127.0.0.1 until api.auth is set, since anybody who reaches it "
                 "would be an admin"
             )
         return self
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine and nothing else. A name other than localhost may be anywhere."""
-    if _is_address(host):
-        return ipaddress.ip_address(host).is_loopback
-    return host.lower() == "localhost"
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

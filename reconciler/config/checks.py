@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib
 import re
 from difflib import get_close_matches
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from types import ModuleType
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -186,3 +186,19 @@ def networks(value: str) -> str:
         except ValueError:
             raise ValueError("must be addresses or networks such as 10.0.0.0/8, 192.0.2.7") from None
     return value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine and nothing else. A name other than localhost may be anywhere."""
+    if is_address(host):
+        return ip_address(host).is_loopback
+    return host.lower() == "localhost"
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an IP address."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import json
 import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
+from reconciler.config import checks
 from reconciler.config.section import Seconds, Section, Whole
 from reconciler.domain.events import EventType
 from reconciler.redaction import STRUCK
@@ -133,7 +133,7 @@ class WebhookSettings(Section):
         if not self.allow_plain_http:
             for endpoint in self.endpoints:
                 parts = urlsplit(endpoint.url)
-                if parts.scheme == "http" and not _is_loopback(parts):
+                if parts.scheme == "http" and not checks.is_loopback(parts.hostname or ""):
                     raise ValueError(
                         f"must give {endpoint.name} an https URL: plain http goes to this machine only, "
                         "unless webhooks.allow_plain_http is true"
@@ -151,11 +151,3 @@ class WebhookSettings(Section):
             }
             for one in self.endpoints
         ]
-
-
-def _is_loopback(parts: SplitResult) -> bool:
-    host = parts.hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

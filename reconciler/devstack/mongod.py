@@ -7,14 +7,24 @@ import signal
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from reconciler.devstack.binaries import find_mongod
 from reconciler.devstack.mongod_access import ADMIN, Access, credentials
-from reconciler.devstack.process import DevstackError, end, free_port, kill, last_lines, listens, spawn, wait_until
+from reconciler.devstack.process import (
+    DevstackError,
+    Stoppable,
+    end,
+    free_port,
+    kill,
+    last_lines,
+    listens,
+    spawn,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     import subprocess
@@ -99,7 +109,7 @@ class Node:
         return self.process is not None and self.process.poll() is None
 
 
-class ReplicaSet:
+class ReplicaSet(Stoppable):
     """`with ReplicaSet(folder) as replica_set: MongoClient(replica_set.uri)`.
 
     Data and logs lie under `folder`; `stop` removes the data and leaves the logs. Everything that cannot be
@@ -110,13 +120,6 @@ class ReplicaSet:
         self.folder = folder.resolve()
         self.options = options or MongodOptions()
         self.nodes: tuple[Node, ...] = ()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     @property
     def uri(self) -> str:

@@ -9,13 +9,13 @@ import signal
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
 
 from reconciler.devstack.binaries import PostgresBinaries, find_postgres
-from reconciler.devstack.process import DevstackError, end, free_port, kill, last_lines, spawn, wait_until
+from reconciler.devstack.process import DevstackError, Stoppable, end, free_port, kill, last_lines, spawn, wait_until
 
 if TYPE_CHECKING:
     import subprocess
@@ -44,7 +44,7 @@ PORT_TAKEN = "could not create any TCP/IP sockets"
 OLD_BACKENDS = "pre-existing shared memory block"
 
 
-class Postgres:
+class Postgres(Stoppable):
     """`with Postgres(folder) as postgres: create_engine(postgres.url)`.
 
     The log lies under `folder`, and the data too, unless we are root: PostgreSQL refuses root, so then it runs as
@@ -63,13 +63,6 @@ class Postgres:
         self.home: Path | None = None
         self._binaries: PostgresBinaries | None = None
         self._user = unprivileged_user() if os.geteuid() == 0 else None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     @property
     def log(self) -> Path:

@@ -9,10 +9,11 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +32,25 @@ LOG_LINE_CHARS_MAX = 400
 
 class DevstackError(Exception):
     """A development server cannot be found, started or reached; the message is one sentence for a person."""
+
+
+class Stoppable(ABC):
+    """Starts where a ``with`` block begins, and stops at its end."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @abstractmethod
+    def start(self) -> None:
+        """Return when it can be used. Raises DevstackError."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End it; harmless when nothing runs."""
 
 
 def spawn(command: Sequence[str], *, log: Path, user: str | None = None) -> subprocess.Popen[bytes]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from reconciler.devstack.mongod import MongodOptions, ReplicaSet
 from reconciler.devstack.postgres import Postgres
+from reconciler.devstack.process import Stoppable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Devstack:
+class Devstack(Stoppable):
     """`with Devstack(folder) as devstack:` gives `devstack.mongodb_uri` and `devstack.ledger_url`.
 
     `folder` holds everything that is left afterwards, which is the servers' logs. Raises DevstackError when either
@@ -24,13 +25,6 @@ class Devstack:
         self.folder = folder
         self.replica_set = ReplicaSet(folder / "mongodb", options)
         self.postgres = Postgres(folder / "postgres", fsync=fsync)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     @property
     def mongodb_uri(self) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.config import load
-from reconciler.config.api import ApiKey, is_loopback
+from reconciler.config.api import ApiKey
+from reconciler.config.checks import is_loopback
 from reconciler.errors import ConfigError
 
 NOWHERE = Path("/dev/null")
