@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.engine import Connection
 from sqlalchemy.engine.default import DefaultDialect
 
 from reconciler.ledger.schema import UtcDateTime, times_to_driver
@@ -72,17 +72,15 @@ def update(connection: Connection, table: sa.Table, rows: Sequence[Row], columns
 def _execute(connection: Connection, sql: str, columns: Sequence[sa.Column[Any]], rows: Sequence[Row]) -> None:
     """Give rows to a statement: a list a column on PostgreSQL, a tuple a row on SQLite."""
     dialect = connection.dialect
-    by_column = {
-        column.name: _to_driver(column, [row[column.name] for row in rows], dialect, sql) for column in columns
-    }
+    by_column: dict[str, list[Any]] = {}
+    for column in columns:
+        values = [row[column.name] for row in rows]
+        is_time = isinstance(column.type, UtcDateTime)
+        by_column[column.name] = times_to_driver(values, dialect, sql) if is_time else values
     if dialect.name == "postgresql":
         connection.exec_driver_sql(sql, by_column)
     else:
         connection.exec_driver_sql(sql, list(zip(*by_column.values(), strict=True)))
-
-
-def _to_driver(column: sa.Column[Any], values: list[Any], dialect: Dialect, sql: str) -> list[Any]:
-    return times_to_driver(values, dialect, sql) if isinstance(column.type, UtcDateTime) else values
 
 
 @cache

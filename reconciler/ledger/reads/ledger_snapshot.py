@@ -9,6 +9,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,8 +20,9 @@ from reconciler.domain.decision import PoolShare, Rule, Settled
 from reconciler.domain.ids import DocumentId, payout_key
 from reconciler.domain.ledger_snapshot import FrozenLine, Funding, LedgerSnapshot, OpenHold, PayoutRequest, Recent
 from reconciler.domain.review import OVER_PACE
-from reconciler.ledger.combined_select import CombinedSelect, Pairs, Select
+from reconciler.ledger.combined_select import CombinedSelect, Given, Pairs, Select
 from reconciler.ledger.key_lists import Named, among, pairs
+from reconciler.ledger.rows import from_row
 from reconciler.ledger.schema import accounts as accounts_table
 from reconciler.ledger.schema import (
     adoptions,
@@ -66,7 +68,8 @@ def settled_facts(
     return SettledFacts(
         settled=settled | settled_of(found["posted"]),
         paid_participations=_paid_participations(found["paid"]),
-        pinned_currency=pinned | {row.campaign_id: row.currency for row in sorted(found["fundings"], key=_by_number)},
+        pinned_currency=pinned
+        | {row.campaign_id: row.currency for row in sorted(found["fundings"], key=attrgetter("n"))},
         pool_lines={row.participation_id: _line(row, voids) for row in found["lines"]},
         pool_campaigns={
             row.campaign_id: PoolShare(settlement_key=row.settlement_key, rule=Rule(row.rule), share_minor=None)
@@ -78,35 +81,7 @@ def settled_facts(
 
 def read_snapshot(connection: Connection, batch: PostingBatch, now: datetime) -> LedgerSnapshot:
     """Everything :func:`plan_batch` looks at. To be called with the chain's head locked."""
-    requests = batch.requests
-    terms = {request.due.terms.campaign_id.tagged: request.due.terms for request in requests}
-    participations = [request.due.participation for request in requests]
-    by_person = [one.due.participation.participation_id.tagged for one in requests if one.decision_key is not None]
-    keys = [request.key for request in requests]
-    tagged = [one.participation_id.tagged for one in participations]
-    found = _SNAPSHOT.run(
-        connection,
-        {
-            "participations": tagged,
-            "campaigns": sorted({*terms, *(withdrawal.campaign_id.tagged for withdrawal in batch.withdrawals)}),
-            "campaign_streamers": Pairs(sorted({(one.campaign_id.tagged, one.streamer_id) for one in participations})),
-            "keys": keys,
-            "keys_or_voids": [*keys, *(payout_key(one, 1) for one in batch.voids)],
-            "subjects": [*tagged, *(one.tagged for one in batch.voids)],
-            "accounts": sorted(
-                {
-                    accounts.FEES,
-                    *(accounts.escrow(one.campaign_id) for one in terms.values()),
-                    *(accounts.funding(one.brand_id) for one in terms.values()),
-                    *(accounts.wallet(one.streamer_id) for one in participations),
-                    *(accounts.held(one.streamer_id) for one in participations),
-                }
-            ),
-            "by_person": by_person,
-            "an_hour_ago": now - timedelta(hours=1),
-            "in_an_hour": now + timedelta(hours=1),
-        },
-    )
+    found = _SNAPSHOT.run(connection, _given(batch, now))
     unreversed = settled_of(found["unreversed"])
     pools = {row.campaign_id: row.currency for row in found["pools"]}
     balance_minor = {(row.account, row.currency): row.balance_minor for row in found["accounts"]}
@@ -119,14 +94,14 @@ def read_snapshot(connection: Connection, batch: PostingBatch, now: datetime) ->
         balance_minor=balance_minor,
         open_holds=open_holds_of({row.hold_key: row for row in [*found["holds"], *found["own_holds"]]}.values()),
         holds_count=Counter(row.participation_id for row in found["held_ever"]),
-        approved_minor=_approved(requests, found["approved"], found["held_ever"]),
+        approved_minor=_approved(batch.requests, found["approved"], found["held_ever"]),
         too_fast=frozenset(row.participation_id for row in found["held_ever"] if row.reason == OVER_PACE),
         rejected=frozenset(row.subject for row in found["rejected"]),
         adopted=frozenset(row.participation_id for row in found["adopted"]),
         adopted_minor={(row.campaign_id, row.currency): row.total_minor for row in found["adopted_totals"]},
         pooled=frozenset(pools),
         pool_currency=pools,
-        lines={row.participation_id: _frozen(row) for row in found["lines"]},
+        lines={row.participation_id: from_row(FrozenLine, row) for row in found["lines"]},
         unreversed=frozenset(one for one, state in unreversed.items() if state is Settled.PAID),
         voids=frozenset(row.subject for row in found["voids"]),
         recent=Recent(
@@ -134,6 +109,36 @@ def read_snapshot(connection: Connection, batch: PostingBatch, now: datetime) ->
             paid_minor={row.currency: row.high * _HALF + row.low for row in found["recent"]},
         ),
     )
+
+
+def _given(batch: PostingBatch, now: datetime) -> dict[str, Given]:
+    """The lists and times that the snapshot of a batch is read for."""
+    requests = batch.requests
+    terms = {request.due.terms.campaign_id.tagged: request.due.terms for request in requests}
+    participations = [request.due.participation for request in requests]
+    by_person = [one.due.participation.participation_id.tagged for one in requests if one.decision_key is not None]
+    keys = [request.key for request in requests]
+    tagged = [one.participation_id.tagged for one in participations]
+    return {
+        "participations": tagged,
+        "campaigns": sorted({*terms, *(withdrawal.campaign_id.tagged for withdrawal in batch.withdrawals)}),
+        "campaign_streamers": Pairs(sorted({(one.campaign_id.tagged, one.streamer_id) for one in participations})),
+        "keys": keys,
+        "keys_or_voids": [*keys, *(payout_key(one, 1) for one in batch.voids)],
+        "subjects": [*tagged, *(one.tagged for one in batch.voids)],
+        "accounts": sorted(
+            {
+                accounts.FEES,
+                *(accounts.escrow(one.campaign_id) for one in terms.values()),
+                *(accounts.funding(one.brand_id) for one in terms.values()),
+                *(accounts.wallet(one.streamer_id) for one in participations),
+                *(accounts.held(one.streamer_id) for one in participations),
+            }
+        ),
+        "by_person": by_person,
+        "an_hour_ago": now - timedelta(hours=1),
+        "in_an_hour": now + timedelta(hours=1),
+    }
 
 
 def open_holds_select(condition: sa.ColumnElement[bool]) -> Select:
@@ -144,19 +149,7 @@ def open_holds_select(condition: sa.ColumnElement[bool]) -> Select:
 
 def open_holds_of(rows: Iterable[Any]) -> list[OpenHold]:
     """Rows of :func:`open_holds_select` as holds, in the order in which they are retried."""
-    holds = [
-        OpenHold(
-            hold_key=row.hold_key,
-            participation_id=row.participation_id,
-            campaign_id=row.campaign_id,
-            streamer_id=row.streamer_id,
-            opened_at=row.occurred_at,
-            amount_minor=row.amount_minor,
-            currency=row.currency,
-            reason=row.reason,
-        )
-        for row in rows
-    ]
+    holds = [from_row(OpenHold, row, opened_at=row.occurred_at) for row in rows]
     return sorted(holds, key=lambda hold: hold.order)
 
 
@@ -201,22 +194,11 @@ def _facts_selects(connection: Connection) -> Mapping[str, Select]:
 
 
 def _snapshot_selects(connection: Connection) -> Mapping[str, Select]:
-    fingerprint, adopted, recent = payouts.c.fingerprint, adoptions.c, payouts.c.gross_minor
+    adopted = adoptions.c
     of_adoptions = (adopted.campaign_id, adopted.currency)
-    times = {one: sa.bindparam(one, type_=payouts.c.created_at.type) for one in ("an_hour_ago", "in_an_hour")}
-    # Where a batch was dated in the future, all after it are too; their rows in the outbox have the true time.
-    was_posted = (outbox.c.created_at > times["an_hour_ago"]) & (outbox.c.created_at <= times["in_an_hour"])
-    is_recent = (
-        (payouts.c.created_at > times["an_hour_ago"])
-        & (payouts.c.kind == "payout")
-        & (
-            (payouts.c.created_at <= times["in_an_hour"])
-            | sa.exists().where((outbox.c.sequence == payouts.c.sequence) & was_posted)
-        )
-    )
     return {
         **_selects_of_both(connection),
-        "fingerprints": sa.select(payouts.c.payout_key, fingerprint).where(
+        "fingerprints": sa.select(payouts.c.payout_key, payouts.c.fingerprint).where(
             among(connection, payouts.c.payout_key, Named("keys_or_voids"))
         ),
         # A funding before the last refund moves no budget any more.
@@ -262,16 +244,31 @@ def _snapshot_selects(connection: Connection) -> Mapping[str, Select]:
         "voids": sa.select(decisions.c.subject).where(
             decisions.c.kind == "void", among(connection, decisions.c.subject, Named("subjects"))
         ),
-        "recent": sa.select(
+        "recent": _recent_select(),
+    }
+
+
+def _recent_select() -> Select:
+    """Payouts between ``an_hour_ago`` and ``in_an_hour``, by currency: how many times, and gross minor units.
+
+    The sum comes in two halves: one beyond 64 bits is an error to SQLite, and would stop everybody for an hour.
+    """
+    gross_minor = payouts.c.gross_minor
+    begin, end = (sa.bindparam(one, type_=payouts.c.created_at.type) for one in ("an_hour_ago", "in_an_hour"))
+    # Where a batch was dated in the future, all after it are too; their rows in the outbox have the true time.
+    was_posted = (outbox.c.created_at > begin) & (outbox.c.created_at <= end)
+    is_dated_right = payouts.c.created_at <= end
+    was_posted_then = sa.exists().where((outbox.c.sequence == payouts.c.sequence) & was_posted)
+    return (
+        sa.select(
             payouts.c.currency,
             sa.func.count().label("times"),
-            # In two halves: a sum beyond 64 bits is an error to SQLite, and would stop everybody for an hour.
-            sa.func.sum(recent // _HALF).label("high"),
-            sa.func.sum(recent % _HALF).label("low"),
+            sa.func.sum(gross_minor // _HALF).label("high"),
+            sa.func.sum(gross_minor % _HALF).label("low"),
         )
-        .where(is_recent)
-        .group_by(payouts.c.currency),
-    }
+        .where(payouts.c.created_at > begin, payouts.c.kind == "payout", is_dated_right | was_posted_then)
+        .group_by(payouts.c.currency)
+    )
 
 
 def _selects_of_both(connection: Connection) -> dict[str, Select]:
@@ -327,7 +324,7 @@ def _approved(requests: Sequence[PayoutRequest], approvals: Sequence[Any], held:
         for one in requests
     }
     approved: dict[str, int] = {}
-    for row in sorted(approvals, key=_by_batch):
+    for row in sorted(approvals, key=attrgetter("batch")):
         approved.pop(row.subject, None)
         if (*holds.get(json.loads(row.state_before).get("hold"), ()), row.currency) == asked[row.subject]:
             approved[row.subject] = row.amount_minor
@@ -341,7 +338,7 @@ def _fundings(rows: Sequence[Any], refunds: Sequence[Any], movements: Sequence[A
         if accounts.kind_of(row.account) == "funding":
             brands[row.campaign_id].append((row.account, -row.amount_minor))
     found: dict[str, Funding] = {}
-    for row in sorted(rows, key=_by_number):
+    for row in sorted(rows, key=attrgetter("n")):
         before = found.get(row.campaign_id)
         found[row.campaign_id] = Funding(
             n=row.n,
@@ -355,15 +352,6 @@ def _fundings(rows: Sequence[Any], refunds: Sequence[Any], movements: Sequence[A
     return found
 
 
-def _frozen(row: Any) -> FrozenLine:
-    return FrozenLine(
-        settlement_key=row.settlement_key,
-        campaign_id=row.campaign_id,
-        streamer_id=row.streamer_id,
-        share_minor=row.share_minor,
-    )
-
-
 def _line(row: Any, voids: set[str]) -> PoolShare:
     return PoolShare(
         settlement_key=row.settlement_key,
@@ -373,13 +361,3 @@ def _line(row: Any, voids: set[str]) -> PoolShare:
         is_void=row.participation_id in voids,
         frozen_for=(row.campaign_id, row.streamer_id),
     )
-
-
-def _by_number(row: Any) -> int:
-    number: int = row.n
-    return number
-
-
-def _by_batch(row: Any) -> int:
-    batch: int = row.batch
-    return batch
