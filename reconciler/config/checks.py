@@ -80,8 +80,9 @@ def ledger_url(value: SecretStr) -> SecretStr:
         _check_sqlite_file(url)
     else:
         _require_escaped(value.get_secret_value())
-    if any(part != part.strip() for part in (url.host or "", url.database or "", url.username or "")):
-        raise ValueError("must have no blanks around the names in it: they would be part of them")
+    names = (url.host or "", url.database or "", url.username or "")
+    if any(name != name.strip() or not name.isprintable() for name in names):
+        raise ValueError("must have no blanks around the names in it, and nothing invisible: it would be part of them")
     return SecretStr(url.set(drivername=driver).render_as_string(hide_password=False))
 
 

@@ -65,11 +65,12 @@ def keep_to_the_file(engine: Engine) -> None:
 
 
 def compare_files(connection: Connection) -> None:
-    """Raises DBAPIError where the file, or the log beside it, is not the one that this connection works on."""
+    """Raises DBAPIError where the file, its log or its index is not the one that this connection works on."""
     files: dict[str, Identity] = connection.info["files"]
     path = next(iter(files))
-    # It holds what was committed last, and is there as long as anybody has the ledger open.
-    files.setdefault(f"{path}-wal", _identity(f"{path}-wal"))
+    # What was committed last, and who has which lock: both are there as long as anybody has the ledger open.
+    for part in (f"{path}-wal", f"{path}-shm"):
+        files.setdefault(part, _identity(part))
     gone = [name for name, identity in files.items() if identity is None or _identity(name) != identity]
     if gone:
         error = FileGone(

@@ -18,6 +18,7 @@ import psycopg
 import sqlalchemy as sa
 import structlog
 from psycopg.abc import PQGen
+from psycopg.pq import Conninfo
 from sqlalchemy import exc
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -43,7 +44,6 @@ WAKE_S = 0.1
 _ADDRESS: Mapping[str, Any] = {
     "connect_timeout": CONNECT_TIMEOUT_S,
     "application_name": APPLICATION,
-    "client_encoding": "utf8",
     # For sessions whose host is gone: the kernels on both sides notice within half a minute.
     "keepalives": 1,
     "keepalives_idle": 10,
@@ -51,10 +51,11 @@ _ADDRESS: Mapping[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
-"""What holds unless the URL says otherwise."""
+"""What holds unless the URL, or libpq's own environment (``PGAPPNAME`` …), says otherwise."""
 
 _OURS: Mapping[str, str] = {"timezone": "UTC", "datestyle": "ISO", "synchronous_commit": "on"}
-"""What the ledger rests on, whatever the URL says."""
+ENCODING = "utf8"
+"""What the ledger rests on, whatever the URL says. Identities are of every alphabet."""
 
 _OPTIONS_REFUSED = re.compile("startup parameter|command-line options")
 _OPTION = re.compile(r"(?:-c\s*|--)([A-Za-z_][\w.-]*)=((?:\\.|\S)*)")
@@ -251,7 +252,10 @@ def _ask_the_idle(engine: Engine) -> None:
 
 def connect(wanted: Mapping[str, Any], limits: Limits) -> WatchedConnection:
     """A connection as a URL wants it, and as the ledger needs it. Raises psycopg.Error."""
-    address = {**_ADDRESS, **wanted}
+    # What is passed to libpq beats its environment, and a search_path may stand there.
+    told = {one.keyword.decode(): one.val.decode() for one in Conninfo.get_defaults() if one.val}
+    unsaid = {name: told[name] for name in ("options", *_ADDRESS) if name in told}
+    address = {**_ADDRESS, **unsaid, **wanted, "client_encoding": ENCODING}
     options = str(address.pop("options", ""))
     ordered = (*limits.settings().items(), *_OPTION.findall(options), *_OURS.items())
     settings = {name.lower().replace("-", "_"): value for name, value in ordered}

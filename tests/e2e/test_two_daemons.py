@@ -22,9 +22,9 @@ from bson.objectid import ObjectId
 
 from app.parts import Parts
 from reconciler.config import Settings
-from reconciler.ledger.engine import reading
+from reconciler.ledger.engine import reading, writing
 from reconciler.ledger.proof.verify import SqlVerifier
-from reconciler.ledger.schema import leases, payouts
+from reconciler.ledger.schema import compatibility, leases, payouts
 from tests.support.platform import Platform
 
 ROOT = Path(__file__).parents[2]
@@ -215,3 +215,17 @@ def test_of_two_only_one_sweeps_until_it_is_killed(
     with reading(parts.engine) as connection:
         paid = Counter(connection.execute(sa.select(payouts.c.participation_id)).scalars())
     assert paid == Counter([f"oid:{participation_id}", f"oid:{again}"])
+
+
+def test_one_whose_ledger_a_newer_version_migrates_ends_by_itself_with_exit_code_2(
+    parts: Parts, start: Callable[..., RunningDaemon]
+) -> None:
+    daemon = start()
+    daemon.wait_for("lease_acquired")
+    with writing(parts.engine) as connection:
+        connection.execute(compatibility.insert().values(oldest_program="9001"))
+
+    said = daemon.wait_for("program_outdated")
+
+    assert "only programs that know 9001 may work with it" in said["reason"]
+    assert daemon.process.wait(timeout=PATIENCE_S) == 2

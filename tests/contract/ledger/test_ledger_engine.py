@@ -235,6 +235,24 @@ def test_connections_that_died_while_they_lay_idle_are_replaced_unseen(
     other.dispose()
 
 
+def test_a_server_that_takes_no_writes_loses_all_connections_to_it(postgres_url: str) -> None:
+    """They lead to what was the primary; the address may lead to the new one already."""
+    engine = open_engine(postgres_url)
+    upgrade(engine)
+    mine = sa.text("SELECT pg_backend_pid()")
+    with reading(engine) as first, reading(engine) as second:
+        misled = {first.execute(mine).scalar_one(), second.execute(mine).scalar_one()}
+
+    with pytest.raises(Outage, match="read-only"), writing(engine) as connection:
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        connection.execute(sa.update(schema.chain_head).values(batch=7))
+
+    with reading(engine) as first, reading(engine) as second:
+        found = {first.execute(mine).scalar_one(), second.execute(mine).scalar_one()}
+    assert found.isdisjoint(misled)
+    engine.dispose()
+
+
 def test_a_full_disk_is_an_outage_and_leaves_nothing(sqlite_url: str) -> None:
     engine = open_engine(sqlite_url)
     upgrade(engine)
@@ -302,6 +320,35 @@ def test_the_options_of_the_url_are_kept_beside_ours(postgres_url: str) -> None:
         "datestyle": "ISO, MDY",
         "client_encoding": "UTF8",
     }
+    engine.dispose()
+
+
+def test_what_the_environment_tells_every_client_of_postgresql_is_kept_too(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search_path, say: without it another schema would hold another ledger, and everybody would be paid again."""
+    monkeypatch.setenv("PGOPTIONS", "-c search_path=payouts -c lock_timeout=7s")
+    monkeypatch.setenv("PGAPPNAME", "payouts-eu")
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "3")
+    for query, found in (("", "payouts, 7s"), ("?options=-csearch_path%3Delsewhere", "elsewhere, 15s")):
+        engine = open_engine(f"{postgres_url}{query}")
+        with reading(engine) as connection:
+            shown = [
+                connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in ("search_path", "lock_timeout")
+            ]
+            driver: Any = connection.connection.driver_connection
+            said = driver.info.get_parameters()
+        engine.dispose()
+        assert ", ".join(shown) == found
+        assert (said["application_name"], said["connect_timeout"]) == ("payouts-eu", "3")
+
+
+@pytest.mark.parametrize("encoding", ["latin1", "sql_ascii"])
+def test_an_encoding_that_the_url_asks_for_keeps_nobody_from_being_paid(own_ledger: Engine, encoding: str) -> None:
+    engine = open_engine(f"{own_ledger.url.render_as_string(hide_password=False)}?client_encoding={encoding}")
+    outcomes = journal_of(engine).post(asking([request("p-é-अ")]), STAMP).outcomes
+    assert list(outcomes.values()) == [Outcome.NEW]
+    ledger_is_sound(engine)
     engine.dispose()
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Engine
 
 from reconciler.domain.batch import Outcome
 from reconciler.errors import NotMigrated, Outage
-from reconciler.ledger.engine import open_engine, reading, writing
+from reconciler.ledger.engine import open_engine, reading, rehearsing, writing
 from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.revisions import current_revision, require_current
 from tests.support.ledger import STAMP, asking, journal_of, ledger_is_sound, request
@@ -46,6 +46,8 @@ LOSSES: dict[str, Callable[[Path], object]] = {
     "its folder moved": lambda path: path.parent.rename(path.parent.with_name("elsewhere")),
     "its folder removed": lambda path: shutil.rmtree(path.parent),
     "its log removed": lambda path: path.with_name("ledger.db-wal").unlink(),
+    # Who opens the ledger next makes a new one, and sees none of our locks.
+    "its index removed": lambda path: path.with_name("ledger.db-shm").unlink(),
 }
 
 
@@ -64,6 +66,13 @@ def test_what_was_begun_before_is_not_committed_after(ledger: Engine, path: Path
     with pytest.raises(Outage, match="was removed"), writing(ledger) as connection:
         connection.execute(sa.text("UPDATE accounts SET version = version"))
         LOSSES[loss](path)
+
+
+def test_nothing_is_foreseen_in_a_file_that_has_lost_its_name(ledger: Engine, path: Path) -> None:
+    """A dry run commits nothing, and would tell people what becomes of them by a ledger that is theirs no more."""
+    path.unlink()
+    with pytest.raises(Outage, match="was removed"), rehearsing(ledger):
+        pass
 
 
 def test_paying_goes_on_when_the_file_is_back(ledger: Engine, path: Path) -> None:

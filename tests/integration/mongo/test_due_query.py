@@ -142,6 +142,8 @@ def test_the_index_is_asked_for_by_name_so_that_no_other_can_be_chosen(
 
     [command] = commands.named("find", "campaignparticipations")
     assert command["hint"] == "reconciler_due"
+    # By the collation that a collection may have, the index would be read whole.
+    assert command["collation"] == {"locale": "simple"}
     assert command["readConcern"]["level"] == "majority"
 
 

@@ -223,6 +223,7 @@ BAD = [
     ("reports.timezone", "Asia", "must be an IANA time zone"),
     ("reports.timezone", "../../etc/passwd", "must be an IANA time zone"),
     ("reports.json_breaks_max", -1, "must be at least 0, not -1"),
+    ("api.recording.impressions_per_minute_max", 999, "an impressions_per_minute_max of count_max or more, or 0"),
     ("log.format", "xml", "must be 'auto', 'json' or 'console', not 'xml'"),
     ("log.level", "loud", "not 'loud'"),
     ("sweep", 5, "sweep is a section and holds settings such as sweep.interval_s"),
@@ -458,10 +459,25 @@ class TestBlanksAndFiles:
             assert settings.mongodb.uri.get_secret_value() == "mongodb://m.example/"
 
     @pytest.mark.parametrize(
-        "url", ["postgresql://h/ledger ?sslmode=require", "postgresql://h/%20ledger", "sqlite:/// x"]
+        "url",
+        [
+            "postgresql://h/ledger ?sslmode=require",
+            "postgresql://h/%20ledger",
+            "postgresql://h/led%0Ager",
+            "sqlite:/// x",
+            "sqlite:///ledger.db\u200b",
+            "sqlite:///\ufeffledger.db",
+        ],
     )
-    def test_blanks_inside_that_would_be_part_of_a_name_are_refused(self, url: str) -> None:
+    def test_what_nobody_sees_and_would_be_part_of_a_name_is_refused(self, url: str) -> None:
         assert "must have no blanks around the names in it" in refusal(ledger__url=url)
+
+    def test_blanks_around_a_variable_are_no_part_of_it(self, tmp_path: Path) -> None:
+        """One of blanks alone is not set at all: not to nothing, and not beside a file."""
+        (tmp_path / "url").write_text(self.URL)
+        assert "url" not in load(NOWHERE, {"LEDGER_URL": " \n"}, {}).ledger.model_fields_set
+        settings = load(NOWHERE, {"LEDGER_URL_FILE": f" {tmp_path / 'url'}\n", "LEDGER_URL": " "}, {})
+        assert settings.ledger.url.get_secret_value().endswith("db.example/ledger")
 
     def test_secrets_come_from_files_that_variables_name(self, tmp_path: Path) -> None:
         (tmp_path / "uri").write_text("mongodb://mongo.example/\n")

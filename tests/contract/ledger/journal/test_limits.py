@@ -8,6 +8,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from reconciler.domain.batch import Outcome
@@ -91,6 +92,15 @@ def test_what_is_paid_already_or_held_does_not_count(engine: Engine) -> None:
     hour.pay("p1", "p2", "p3")
     assert hour.pay("p1", "p2", "p3") == {Outcome.EXISTS}
     assert hour.pay("p4", budget=1) == {Outcome.OVER_BUDGET}
+
+
+def test_what_was_paid_counts_whatever_became_of_its_task(engine: Engine) -> None:
+    hour = Hour(engine, **THREE)
+    hour.pay("p1", "p2", "p3")
+    with engine.begin() as connection:
+        connection.execute(sa.delete(schema.outbox))
+    with pytest.raises(Halted):
+        hour.pay("p4")
 
 
 def test_amounts_count_a_currency_by_itself_and_gross(engine: Engine) -> None:

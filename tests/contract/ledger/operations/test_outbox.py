@@ -191,6 +191,17 @@ def test_again_raises_the_wallets_version_and_puts_the_task_back(queue: Queue) -
     assert (row["status"], row["not_before"], row["done_at"]) == ("pending", queue.clock.now, None)
 
 
+def test_a_task_whose_row_was_gone_is_of_the_time_of_its_payment(queue: Queue) -> None:
+    """Cool-offs of G-keys count from it, and the new row is younger."""
+    with queue.engine.begin() as connection:
+        connection.execute(sa.delete(schema.outbox).where(schema.outbox.c.sequence == 2))
+    queue.clock.advance(timedelta(days=3))
+
+    queue.outbox.again([2])
+
+    assert queue.outbox.ready(1)[0].paid_at == NOW
+
+
 def test_again_raises_a_wallet_once_however_many_of_its_payouts(queue: Queue) -> None:
     queue.settle(done=[2, 4, 6])
     queue.outbox.again([2, 4])
