@@ -22,7 +22,7 @@ def apikey() -> None:
 @click.option("--name", required=True, help="Who will hold it; kept with everything they decide.")
 @as_json_option
 @click.pass_obj
-def new(session: Session, *, role: str, name: str, as_json: bool) -> ExitCode:
+def new(session: Session, *, role: str, name: str) -> ExitCode:
     """Make a key, and show it once with what belongs into the configuration. Nothing is stored."""
     require_packages()
     from reconciler.api.api_keys import digest_of, new_key  # noqa: PLC0415 - an extra, like all of the API
@@ -34,7 +34,7 @@ def new(session: Session, *, role: str, name: str, as_json: bool) -> ExitCode:
         parse_api_keys([entry])
     except ValueError as error:
         raise UsageError(f"--name {error}") from None
-    if as_json or session.as_json:
+    if session.as_json:
         print_json({"key": key, "config": entry})
     else:
         sys.stdout.write(

@@ -14,17 +14,18 @@ from rich.table import Table
 from rich.text import Text
 
 from cli import render
-from cli.opening import chosen_format, open_ledger, zone_of
-from cli.session import Session, as_json_option, print_json, signed
+from cli.opening import open_ledger, zone_of
+from cli.session import Session, as_json_option, chosen_format, format_option, print_json
+from cli.signing import signed
 from cli.tables import one_line, show_table
 from reconciler.domain.break_memory import ACKNOWLEDGE
 from reconciler.domain.breaks import BreakKind, BreakStatus
 from reconciler.domain.money import format_minor
-from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
 from reconciler.ledger.journal.decisions import Signature
 from reconciler.ledger.operations.break_decisions import BreakDecisions
 from reconciler.ledger.operations.break_records import BreakFilter, BreakLine
+from reconciler.look.text import words
 from reconciler.queries.breaks import BREAK_COLUMNS, break_row
 from reconciler.reports.tables import write_csv, write_json
 
@@ -37,17 +38,12 @@ _SEVERITY_STYLE = {"info": "dim", "warning": "yellow", "error": "red", "critical
 @click.option("--status", type=click.Choice(_STATUSES), default=BreakStatus.OPEN.value, show_default=True)
 @click.option("--kind", type=click.Choice([one.value for one in BreakKind]), help="Only this kind.")
 @click.option("--campaign", metavar="ID", help="Only this campaign's.")
-@click.option(
-    "--format", "form", type=click.Choice(["table", "json", "csv"]), help="How it is written; default: table."
-)
+@format_option("table", "json", "csv")
 @as_json_option
 @click.pass_obj
-def list_(
-    session: Session, *, status: str, kind: str | None, campaign: str | None, form: str | None, as_json: bool
-) -> ExitCode:
+def list_(session: Session, *, status: str, kind: str | None, campaign: str | None, form: str | None) -> ExitCode:
     """Breaks that checks found: the worst first, of these the oldest."""
-    if as_json and form not in (None, "json"):
-        raise UsageError(f"--json and --format {form} exclude each other")
+    how = chosen_format(session, form)
     chosen = BreakFilter(
         status=None if status == _ALL else BreakStatus(status),
         kind=kind,
@@ -57,7 +53,6 @@ def list_(
     with open_ledger(session) as parts:
         lines, now, zone = parts.breaks.lines(chosen), parts.clock(), zone_of(parts.settings)
     rows = [break_row(line, now) for line in lines]
-    how = "json" if as_json else chosen_format(session, form)
     if how == "json":
         write_json(rows, BREAK_COLUMNS, sys.stdout, name="breaks", head={"status": status})
     elif how == "csv":
@@ -74,10 +69,9 @@ def list_(
 @signed
 @as_json_option
 @click.pass_obj
-def acknowledge(session: Session, *, break_id: tuple[str, ...], by: str, reason: str, as_json: bool) -> ExitCode:
+def acknowledge(session: Session, *, break_id: tuple[str, ...], signature: Signature) -> ExitCode:
     """Say that open breaks are known: as they are now, no exit code counts them. They stay in reports, apart."""
-    signature = Signature(by=by, reason=reason)
-    return _say(session, "acknowledged", as_json, lambda decisions: decisions.acknowledge(break_id, signature))
+    return _say(session, "acknowledged", lambda decisions: decisions.acknowledge(break_id, signature))
 
 
 @click.command()
@@ -85,17 +79,16 @@ def acknowledge(session: Session, *, break_id: tuple[str, ...], by: str, reason:
 @signed
 @as_json_option
 @click.pass_obj
-def resolve(session: Session, *, break_id: tuple[str, ...], by: str, reason: str, as_json: bool) -> ExitCode:
+def resolve(session: Session, *, break_id: tuple[str, ...], signature: Signature) -> ExitCode:
     """Say that breaks are dealt with: they are closed. If the next check finds one again, it is open and says so."""
-    signature = Signature(by=by, reason=reason)
-    return _say(session, "resolved", as_json, lambda decisions: decisions.resolve(break_id, signature))
+    return _say(session, "resolved", lambda decisions: decisions.resolve(break_id, signature))
 
 
-def _say(session: Session, result: str, as_json: bool, decide: Callable[[BreakDecisions], list[str]]) -> ExitCode:  # noqa: FBT001
+def _say(session: Session, result: str, decide: Callable[[BreakDecisions], list[str]]) -> ExitCode:
     # No money moves, so MongoDB may be away: what people know of breaks must not wait for what broke.
     with open_ledger(session) as parts:
         decided = decide(BreakDecisions(parts.journal, run_id=str(uuid.uuid4())))
-    if as_json or session.as_json:
+    if session.as_json:
         print_json({"result": result, "breaks": decided})
     else:
         render.facts("Done", [(identity, result) for identity in decided])
@@ -117,7 +110,7 @@ def _draw(lines: Sequence[BreakLine], now: datetime, status: str) -> None:
         record = line.record
         age = _age((record.cleared_at or now) - record.first_seen)
         severity = (record.severity, _SEVERITY_STYLE[record.severity])
-        what = (_words(record.kind), _words(one_line(record.reason)), _amount(line))
+        what = (words(record.kind), words(one_line(record.reason)), _amount(line))
         table.add_row(
             Text(record.break_id),
             Text.assemble(severity, "\n".join([f", {age}", *(one for one in what if one)])),
@@ -137,10 +130,6 @@ def _said(line: BreakLine) -> str:
     if line.status is BreakStatus.ACKNOWLEDGED or decision.kind != ACKNOWLEDGE:
         return f"{decision.kind}d by {one_line(decision.by)}: {one_line(decision.reason)}"
     return ""
-
-
-def _words(kind: str) -> str:
-    return kind.replace("_", " ")
 
 
 def _amount(line: BreakLine) -> str:

@@ -14,10 +14,10 @@ from reconciler.exit_codes import ExitCode
 @click.command(name="check")
 @as_json_option
 @click.pass_obj
-def config_check(session: Session, *, as_json: bool) -> ExitCode:
+def config_check(session: Session) -> ExitCode:
     """Check the configuration and print what is in effect, credentials struck out."""
     masked = session.settings().masked()
-    if as_json or session.as_json:
+    if session.as_json:
         print_json(masked)
     else:
         sys.stdout.write(yaml.safe_dump(masked, sort_keys=False))

@@ -37,7 +37,7 @@ _API = {"api.enabled": True, "api.host": "127.0.0.1", "api.test_page": True}
 _USUAL_PORT = 8080
 _BREAK_OF_OUTCOME = {"over_budget": "held"}
 _BREAK_BESIDE = {"gkey_locked_later": "projection_stale"}
-"""Paid, and told of all the same: the key was locked long after the payment, and nobody releases it."""
+"""Paid, and named by the check all the same: the key was locked long after the payment, and nobody releases it."""
 _NO_BREAK = {"paid", "below_target", "forfeited", "participation_not_active", "campaign_not_active"}
 
 

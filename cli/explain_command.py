@@ -10,7 +10,7 @@ from app.parts import parts_of
 from app.preparing import prepare
 from app.queries import explainer_of
 from cli import payout_view, render
-from cli.session import Session, print_json
+from cli.session import Session, as_json_option, print_json
 from cli.tables import local_time, one_line
 from reconciler.domain.explanation import PaidExplained, Step
 from reconciler.domain.money import format_minor
@@ -20,15 +20,15 @@ from reconciler.queries.explain import Explained, differences, explanation_docum
 
 @click.command(name="explain")
 @click.argument("participation_id")
-@click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document.")
+@as_json_option
 @click.pass_obj
-def explain_command(session: Session, *, participation_id: str, as_json: bool) -> ExitCode:
+def explain_command(session: Session, *, participation_id: str) -> ExitCode:
     """Why PARTICIPATION_ID was paid, or was not: every rule, number and rounding, and where it stands."""
     settings = session.settings()
     with parts_of(settings) as parts:
         prepare(parts)
         found = explainer_of(parts).explain(participation_id)
-    if as_json or session.as_json:
+    if session.as_json:
         print_json(explanation_document(found))
     else:
         show(found, ZoneInfo(settings.reports.timezone))

@@ -54,9 +54,9 @@ def exit_code_of() -> Iterator[Ending]:
     except ReconcilerError as error:
         _say(str(error))
         ending.code = ExitCode.USAGE
-    except SystemExit as told:
+    except SystemExit as ended:
         _say("Told to end before it was through; what was not committed is rolled back.")
-        ending.code = told.code if isinstance(told.code, int) else UNEXPECTED
+        ending.code = ended.code if isinstance(ended.code, int) else UNEXPECTED
     except Exception as error:  # noqa: BLE001 - the last line of defence: a person gets a sentence, not a traceback
         where = traceback.extract_tb(error.__traceback__)[-1]
         _say(f"Unexpected {type(error).__name__} in {where.name} (line {where.lineno}): {error}. This is a defect.")

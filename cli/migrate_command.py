@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 @click.command()
 @as_json_option
 @click.pass_obj
-def migrate(session: Session, *, as_json: bool) -> ExitCode:
+def migrate(session: Session) -> ExitCode:
     """Create or upgrade the ledger's tables and MongoDB's indexes."""
     settings = session.settings()
     with parts_of(settings) as parts:
@@ -37,7 +37,7 @@ def migrate(session: Session, *, as_json: bool) -> ExitCode:
         log.warning(sentence, action="wallets_not_unique")
     names = [str(index) for index in created]
     say_missing(missing)
-    if as_json or session.as_json:
+    if session.as_json:
         shown = {"collections_missing": sorted(one.name for one in missing.values())} if missing else {}
         print_json({"ledger": {"before": before, "after": after}, "indexes_created": names, **shown})
     else:

@@ -1,4 +1,4 @@
-"""What the commands share that read the ledger alone: it is there, of this revision, and MongoDB may be away."""
+"""Opening the ledger for commands that need nothing else: MongoDB may be away."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 from app.ledger import LedgerParts, ledger_of, wait_for_ledger
 from cli.session import Session
 from reconciler.config import Settings
-from reconciler.errors import UsageError
 from reconciler.ledger.revisions import require_current
 
 
@@ -25,10 +24,3 @@ def open_ledger(session: Session) -> Iterator[LedgerParts]:
 def zone_of(settings: Settings) -> ZoneInfo:
     """The zone of times shown to people."""
     return ZoneInfo(settings.reports.timezone)
-
-
-def chosen_format(session: Session, form: str | None, default: str = "table") -> str:
-    """``--format``, or what ``--json`` means. Raises UsageError when both are given and differ."""
-    if form is not None and session.as_json and form != "json":
-        raise UsageError(f"--json and --format {form} exclude each other")
-    return form or ("json" if session.as_json else default)

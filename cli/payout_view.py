@@ -1,4 +1,4 @@
-"""How a payout looks: its row, its entries, what was decided about it, and how far MongoDB was told."""
+"""How a payout looks: its row, its entries, what was decided about it, and how far its effects are projected."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def show_decisions(decisions: Sequence[DecisionMade], zone: ZoneInfo) -> None:
 
 
 def show_effects(effects: Sequence[EffectState], zone: ZoneInfo) -> None:
-    """How far MongoDB was told, for a person."""
+    """How far the effects are projected, for a person."""
     render.facts("Effects in MongoDB", [(one_line(one.entry_key), _effect_text(one, zone)) for one in effects])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +13,8 @@ from app.parts import Parts, parts_of
 from app.preparing import prepare
 from cli import render
 from cli.periods import moment
-from cli.session import Session, as_json_option, print_json, signed
+from cli.session import Session, as_json_option, print_json
+from cli.signing import signed
 from jobs.payment.adopting import Adopting
 from jobs.payment.recovering import Recovering
 from jobs.payment.repaying import Repaying
@@ -22,7 +23,6 @@ from reconciler.clock import utc_text
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.money import format_minor, minor_digits, parse_amount_minor
 from reconciler.domain.parsing import Unreadable
-from reconciler.domain.plan import NewAdoption
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
 from reconciler.ledger.journal.decisions import REQUESTED, Adjustment, Signature
@@ -33,7 +33,7 @@ from reconciler.queries.holds import hold_rows, open_hold
 from reconciler.queries.identities import identities_of
 
 _Decide = Callable[[Parts], dict[str, Any]]
-"""Decides, and answers what is shown of it: at least ``result``."""
+"""Decides, and returns what is shown of it: at least ``result``."""
 
 
 @click.command()
@@ -42,9 +42,8 @@ _Decide = Callable[[Parts], dict[str, Any]]
 @as_json_option
 @click.option("--amount", help="What you saw, in major units: so much at most is paid. Default: what waits now.")
 @click.pass_obj
-def approve(session: Session, *, key: str, amount: str | None, by: str, reason: str, as_json: bool) -> ExitCode:
+def approve(session: Session, *, key: str, amount: str | None, signature: Signature) -> ExitCode:
     """Approve a payout that waits for it, or what somebody else asked for (the key of its entry)."""
-    signature = Signature(by=by, reason=reason)
 
     def decide(parts: Parts) -> dict[str, Any]:
         waiting = open_hold(parts.engine, key)
@@ -54,7 +53,7 @@ def approve(session: Session, *, key: str, amount: str | None, by: str, reason: 
         result = parts.decisions.approve(key, signature, seen_minor)
         return {"result": result, "at_most": format_minor(seen_minor, waiting.currency), "currency": waiting.currency}
 
-    return _decide(session, key, as_json, decide)
+    return _decide(session, key, decide)
 
 
 @click.command()
@@ -62,10 +61,9 @@ def approve(session: Session, *, key: str, amount: str | None, by: str, reason: 
 @signed
 @as_json_option
 @click.pass_obj
-def reject(session: Session, *, key: str, by: str, reason: str, as_json: bool) -> ExitCode:
+def reject(session: Session, *, key: str, signature: Signature) -> ExitCode:
     """Reject a payout that waits for approval, for good, or what somebody else asked for."""
-    signature = Signature(by=by, reason=reason)
-    return _decide(session, key, as_json, lambda parts: {"result": parts.decisions.reject(key, signature)})
+    return _decide(session, key, lambda parts: {"result": parts.decisions.reject(key, signature)})
 
 
 @click.command()
@@ -73,10 +71,9 @@ def reject(session: Session, *, key: str, by: str, reason: str, as_json: bool) -
 @signed
 @as_json_option
 @click.pass_obj
-def reverse(session: Session, *, key: str, by: str, reason: str, as_json: bool) -> ExitCode:
+def reverse(session: Session, *, key: str, signature: Signature) -> ExitCode:
     """Take a payout back, once; under four eyes another person has to approve it."""
-    signature = Signature(by=by, reason=reason)
-    return _decide(session, key, as_json, lambda parts: {"result": parts.decisions.reverse(key, signature)})
+    return _decide(session, key, lambda parts: {"result": parts.decisions.reverse(key, signature)})
 
 
 @click.command()
@@ -84,9 +81,8 @@ def reverse(session: Session, *, key: str, by: str, reason: str, as_json: bool) 
 @signed
 @as_json_option
 @click.pass_obj
-def repay(session: Session, *, participation_id: str, by: str, reason: str, as_json: bool) -> ExitCode:
+def repay(session: Session, *, participation_id: str, signature: Signature) -> ExitCode:
     """Pay a participation again after a reversal, or after all after a rejection, on its facts as they are now."""
-    signature = Signature(by=by, reason=reason)
     with parts_of(session.settings()) as parts:
         prepare(parts)
         repaying = Repaying(
@@ -98,18 +94,18 @@ def repay(session: Session, *, participation_id: str, by: str, reason: str, as_j
             parts.guard.check()
             key, sequences = repaying.repay(chosen, signature.by, signature.reason, stamp)
             parts.projector.project(sequences)
-    return _answer(session, {"key": key, "result": "paid"}, as_json)
+    return render.done({"key": key, "result": "paid"}, as_json=session.as_json)
 
 
 @click.command(name="list")
 @as_json_option
 @click.pass_obj
-def holds_list(session: Session, *, as_json: bool) -> ExitCode:
+def holds_list(session: Session) -> ExitCode:
     """Payouts that wait: for budget, in the order in which they are retried, or for approval."""
     with parts_of(session.settings()) as parts:
         prepare(parts)
         rows = hold_rows(parts.engine)
-    if as_json or session.as_json:
+    if session.as_json:
         print_json({"holds": rows})
     else:
         render.rows("Holds", ("participation_id", "reason", "amount_minor", "currency", "since", "approve_with"), rows)
@@ -121,15 +117,14 @@ def holds_list(session: Session, *, as_json: bool) -> ExitCode:
 @signed
 @as_json_option
 @click.pass_obj
-def resume(session: Session, *, since: str | None, by: str, reason: str, as_json: bool) -> ExitCode:
+def resume(session: Session, *, since: str | None, signature: Signature) -> ExitCode:
     """Let paying go on after a halt."""
-    signature = Signature(by=by, reason=reason)
     settings = session.settings()
     seen = None if since is None else moment("--since", since, settings)
     with parts_of(settings) as parts:
         prepare(parts)
         result = parts.decisions.resume(signature, seen)
-    return _answer(session, {"subject": "paying", "result": result}, as_json)
+    return render.done({"subject": "paying", "result": result}, as_json=session.as_json)
 
 
 @click.command()
@@ -138,38 +133,37 @@ def resume(session: Session, *, since: str | None, by: str, reason: str, as_json
 @click.option("--dry-run", is_flag=True, help="Count, and record nothing.")
 @as_json_option
 @click.pass_obj
-def adopt(session: Session, *, before: str, by: str, reason: str, dry_run: bool, as_json: bool) -> ExitCode:
+def adopt(session: Session, *, before: str, signature: Signature, dry_run: bool) -> ExitCode:
     """Record what was settled before this ledger began, so that it is no break any more."""
     settings = session.settings()
     time = moment("--before", before, settings)
     assert time is not None
-    signature = Signature(by=by, reason=reason)
     with parts_of(settings) as parts:
         prepare(parts)
-        history = History(parts.connection, settings.mapping, default_currency=settings.payout.default_currency)
+        history = _history_of(parts)
         adopting = Adopting(marks=history, ledger=parts.ledger, clock=parts.clock)
-        count = adopting.adopt(time, _SigningAdopter(parts, signature), dry_run=dry_run)
-    return _answer(session, {"adopted": count, "before": utc_text(time), "dry_run": dry_run}, as_json)
+        count = adopting.adopt(time, lambda found, key: parts.decisions.adopt(found, signature, key), dry_run=dry_run)
+    return render.done({"adopted": count, "before": utc_text(time), "dry_run": dry_run}, as_json=session.as_json)
 
 
 @click.command()
 @signed
 @as_json_option
 @click.pass_obj
-def recover(session: Session, *, by: str, reason: str, as_json: bool) -> ExitCode:
+def recover(session: Session, *, signature: Signature) -> ExitCode:
     """After an older copy of the ledger was put in place: post again what MongoDB was told and this copy lacks."""
     settings = session.settings()
-    signature = Signature(by=by, reason=reason)
     with parts_of(settings) as parts:
         prepare(parts)
-        history = History(parts.connection, settings.mapping, default_currency=settings.payout.default_currency)
+        history = _history_of(parts)
         recovering = Recovering(
             facts=parts.facts,
             ledger=parts.ledger,
             poster=parts.journal.for_recovery(),
             traces=history,
-            versions=_Versions(parts),
-            decisions=_SignedDecisions(parts, signature),
+            release=parts.decisions.release_lost,
+            reverse=lambda payout_key: parts.decisions.reverse_lost(payout_key, signature),
+            raise_versions=lambda seen: raise_versions(parts.engine, seen),
             policy=parts.policy,
             hold_days=timedelta(days=settings.payout.hold_days),
         )
@@ -183,7 +177,7 @@ def recover(session: Session, *, by: str, reason: str, as_json: bool) -> ExitCod
         parts.decisions.recovered(signature, {**counts, "unresolved": len(result.unresolved)})
         if not result.unresolved:
             parts.guard.take_over()
-    _answer(session, {**counts, "unresolved": result.unresolved}, as_json)
+    render.done({**counts, "unresolved": result.unresolved}, as_json=session.as_json)
     return ExitCode.BREAKS if result.unresolved else ExitCode.CLEAN
 
 
@@ -204,9 +198,7 @@ def adjust(  # one parameter an option
     to_account: str,
     amount: str,
     currency: str,
-    by: str,
-    reason: str,
-    as_json: bool,
+    signature: Signature,
 ) -> ExitCode:
     """Move an amount between two accounts by hand."""
     if minor_digits(currency) is None:
@@ -215,8 +207,7 @@ def adjust(  # one parameter an option
     adjustment = Adjustment(
         key=key, from_account=from_account, to_account=to_account, amount_minor=amount_minor, currency=currency
     )
-    signature = Signature(by=by, reason=reason)
-    return _decide(session, key, as_json, lambda parts: {"result": parts.decisions.adjust(adjustment, signature)})
+    return _decide(session, key, lambda parts: {"result": parts.decisions.adjust(adjustment, signature)})
 
 
 @click.command()
@@ -224,9 +215,8 @@ def adjust(  # one parameter an option
 @signed
 @as_json_option
 @click.pass_obj
-def refund(session: Session, *, campaign: str, by: str, reason: str, as_json: bool) -> ExitCode:
+def refund(session: Session, *, campaign: str, signature: Signature) -> ExitCode:
     """Give what the escrow of CAMPAIGN holds back to who funded it, also where its document is gone or was rejected."""
-    signature = Signature(by=by, reason=reason)
 
     def decide(parts: Parts) -> dict[str, Any]:
         stamp = BatchStamp(run_id=str(uuid.uuid4()), trigger="person")
@@ -234,46 +224,12 @@ def refund(session: Session, *, campaign: str, by: str, reason: str, as_json: bo
         amounts = [{"amount_minor": one.balance_minor, "currency": one.currency} for one in given]
         return {"result": "refunded", "refunded": amounts}
 
-    return _decide(session, campaign, as_json, decide)
+    return _decide(session, campaign, decide)
 
 
-class _SigningAdopter:
-    """Adoptions under one person's name."""
-
-    def __init__(self, parts: Parts, signature: Signature) -> None:
-        self._parts = parts
-        self._signature = signature
-
-    def adopt(self, found: Sequence[NewAdoption], decision_key: str) -> int:
-        """Record adoptions; returns how many were new."""
-        return self._parts.decisions.adopt(found, self._signature, decision_key)
-
-
-class _SignedDecisions:
-    """Releases, and reversals under one person's name."""
-
-    def __init__(self, parts: Parts, signature: Signature) -> None:
-        self._parts = parts
-        self._signature = signature
-
-    def release_lost(self, payout_key: str) -> bool:
-        """Release a payout; False where there is none, or it does not lie in *held*."""
-        return self._parts.decisions.release_lost(payout_key)
-
-    def reverse_lost(self, payout_key: str) -> bool:
-        """Reverse a payout; False where there is none, or it is reversed."""
-        return self._parts.decisions.reverse_lost(payout_key, self._signature)
-
-
-class _Versions:
-    """The ledger's counters a streamer and currency."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-
-    def raise_above(self, seen: Mapping[tuple[str, str], int]) -> int:
-        """Raise those that lie at or below what wallets have seen; returns how many."""
-        return raise_versions(self._parts.engine, seen)
+def _history_of(parts: Parts) -> History:
+    settings = parts.settings
+    return History(parts.connection, settings.mapping, default_currency=settings.payout.default_currency)
 
 
 def _minor(option: str, amount: str, currency: str) -> int:
@@ -284,7 +240,7 @@ def _minor(option: str, amount: str, currency: str) -> int:
     return amount_minor
 
 
-def _decide(session: Session, subject: str, as_json: bool, decide: _Decide) -> ExitCode:  # noqa: FBT001
+def _decide(session: Session, subject: str, decide: _Decide) -> ExitCode:
     with parts_of(session.settings()) as parts:
         prepare(parts)
         with halting(parts.decisions):
@@ -294,15 +250,7 @@ def _decide(session: Session, subject: str, as_json: bool, decide: _Decide) -> E
             parts.projector.drain()
     if document["result"] == REQUESTED:
         document["next"] = f"another person runs: run.py payouts approve reversal:{subject} --by NAME --reason TEXT"
-    return _answer(session, document, as_json)
-
-
-def _answer(session: Session, document: dict[str, Any], as_json: bool) -> ExitCode:  # noqa: FBT001
-    if as_json or session.as_json:
-        print_json(document)
-    else:
-        render.facts("Done", [(name, str(value)) for name, value in document.items()])
-    return ExitCode.CLEAN
+    return render.done(document, as_json=session.as_json)
 
 
 def _participation(parts: Parts, text: str) -> DocumentId:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import click
 
 from app.ledger import LedgerParts
 from cli import payout_view, render, statement_view
-from cli.opening import chosen_format, open_ledger, zone_of
+from cli.opening import open_ledger, zone_of
 from cli.periods import DATE_HELP, moment, period_of
-from cli.session import Session, as_json_option, print_json
+from cli.session import Command, Session, as_json_option, chosen_format, format_option, print_json
 from cli.tables import local_time, show_table
 from reconciler.clock import utc_text
 from reconciler.domain.money import format_minor, minor_digits
@@ -36,8 +35,6 @@ from reconciler.reports.tables import (
     write_json,
     write_parquet,
 )
-
-_Command = TypeVar("_Command", bound=Callable[..., object])
 
 _TABLE_ROWS = 50
 """Payouts that a table shows unless told otherwise: the newest; the formats for machines have all."""
@@ -75,19 +72,10 @@ JOURNAL_COLUMNS: Columns = (
 )
 
 
-def _period(command: _Command) -> _Command:
+def _period(command: Command) -> Command:
     since = click.option("--since", metavar="TIME", help=f"From this time on. {DATE_HELP}")
     until = click.option("--until", metavar="TIME", help="Until just before this time.")
     return since(until(command))
-
-
-def _format(*formats: str) -> Callable[[_Command], _Command]:
-    return click.option(
-        "--format",
-        "form",
-        type=click.Choice(formats),
-        help=f"How it is written; default: {formats[0]}.",
-    )
 
 
 @click.command()
@@ -95,12 +83,12 @@ def _format(*formats: str) -> Callable[[_Command], _Command]:
 @click.option("--account", "prefix", metavar="PREFIX", default="", help="Accounts whose name begins so.")
 @as_json_option
 @click.pass_obj
-def balances(session: Session, *, as_of: str | None, prefix: str, as_json: bool) -> ExitCode:
+def balances(session: Session, *, as_of: str | None, prefix: str) -> ExitCode:
     """What each account holds."""
     with open_ledger(session) as parts:
         at = moment("--as-of", as_of, parts.settings)
         rows = account_balances(parts.engine, as_of=at, prefix=prefix)
-        if as_json or session.as_json:
+        if session.as_json:
             head = {"as_of": None if at is None else utc_text(at)}
             write_json(rows, BALANCE_COLUMNS, sys.stdout, name="balances", head=head)
         else:
@@ -113,7 +101,7 @@ def balances(session: Session, *, as_of: str | None, prefix: str, as_json: bool)
 @click.option("--as-of", metavar="TIME", help=f"As it was after the last entry booked by then. {DATE_HELP}")
 @as_json_option
 @click.pass_obj
-def trial(session: Session, *, as_of: str | None, as_json: bool) -> ExitCode:
+def trial(session: Session, *, as_of: str | None) -> ExitCode:
     """All accounts by kind and currency; the sum of each currency must be zero (exit code 4 if it is not)."""
     with open_ledger(session) as parts:
         at, zone = moment("--as-of", as_of, parts.settings), zone_of(parts.settings)
@@ -122,7 +110,7 @@ def trial(session: Session, *, as_of: str | None, as_json: bool) -> ExitCode:
     for line in lines:
         sums[line.currency] += line.balance_minor
     is_balanced = not any(sums.values())
-    if as_json or session.as_json:
+    if session.as_json:
         print_json(
             {
                 "as_of": None if at is None else utc_text(at),
@@ -146,7 +134,7 @@ def trial(session: Session, *, as_of: str | None, as_json: bool) -> ExitCode:
 @click.command()
 @click.argument("streamer")
 @_period
-@_format("table", "json", "csv")
+@format_option("table", "json", "csv")
 @click.pass_obj
 def statement(session: Session, *, streamer: str, since: str | None, until: str | None, form: str | None) -> ExitCode:
     """What STREAMER earned: opening, lines and closing by currency. Earnings, not withdrawals."""
@@ -162,18 +150,18 @@ def statement(session: Session, *, streamer: str, since: str | None, until: str 
 @click.argument("brand_or_campaign")
 @as_json_option
 @click.pass_obj
-def brand(session: Session, *, brand_or_campaign: str, as_json: bool) -> ExitCode:
+def brand(session: Session, *, brand_or_campaign: str) -> ExitCode:
     """What became of a brand's money, campaign by campaign; or of one campaign's."""
     with open_ledger(session) as parts:
         found = find_campaigns(parts.engine, brand_or_campaign)
         zone = zone_of(parts.settings)
-    statement_view.show_brand(found, zone, as_json=as_json or session.as_json)
+    statement_view.show_brand(found, zone, as_json=session.as_json)
     return ExitCode.CLEAN
 
 
 @click.command()
 @_period
-@_format("csv", "json")
+@format_option("csv", "json")
 @click.pass_obj
 def journal(session: Session, *, since: str | None, until: str | None, form: str | None) -> ExitCode:
     """The general ledger of a period: a row a leg of every entry, in the order of booking."""
@@ -203,7 +191,7 @@ def journal(session: Session, *, since: str | None, until: str | None, form: str
     type=click.IntRange(min=1),
     help=f"Only the newest so many, newest first; default of a table: {_TABLE_ROWS}.",
 )
-@_format("table", "csv", "json", "parquet")
+@format_option("table", "csv", "json", "parquet")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="The file that parquet is written to.")
 @click.pass_obj
 def list_(
@@ -261,7 +249,7 @@ def _write_payouts(
 @click.argument("payout")
 @as_json_option
 @click.pass_obj
-def show(session: Session, *, payout: str, as_json: bool) -> ExitCode:
+def show(session: Session, *, payout: str) -> ExitCode:
     """All about PAYOUT: its key, or the participation it pays."""
     with open_ledger(session) as parts:
         found, zone = find_payout(parts.engine, payout), zone_of(parts.settings)
@@ -270,7 +258,7 @@ def show(session: Session, *, payout: str, as_json: bool) -> ExitCode:
     named = {one.line.participation_id for one in found}
     if len(named) > 1:
         raise UsageError(f"{payout!r} may be {' or '.join(sorted(named))}: give it with its type")
-    if as_json or session.as_json:
+    if session.as_json:
         print_json({"payouts": [payout_document(one) for one in found]})
     else:
         for one in found:

@@ -15,10 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from cli.session import print_json
 from cli.starting import is_unread
 from cli.tables import one_line
 from reconciler.domain.money import format_minor
 from reconciler.escaping import escaped
+from reconciler.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from jobs.payment.sweep import SweepResult
@@ -69,6 +71,15 @@ def facts(title: str, rows: Sequence[tuple[str, str]]) -> None:
     for name, value in rows:
         table.add_row(Text(name), Text(escaped(value, keep=_LINES)))
     console().print(table)
+
+
+def done(document: Mapping[str, object], *, as_json: bool) -> ExitCode:
+    """What a command did: the same document for a program and for a person."""
+    if as_json:
+        print_json(dict(document))
+    else:
+        facts("Done", [(name, str(value)) for name, value in document.items()])
+    return ExitCode.CLEAN
 
 
 def rows(title: str, columns: Sequence[str], found: Sequence[Mapping[str, object]]) -> None:

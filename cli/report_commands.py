@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cli import render, report_difference_view
-from cli.opening import chosen_format, open_ledger, zone_of
+from cli.opening import open_ledger, zone_of
 from cli.report_view import show_report
-from cli.session import Session, as_json_option, print_json
+from cli.session import Session, as_json_option, chosen_format, print_json
 from cli.tables import one_line, show_table
 from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
@@ -35,12 +35,12 @@ _LISTED_MAX = 30
 )
 @as_json_option
 @click.pass_obj
-def list_(session: Session, *, limit: int, as_json: bool) -> ExitCode:
+def list_(session: Session, *, limit: int) -> ExitCode:
     """Checks, the newest first: their reports, and those that failed or were interrupted with the reason."""
     with open_ledger(session) as parts:
         shelf, zone = ReportShelf(parts.settings.reports.directory), zone_of(parts.settings)
         rows = check_rows(shelf, parts.runs, limit)
-    if as_json or session.as_json:
+    if session.as_json:
         print_json({"directory": str(shelf.directory), "reports": [_as_json(row) for row in rows]})
     elif Console(file=sys.stdout).is_terminal:
         _draw(rows, f"Checks, newest first ({shelf.directory})")
@@ -79,7 +79,7 @@ def show(session: Session, *, report_id: str, form: str | None) -> ExitCode:
 @click.argument("after", default=LATEST)
 @as_json_option
 @click.pass_obj
-def diff(session: Session, *, before: str, after: str, as_json: bool) -> ExitCode:
+def diff(session: Session, *, before: str, after: str) -> ExitCode:
     """What appeared, went away or changed from the report BEFORE to AFTER (latest)."""
     shelf = ReportShelf(session.settings().reports.directory)
     reports = [read_report(shelf, before), read_report(shelf, after)]
@@ -89,7 +89,7 @@ def diff(session: Session, *, before: str, after: str, as_json: bool) -> ExitCod
         click.echo(
             "A check of one campaign has no breaks of the others: they are listed as gone or appeared.", err=True
         )
-    if as_json or session.as_json:
+    if session.as_json:
         changed = [{"before": asdict(one.before), "after": asdict(one.after)} for one in found.changed]
         print_json(
             {

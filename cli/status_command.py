@@ -29,7 +29,7 @@ from reconciler.queries.overview import (
 @click.command()
 @as_json_option
 @click.pass_obj
-def status(session: Session, *, as_json: bool) -> ExitCode:
+def status(session: Session) -> ExitCode:
     """How everything stands. Exits 3 when a database is away, 4 while paying is halted."""
     settings = session.settings()
     with ledger_of(settings) as parts, mongodb_of(settings) as connection:
@@ -44,7 +44,7 @@ def status(session: Session, *, as_json: bool) -> ExitCode:
             },
         )
         found = overview_of(sources, now)
-    if as_json or session.as_json:
+    if session.as_json:
         print_json(overview_document(found, settings.sweep.lease_ttl_s))
     else:
         zone = zone_of(settings)

@@ -24,7 +24,7 @@ from reconciler.queries.overview import stream_section
 @click.command(name="show")
 @as_json_option
 @click.pass_obj
-def stream_show(session: Session, *, as_json: bool) -> ExitCode:
+def stream_show(session: Session) -> ExitCode:
     """Where the watch stands in the stream of changes, and whether it could go on from there now."""
     with open_ledger(session) as parts:
         settings = parts.settings
@@ -42,7 +42,7 @@ def stream_show(session: Session, *, as_json: bool) -> ExitCode:
         "detail": None if failure is None else failure.detail,
         "remedy": None if failure is None else REMEDIES.get(failure.kind),
     }
-    if as_json or session.as_json:
+    if session.as_json:
         print_json({name: spelled(value) for name, value in shown.items()})
     else:
         render.facts("Stream of changes", _for_people(shown, zone_of(settings)))
@@ -53,7 +53,7 @@ def stream_show(session: Session, *, as_json: bool) -> ExitCode:
 @click.command(name="reset")
 @as_json_option
 @click.pass_obj
-def stream_reset(session: Session, *, as_json: bool) -> ExitCode:
+def stream_reset(session: Session) -> ExitCode:
     """Forget the position: a daemon that watches opens the stream anew from now on, and sweeps everything.
 
     Nothing is lost by it: whoever is due is found by that sweep.
@@ -61,7 +61,7 @@ def stream_reset(session: Session, *, as_json: bool) -> ExitCode:
     with open_ledger(session) as parts:
         settings = parts.settings
         generation = parts.positions.drop(RESET)
-    if as_json or session.as_json:
+    if session.as_json:
         print_json({"reset": True, "generation": generation})
     else:
         within = f"a daemon that watches notices within {settings.watch.keep_s:g} s"

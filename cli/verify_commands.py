@@ -13,7 +13,8 @@ import click
 
 from app.ledger import ledger_of, wait_for_ledger
 from cli import render
-from cli.session import Session, print_json
+from cli.session import Session, as_json_option, print_json
+from cli.tables import one_line
 from reconciler.errors import Defect, Refused
 from reconciler.exit_codes import ExitCode
 from reconciler.ledger.proof.anchor import Anchor, anchor_of
@@ -29,9 +30,9 @@ _FAULTS_SHOWN_MAX = 20
 @click.option(
     "--anchor", metavar="TEXT", help="A line that `ledger anchor` printed: finds a history written anew, too."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document.")
+@as_json_option
 @click.pass_obj
-def verify(session: Session, *, anchor: str | None, as_json: bool) -> ExitCode:
+def verify(session: Session, *, anchor: str | None) -> ExitCode:
     """Prove the ledger: every hash, sum, amount and balance from the first entry on. Exits 4 at any fault."""
     kept = Anchor.parse(anchor) if anchor is not None else None
     with ledger_of(session.settings()) as parts:
@@ -43,7 +44,7 @@ def verify(session: Session, *, anchor: str | None, as_json: bool) -> ExitCode:
                 wait_for_ledger(parts)
                 require_current(parts.engine, makes=False)
             found = SqlVerifier(parts.engine).verify(kept)
-    if as_json or session.as_json:
+    if session.as_json:
         print_json(_as_json(found, kept))
     else:
         _show(found, kept)
@@ -108,12 +109,7 @@ def _show(found: Integrity, anchor: Anchor | None) -> None:
     if anchor is not None:
         rows.append(("anchored at batch", str(anchor.batch)))
     title = "The ledger does not verify" if found.faults else "The ledger verifies"
-    rows += [(fault.kind, _one_line(fault.detail)) for fault in found.faults[:_FAULTS_SHOWN_MAX]]
+    rows += [(fault.kind, one_line(fault.detail)) for fault in found.faults[:_FAULTS_SHOWN_MAX]]
     if len(found.faults) > _FAULTS_SHOWN_MAX:
         rows.append(("and", f"{len(found.faults) - _FAULTS_SHOWN_MAX} more; --json has all"))
     render.facts(title, rows)
-
-
-def _one_line(text: str) -> str:
-    """Rows that were edited may hold line breaks and terminal control characters."""
-    return "".join(character if character.isprintable() else "�" for character in text)

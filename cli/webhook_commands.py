@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import Any
 
 import click
 import structlog
@@ -40,12 +39,12 @@ def webhooks() -> None:
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="The newest.")
 @as_json_option
 @click.pass_obj
-def list_command(session: Session, *, status: str | None, endpoint: str | None, limit: int, as_json: bool) -> ExitCode:
+def list_command(session: Session, *, status: str | None, endpoint: str | None, limit: int) -> ExitCode:
     """Deliveries, those of the newest events first, and how far each endpoint is behind."""
     with open_ledger(session) as parts:
         found = delivery_rows(parts.engine, DeliveryFilter(status=status, endpoint=endpoint, limit=limit))
         endpoints = endpoint_rows(parts.deliveries, parts.settings.webhooks.endpoints)
-    if as_json or session.as_json:
+    if session.as_json:
         print_json({"endpoints": endpoints, "deliveries": found})
         return ExitCode.CLEAN
     if endpoints:
@@ -58,14 +57,14 @@ def list_command(session: Session, *, status: str | None, endpoint: str | None, 
 @click.argument("event_id")
 @as_json_option
 @click.pass_obj
-def show(session: Session, *, event_id: str, as_json: bool) -> ExitCode:
+def show(session: Session, *, event_id: str) -> ExitCode:
     """One event: its payload, and what became of it at each endpoint."""
     with open_ledger(session) as parts:
         event = read_event(parts.engine, event_id)
         if event is None:
             raise UsageError(f"there is no event {event_id}")
         document = event_document(parts.engine, event)
-    if as_json or session.as_json:
+    if session.as_json:
         print_json(document)
         return ExitCode.CLEAN
     names = ("event_id", "type", "subject", "status", "occurred_at", "recorded_at")
@@ -81,9 +80,7 @@ def show(session: Session, *, event_id: str, as_json: bool) -> ExitCode:
 @click.option("--by", required=True, metavar="NAME", help="Who decides; kept with the delivery.")
 @as_json_option
 @click.pass_obj
-def replay(
-    session: Session, *, event_id: str | None, dead: bool, endpoint: str | None, by: str, as_json: bool
-) -> ExitCode:
+def replay(session: Session, *, event_id: str | None, dead: bool, endpoint: str | None, by: str) -> ExitCode:
     """Deliver again: an event, or with --dead all that was given up. The daemon sends it within seconds."""
     if (event_id is None) is not dead:
         raise click.UsageError("Name an event, or say --dead.")
@@ -97,7 +94,7 @@ def replay(
             if not count:
                 raise UsageError(f"event {event_id} has no delivery that could be sent again")
     log.info("events are delivered again", action="webhook_replayed", event_id=event_id, count=count, by=by)
-    return _answer(session, {"replayed": count, "by": by}, as_json)
+    return render.done({"replayed": count, "by": by}, as_json=session.as_json)
 
 
 @webhooks.command()
@@ -105,21 +102,21 @@ def replay(
 @click.option("--by", required=True, metavar="NAME", help="Who decides.")
 @as_json_option
 @click.pass_obj
-def enable(session: Session, *, endpoint: str, by: str, as_json: bool) -> ExitCode:
+def enable(session: Session, *, endpoint: str, by: str) -> ExitCode:
     """Send to an endpoint again that answered 410 Gone; what waited for it goes out."""
     _endpoint(session.settings(), endpoint)
     with open_ledger(session) as parts:
         if not parts.deliveries.enable(endpoint):
             raise UsageError(f"{endpoint} is not disabled")
     log.info("an endpoint gets events again", action="webhook_enabled", endpoint=endpoint, by=by)
-    return _answer(session, {"endpoint": endpoint, "result": "enabled", "by": by}, as_json)
+    return render.done({"endpoint": endpoint, "result": "enabled", "by": by}, as_json=session.as_json)
 
 
 @webhooks.command()
 @click.argument("endpoint")
 @as_json_option
 @click.pass_obj
-def test(session: Session, *, endpoint: str, as_json: bool) -> ExitCode:
+def test(session: Session, *, endpoint: str) -> ExitCode:
     """Send a signed event of type webhook.test to an endpoint, now and once. Exit code 1: it was not taken."""
     settings = session.settings()
     chosen = _endpoint(settings, endpoint)
@@ -132,7 +129,7 @@ def test(session: Session, *, endpoint: str, as_json: bool) -> ExitCode:
         "outcome": answered.answer.value,
         "status_code": answered.status_code,
     }
-    _answer(session, document, as_json)
+    render.done(document, as_json=session.as_json)
     return ExitCode.CLEAN if answered.answer is Answer.DELIVERED else ExitCode.BREAKS
 
 
@@ -153,11 +150,3 @@ def _endpoint(settings: Settings, name: str) -> WebhookEndpoint:
     if name not in names:
         raise UsageError(f"there is no endpoint {name}; configured are: {', '.join(names) or 'none'}")
     return settings.webhooks.endpoints[names.index(name)]
-
-
-def _answer(session: Session, document: dict[str, Any], as_json: bool) -> ExitCode:  # noqa: FBT001
-    if as_json or session.as_json:
-        print_json(document)
-    else:
-        render.facts("Done", [(name, str(value)) for name, value in document.items()])
-    return ExitCode.CLEAN

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -22,12 +22,8 @@ class Marks(Protocol):
         ...
 
 
-class Adopter(Protocol):
-    """Where adoptions are recorded."""
-
-    def adopt(self, found: Sequence[NewAdoption], decision_key: str) -> int:
-        """Record them under one decision; answers how many were new."""
-        ...
+Adopt = Callable[[Sequence[NewAdoption], str], int]
+"""Records adoptions under the key of one decision; returns how many were new."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +34,8 @@ class Adopting:
     ledger: LedgerReads
     clock: Clock
 
-    def adopt(self, before: datetime, adopter: Adopter, *, dry_run: bool) -> int:
-        """Adopt what was settled before a time; answers how many participations, or would be in a dry run."""
+    def adopt(self, before: datetime, record: Adopt, *, dry_run: bool) -> int:
+        """Adopt what was settled before a time; returns how many participations, or would be in a dry run."""
         adopted = 0
         for number, page in enumerate(self.marks.marked_before(before)):
             known = self.ledger.settled_facts([one.participation.participation_id.tagged for one in page], [])
@@ -60,5 +56,5 @@ class Adopting:
                 )
                 for one in foreign
             ]
-            adopted += len(found) if dry_run else adopter.adopt(found, decision_key)
+            adopted += len(found) if dry_run else record(found, decision_key)
         return adopted

@@ -7,7 +7,7 @@ ledger keeps a payment that is posted again from being credited twice.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -40,26 +40,6 @@ class Traces(Protocol):
         ...
 
 
-class Versions(Protocol):
-    """The ledger's counters a streamer and currency."""
-
-    def raise_above(self, seen: Mapping[tuple[str, str], int]) -> int:
-        """Raise those that lie at or below what wallets have seen; answers how many."""
-        ...
-
-
-class RecoveryDecisions(Protocol):
-    """What makes again what was made of payouts before."""
-
-    def release_lost(self, payout_key: str) -> bool:
-        """Release a payout; False where there is none, or it does not lie in *held*."""
-        ...
-
-    def reverse_lost(self, payout_key: str) -> bool:
-        """Reverse a payout; False where there is none, or it is reversed."""
-        ...
-
-
 @dataclass(slots=True, kw_only=True)
 class Recovery:
     """What a recovery did. ``unresolved``: payments MongoDB shows that could not be posted again, and why."""
@@ -73,14 +53,20 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovering:
-    """Recovers. ``poster`` posts also while paying is halted, for this is what ends the halt."""
+    """Recovers. ``poster`` posts also while paying is halted, for this is what ends the halt.
+
+    ``release`` and ``reverse`` do again what was done to the payout of a key before; False where there is nothing to
+    do. ``raise_versions`` raises the ledger's counters that lie at or below what wallets have seen, by streamer and
+    currency, and returns how many.
+    """
 
     facts: Facts
     ledger: LedgerReads
     poster: Poster
     traces: Traces
-    versions: Versions
-    decisions: RecoveryDecisions
+    release: Callable[[str], bool]
+    reverse: Callable[[str], bool]
+    raise_versions: Callable[[Mapping[tuple[str, str], int]], int]
     policy: Policy
     hold_days: timedelta
 
@@ -95,15 +81,15 @@ class Recovering:
             taken_back += [line.payout_key for line in page if line.statement_type == _REVERSAL]
         # After all payments, whatever page these stood on: else what was taken back would be given again. Releases come
         # first: a payout is taken back from where it lay.
-        result.released = sum(self.decisions.release_lost(payout_key) for payout_key in sorted(freed))
-        result.reversed = sum(self.decisions.reverse_lost(payout_key) for payout_key in sorted(taken_back))
+        result.released = sum(self.release(payout_key) for payout_key in sorted(freed))
+        result.reversed = sum(self.reverse(payout_key) for payout_key in sorted(taken_back))
         # A wallet whose payment is still lacking would give it back with its next projection: nothing is raised then.
         if result.unresolved:
             return result
         seen: dict[tuple[str, str], int] = {}
         for streamer_id, currency, version in self.traces.wallet_versions():
             seen[streamer_id, currency] = version
-        result.versions_raised = self.versions.raise_above(seen)
+        result.versions_raised = self.raise_versions(seen)
         return result
 
     def _recover_page(self, lines: Sequence[StatementLine], stamp: BatchStamp, result: Recovery) -> None:
