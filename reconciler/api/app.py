@@ -14,8 +14,8 @@ from fastapi.staticfiles import StaticFiles
 
 from reconciler import VERSION
 from reconciler.api import campaigns, decisions, health, ledger_routes, login, monitoring, report_routes
-from reconciler.api.asking import CheckAsking, Requested
-from reconciler.api.auth import CSRF_HEADER, Door, NeedsLogin, Viewer
+from reconciler.api.auth import CSRF_HEADER, Authenticator, NeedsLogin, Viewer
+from reconciler.api.check_requesting import CheckRequesting, Requested
 from reconciler.api.context import ApiContext, Lifespan
 from reconciler.api.database_health import DatabaseHealth
 from reconciler.api.edge import Edge, EdgeLimits, prefixes_of
@@ -23,7 +23,7 @@ from reconciler.api.offload import Offload
 from reconciler.api.pages import overview, participations, payouts, trying, waiting, webhooks
 from reconciler.api.pages import reports as report_pages
 from reconciler.api.pages.flashes import Flashes
-from reconciler.api.pages.looking import Looking
+from reconciler.api.pages.summary_cache import SummaryCache
 from reconciler.api.problems import ProblemDocument, install_problems
 from reconciler.api.rendering import STATIC
 from reconciler.api.services import Services
@@ -83,7 +83,7 @@ def create_app(context: ApiContext) -> FastAPI:
     """The application over a context. Opens nothing; ``app.state.services.offload`` is closed by who serves it."""
     settings = context.settings
     offload = Offload(threads_max=settings.threads_max)
-    door = Door(settings.auth)
+    authenticator = Authenticator(settings.auth)
     app = _Application(
         title="Payout reconciler",
         version=VERSION,
@@ -99,15 +99,15 @@ def create_app(context: ApiContext) -> FastAPI:
     app.state.services = Services(
         context=context,
         offload=offload,
-        door=door,
+        authenticator=authenticator,
         streams=OpenStreams(STREAMS_MAX),
-        asking=CheckAsking(_requesting(context), offload),
+        check_requests=CheckRequesting(_requesting(context), offload),
         ledger_health=DatabaseHealth(lambda: require_current(context.engine, makes=False), offload),
         mongodb_health=DatabaseHealth(lambda: is_standalone(context.connection), offload),
-        looking=Looking(context, offload),
+        summaries=SummaryCache(context, offload),
         flashes=Flashes(),
     )
-    app.state.door = door
+    app.state.authenticator = authenticator
     app.state.login_failures = login.FailureLimit()
     install_problems(app)
     app.add_exception_handler(NeedsLogin, _to_login)
@@ -124,7 +124,7 @@ def create_app(context: ApiContext) -> FastAPI:
         request_timeout_s=settings.request_timeout_s,
         recording_timeout_s=settings.request_timeout_s + GROUPS_WAITED_FOR * settings.recording.deadline_s,
         origins=frozenset(settings.cors_origins),
-        is_open=door.is_open,
+        is_open=authenticator.is_open,
     )
     app.add_middleware(Edge, limits=limits)
     pages = (*_PAGES, trying.router) if context.trials is not None else _PAGES

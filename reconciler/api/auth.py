@@ -34,7 +34,7 @@ class NeedsLogin(Exception):
     """An unknown caller asked for a page: the login form comes first."""
 
 
-class Door:
+class Authenticator:
     """Authenticates callers: by a bearer token or key, by a session's cookie, or by none where none is configured."""
 
     def __init__(self, settings: ApiAuthSettings, sessions: Sessions | None = None) -> None:
@@ -92,11 +92,11 @@ class Action:
 _bearer = HTTPBearer(auto_error=False, scheme_name="bearer", description="A JWT, or an API key.")
 
 
-def door_of(request: Request) -> Door:
-    """The application's door."""
-    door = request.app.state.door
-    assert isinstance(door, Door)
-    return door
+def authenticator_of(request: Request) -> Authenticator:
+    """The application's authenticator."""
+    authenticator = request.app.state.authenticator
+    assert isinstance(authenticator, Authenticator)
+    return authenticator
 
 
 async def viewer(
@@ -115,7 +115,7 @@ async def admin(
 
 async def page_viewer(request: Request) -> Caller:
     """A caller at a browser who may read; others are sent to the login form."""
-    caller = await door_of(request).recognise(request)
+    caller = await authenticator_of(request).recognise(request)
     if caller is None:
         raise NeedsLogin
     return _allowed(request, caller, Role.VIEWER)
@@ -123,7 +123,7 @@ async def page_viewer(request: Request) -> Caller:
 
 async def page_action(request: Request) -> Action:
     """A form that an admin sent from one of our pages. Raises Problem."""
-    caller = await door_of(request).recognise(request)
+    caller = await authenticator_of(request).recognise(request)
     if caller is None:
         raise NeedsLogin
     _allowed(request, caller, Role.ADMIN)
@@ -141,7 +141,7 @@ PageAction = Annotated[Action, Depends(page_action)]
 
 
 async def _require(request: Request, wanted: Role) -> Caller:
-    caller = await door_of(request).recognise(request)
+    caller = await authenticator_of(request).recognise(request)
     if caller is None:
         raise _unauthorized("Send Authorization: Bearer with a token or an API key.")
     _allowed(request, caller, wanted)

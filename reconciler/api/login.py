@@ -9,7 +9,7 @@ from collections.abc import Callable
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from reconciler.api.auth import Door, door_of
+from reconciler.api.auth import Authenticator, authenticator_of
 from reconciler.api.callers import Role
 from reconciler.api.problems import Problem, ProblemKind
 from reconciler.api.rendering import render
@@ -51,7 +51,7 @@ class FailureLimit:
 async def login_form(request: Request, next: str = "/") -> Response:  # noqa: A002 - the parameter's name in the URL
     """The form."""
     target = _local(next)
-    if door_of(request).is_open:
+    if authenticator_of(request).is_open:
         return RedirectResponse(target, status_code=303)
     return render(request, "login.html", {"next": target, "wrong": ""})
 
@@ -59,10 +59,10 @@ async def login_form(request: Request, next: str = "/") -> Response:  # noqa: A0
 @router.post("/login")
 async def log_in(request: Request) -> Response:
     """Take a token or key, and give a cookie for it."""
-    door = door_of(request)
+    authenticator = authenticator_of(request)
     form = await request.form()
     target = _local(str(form.get("next", "/")))
-    if door.is_open:
+    if authenticator.is_open:
         return RedirectResponse(target, status_code=303)
     address = request.client.host if request.client else ""
     limit: FailureLimit = request.app.state.login_failures
@@ -71,7 +71,7 @@ async def log_in(request: Request) -> Response:
             ProblemKind.TOO_MANY, "Too many wrong tries. Wait a minute.", headers={"Retry-After": str(int(wait_s) + 1)}
         )
     try:
-        return await _open_session(request, door, str(form.get("credential", "")).strip(), target)
+        return await _open_session(request, authenticator, str(form.get("credential", "")).strip(), target)
     except Problem as problem:
         if problem.kind not in {ProblemKind.UNAUTHORIZED, ProblemKind.FORBIDDEN}:
             raise
@@ -84,19 +84,19 @@ async def log_out(request: Request) -> Response:
     """End the session. Without a CSRF token: who makes somebody log out gains nothing, and Origin is checked."""
     cookie = request.cookies.get(COOKIE)
     if cookie is not None:
-        door_of(request).sessions.close(cookie)
+        authenticator_of(request).sessions.close(cookie)
     response = RedirectResponse("/login", status_code=303)
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict", secure=request.url.scheme == "https")
     return response
 
 
-async def _open_session(request: Request, door: Door, credential: str, target: str) -> Response:
+async def _open_session(request: Request, authenticator: Authenticator, credential: str, target: str) -> Response:
     if not credential:
         raise Problem(ProblemKind.UNAUTHORIZED, "Enter a token or an API key.")
-    caller = await door.identify(credential)
+    caller = await authenticator.identify(credential)
     if not caller.may(Role.VIEWER):
         raise Problem(ProblemKind.FORBIDDEN, "This token has no role here.")
-    secret, session = door.sessions.open(caller)
+    secret, session = authenticator.sessions.open(caller)
     response = RedirectResponse(target, status_code=303)
     response.set_cookie(
         COOKIE,

@@ -103,7 +103,7 @@ async def status(services: ServicesOf, _caller: Viewer) -> MonitoringStatus:
 )
 async def full_check(services: ServicesOf, caller: Admin) -> CheckAccepted:
     """One at a time: while one is open, everybody gets that one. Any daemon takes the request, the leader does it."""
-    check, is_new = await services.asking.ask(caller.name)
+    check, is_new = await services.check_requests.request(caller.name)
     return CheckAccepted(
         report_id=check.report_id,
         state=check.state,
@@ -138,8 +138,8 @@ async def check_state(services: ServicesOf, _caller: Viewer, report_id: ReportId
 )
 async def check_events(request: Request, services: ServicesOf, caller: Viewer, report_id: ReportId) -> Response:
     """Server-sent events until the check has ended, or the daemon ends; then connect again."""
-    looks = _Looks(services, await _check(services, report_id))
-    return EventStream(request, caller, Changes(name="progress", look=looks.look, every_s=POLL_LOCAL_S))
+    reader = _CheckReader(services, await _check(services, report_id))
+    return EventStream(request, caller, Changes(name="progress", look=reader.read, every_s=POLL_LOCAL_S))
 
 
 async def _check(services: Services, report_id: str) -> CheckRequest:
@@ -149,8 +149,8 @@ async def _check(services: Services, report_id: str) -> CheckRequest:
     return check
 
 
-class _Looks:
-    """One reader's looks at a check: at the status board each time, at the row every second."""
+class _CheckReader:
+    """Reads a check for one stream: the status board each time, the row every second."""
 
     def __init__(self, services: Services, check: CheckRequest) -> None:
         self._services = services
@@ -158,7 +158,7 @@ class _Looks:
         self._read_s = time.monotonic()
         self._has_ended = False
 
-    async def look(self) -> Document | None:
+    async def read(self) -> Document | None:
         """The check's state; None after its end was shown."""
         if self._has_ended:
             return None

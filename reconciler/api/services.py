@@ -8,13 +8,13 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.convertors import Convertor, register_url_convertor
 
-from reconciler.api.asking import CheckAsking
-from reconciler.api.auth import Door
+from reconciler.api.auth import Authenticator
+from reconciler.api.check_requesting import CheckRequesting
 from reconciler.api.context import ApiContext
 from reconciler.api.database_health import DatabaseHealth
 from reconciler.api.offload import Offload
 from reconciler.api.pages.flashes import Flashes
-from reconciler.api.pages.looking import Looking
+from reconciler.api.pages.summary_cache import SummaryCache
 from reconciler.api.streams import OpenStreams
 
 
@@ -24,12 +24,12 @@ class Services:
 
     context: ApiContext
     offload: Offload
-    door: Door
+    authenticator: Authenticator
     streams: OpenStreams
-    asking: CheckAsking
+    check_requests: CheckRequesting
     ledger_health: DatabaseHealth
     mongodb_health: DatabaseHealth
-    looking: Looking
+    summaries: SummaryCache
     flashes: Flashes
 
 

@@ -13,7 +13,7 @@ from fastapi import Request
 from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.types import Receive, Scope, Send
 
-from reconciler.api.auth import door_of
+from reconciler.api.auth import authenticator_of
 from reconciler.api.callers import Caller
 from reconciler.api.problems import Problem
 from reconciler.api.services import Services, services_of
@@ -82,6 +82,6 @@ async def _events(request: Request, services: Services, changes: Changes) -> Asy
 
 async def _is_still_known(request: Request) -> bool:
     try:
-        return await door_of(request).recognise(request) is not None
+        return await authenticator_of(request).recognise(request) is not None
     except Problem:
         return False

@@ -185,7 +185,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def bounded(limits: ConnectionLimits) -> type[BoundedProtocol]:
-    """The protocol for a server with these limits."""
+    """Return the protocol with some limits."""
     return type("Protocol", (BoundedProtocol,), {"limits": limits})
 
 

@@ -124,8 +124,8 @@ def test_a_head_that_is_too_long_is_refused_and_its_connection_closed(probed: Se
 
 
 def test_the_longest_head_is_exact_however_it_arrives(probed: Served) -> None:
-    room = wire.HEAD_BYTES_MAX - len(HEAD) - len(b"X: \r\n\r\n")
-    for length, wanted in ((room - 1, 200), (room + 1, 431)):
+    limits = wire.HEAD_BYTES_MAX - len(HEAD) - len(b"X: \r\n\r\n")
+    for length, wanted in ((limits - 1, 200), (limits + 1, 431)):
         for step in (1_000_000, 1_500):
             head = HEAD + b"X: " + b"a" * length + b"\r\n\r\n"
             with connected(probed) as connection:

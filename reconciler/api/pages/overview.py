@@ -34,16 +34,16 @@ async def overview(request: Request, caller: PageViewer) -> Response:
 @router.get("/events")
 async def events(request: Request, services: ServicesOf, caller: PageViewer) -> Response:
     """The overview again whenever it changed."""
-    looking = services.looking
+    summaries = services.summaries
 
     def draw(summary: Summary) -> str:
         values = {**frame(services), "summary": summary}
         return environment.get_template("overview_live.html").render(values)
 
     async def look() -> Mapping[str, Any]:
-        summary = await looking.look()
+        summary = await summaries.current()
         headline = summary.headline
-        return {"html": looking.drawn(summary, draw), "word": headline.word, "tone": headline.tone}
+        return {"html": summaries.drawn(summary, draw), "word": headline.word, "tone": headline.tone}
 
     return EventStream(request, caller, Changes(name="standing", look=look, every_s=EVERY_S))
 

@@ -28,8 +28,8 @@ async def reports(request: Request, services: ServicesOf, caller: PageViewer) ->
 @router.post("/reports/checks")
 async def start_check(services: ServicesOf, action: PageAction) -> Response:
     """Ask for a full check, and look at it; the one that is open already, where there is one."""
-    check, _ = await services.asking.ask(action.caller.name)
-    services.looking.forget()
+    check, _ = await services.check_requests.request(action.caller.name)
+    services.summaries.forget()
     return RedirectResponse(f"/reports/checks/{quote(check.report_id, safe='')}", status_code=303)
 
 

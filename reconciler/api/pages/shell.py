@@ -73,7 +73,7 @@ async def show(
 ) -> Response:
     """Draw a page for a caller who is signed in."""
     services = services_of(request)
-    summary = await services.looking.look()
+    summary = await services.summaries.current()
     flash = services.flashes.take(caller.csrf_token) if caller.csrf_token else None
     return render(
         request,
@@ -102,7 +102,7 @@ async def act(
         flash = Flash(tone="bad", text="Nothing was done: a reason is needed.", subject=subject)
     else:
         flash = await _decided(services, subject, lambda: decide(Signature(by=caller.name, reason=reason)))
-    services.looking.forget()
+    services.summaries.forget()
     services.flashes.leave(caller.csrf_token, flash)
     return RedirectResponse(back, status_code=303)
 

@@ -12,7 +12,7 @@ Requested = tuple[CheckRequest, bool]
 """The open check, and whether it is new."""
 
 
-class CheckAsking:
+class CheckRequesting:
     """Many callers at once cost one statement and one thread. Only one event loop may use it."""
 
     def __init__(self, request: Callable[[str], Requested], offload: Offload) -> None:
@@ -21,7 +21,7 @@ class CheckAsking:
         self._offload = offload
         self._under_way: asyncio.Task[Requested] | None = None
 
-    async def ask(self, by: str) -> Requested:
+    async def request(self, by: str) -> Requested:
         """Return the open check, and whether it is new: to one caller only. Raises what ``request`` raises."""
         if self._under_way is not None:
             # Shielded: one who goes away must not take the answer from the others.

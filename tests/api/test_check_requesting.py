@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reconciler.api.asking import CheckAsking
+from reconciler.api.check_requesting import CheckRequesting
 from reconciler.api.offload import Offload
 from reconciler.errors import Outage
 from reconciler.ledger.operations.check_requests import CheckRequest
@@ -42,8 +42,8 @@ class SlowChecks:
         return check, True
 
 
-async def crowd_of(asking: CheckAsking, checks: SlowChecks, count: int) -> list[object]:
-    asked = [asyncio.ensure_future(asking.ask(f"caller {number}")) for number in range(count)]
+async def crowd_of(requesting: CheckRequesting, checks: SlowChecks, count: int) -> list[object]:
+    asked = [asyncio.ensure_future(requesting.request(f"caller {number}")) for number in range(count)]
     await asyncio.sleep(0)
     asked[0].cancel()
     checks.may_answer.set()
@@ -52,7 +52,7 @@ async def crowd_of(asking: CheckAsking, checks: SlowChecks, count: int) -> list[
 
 def test_a_crowd_costs_one_question_even_when_the_first_goes_away() -> None:
     checks, offload = SlowChecks(), Offload(threads_max=1)
-    found = asyncio.run(crowd_of(CheckAsking(checks.request, offload), checks, 500))
+    found = asyncio.run(crowd_of(CheckRequesting(checks.request, offload), checks, 500))
     assert checks.asked_count == 1
     assert isinstance(found[0], asyncio.CancelledError)
     assert {one[0].report_id for one in found[1:] if isinstance(one, tuple)} == {"r"}
@@ -62,14 +62,14 @@ def test_a_crowd_costs_one_question_even_when_the_first_goes_away() -> None:
 
 def test_a_failure_is_everybodys_and_does_not_stay() -> None:
     checks, offload = SlowChecks(), Offload(threads_max=1)
-    asking = CheckAsking(checks.request, offload)
+    requesting = CheckRequesting(checks.request, offload)
     checks.failure = Outage("ledger", "gone")
 
     async def twice() -> tuple[CheckRequest, bool]:
-        found = await crowd_of(asking, checks, 3)
+        found = await crowd_of(requesting, checks, 3)
         assert [type(one) for one in found] == [asyncio.CancelledError, Outage, Outage]
         checks.failure = None
-        return await asking.ask("asha")
+        return await requesting.request("asha")
 
     check, is_new = asyncio.run(twice())
     assert (check.requested_by, is_new, checks.asked_count) == ("asha", True, 2)
@@ -79,11 +79,11 @@ def test_a_failure_is_everybodys_and_does_not_stay() -> None:
 @pytest.mark.parametrize("count", [1, 2])
 def test_it_is_new_to_one(count: int) -> None:
     checks, offload = SlowChecks(), Offload(threads_max=1)
-    asking = CheckAsking(checks.request, offload)
+    requesting = CheckRequesting(checks.request, offload)
     checks.may_answer.set()
 
     async def ask() -> list[bool]:
-        return [new for _, new in await asyncio.gather(*(asking.ask("a") for _ in range(count)))]
+        return [new for _, new in await asyncio.gather(*(requesting.request("a") for _ in range(count)))]
 
     assert sum(asyncio.run(ask())) == 1
     offload.close(1)

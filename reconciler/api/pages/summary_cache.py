@@ -20,7 +20,7 @@ FRESH_S = 0.9
 PAYOUTS_SHOWN = 8
 
 
-class Looking:
+class SummaryCache:
     """Keeps the last summary. Only the event loop may use it."""
 
     def __init__(self, context: ApiContext, offload: Offload) -> None:
@@ -31,11 +31,11 @@ class Looking:
         self._seen_s = 0.0
         self._drawn: tuple[Summary, str] | None = None
 
-    async def look(self) -> Summary:
+    async def current(self) -> Summary:
         """Return a summary of at most a second ago. Raises Problem when too many requests wait for a thread."""
         async with self._lock:
             if self._seen is None or time.monotonic() - self._seen_s > FRESH_S:
-                self._seen = summary_of(await self._offload(self._look))
+                self._seen = summary_of(await self._offload(self._found))
                 self._seen_s = time.monotonic()
             return self._seen
 
@@ -49,7 +49,7 @@ class Looking:
         """Drop the summary, since somebody decided something."""
         self._seen_s = 0.0
 
-    def _look(self) -> Seen:
+    def _found(self) -> Seen:
         context = self._context
         away, found, payouts, endpoints = "", None, list[Document](), list[Document]()
         try:
