@@ -1,7 +1,7 @@
 """What people ask, once, for the command line, the API and the pages: each query returns rows or a JSON document.
 
 Charter: a query reads and decides nothing that is kept. It takes only what it uses: an engine, a reader of facts. It
-knows neither click nor HTTP. It raises Outage where a database is away, and UsageError where a text names nothing.
+knows neither click nor HTTP. It raises Outage where a database is away, and UnknownName where a text names nothing.
 """
 
 from __future__ import annotations

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.errors import UsageError
 from reconciler.ledger.engine import Engine
 from reconciler.ledger.reads.brand_statement import CampaignStatement, brand_statement
 from reconciler.queries import Document
-from reconciler.queries.identities import tagged_forms
+from reconciler.queries.identities import UnknownName, tagged_forms
 from reconciler.reports.tables import Column, Columns, Kind, plain
 
 BRAND_COLUMNS: Columns = (
@@ -31,10 +30,10 @@ BRAND_COLUMNS: Columns = (
 
 
 def find_campaigns(engine: Engine, text: str) -> Sequence[CampaignStatement]:
-    """The campaigns of the brand that a text names, or the campaign that it names. Raises UsageError for none."""
+    """The campaigns of the brand that a text names, or the campaign that it names. Raises UnknownName for none."""
     found = brand_statement(engine, tagged_forms(text))
     if not found:
-        raise UsageError(f"the ledger has no brand or campaign {text!r}")
+        raise UnknownName(f"the ledger has no brand or campaign {text!r}")
     return found
 
 

@@ -11,12 +11,11 @@ from reconciler.domain.campaign import CampaignTerms
 from reconciler.domain.decision import Due
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.money import format_minor
-from reconciler.errors import UsageError
 from reconciler.ledger.reads.ledger_reads import SqlLedgerReads
 from reconciler.mongo.facts import FactsReader
 from reconciler.ports.facts import FactsPage
 from reconciler.queries import Document
-from reconciler.queries.identities import identities_of
+from reconciler.queries.identities import UnknownName, identities_of
 
 _IS_SETTLED = frozenset({"already_paid", "reversed", "rejected_by_person", "settled_before_us", "forfeited"})
 
@@ -33,7 +32,7 @@ class CampaignQueries:
         """The campaign that a text names; None where MongoDB has none."""
         try:
             identities = identities_of(text)
-        except UsageError:
+        except UnknownName:
             return None
         found = self.facts.campaigns(identities)
         return next((one for one in identities if one.tagged in found), None)

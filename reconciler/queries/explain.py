@@ -17,7 +17,6 @@ from reconciler.domain.money import format_minor
 from reconciler.domain.participation import MalformedParticipation, Participation
 from reconciler.domain.recomputation import FrozenPool
 from reconciler.domain.settlement import PoolDecision
-from reconciler.errors import UsageError
 from reconciler.ledger.engine import Engine
 from reconciler.ledger.reads.participation_history import ParticipationHistory, foresee, participation_history
 from reconciler.ports.facts import FactsPage
@@ -29,7 +28,7 @@ from reconciler.queries.history import (
     hold_document,
     settlement_document,
 )
-from reconciler.queries.identities import identities_of
+from reconciler.queries.identities import UnknownName, identities_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +58,7 @@ class Explainer:
     fixed_impressions_per_unit: int
 
     def explain(self, text: str) -> Explained:
-        """Explain the participation that a text names. Raises UsageError where neither database has it."""
+        """Explain the participation that a text names. Raises UnknownName where neither database has it."""
         identities = identities_of(text)
         page = self.deciding.facts.read(identities)
         for identity in identities:
@@ -67,7 +66,7 @@ class Explainer:
             history = participation_history(self.engine, identity)
             if found is not None or not history.is_empty:
                 return self._explained(page, found, history)
-        raise UsageError(f"neither database has a participation {text!r}")
+        raise UnknownName(f"neither database has a participation {text!r}")
 
     def _explained(
         self, page: FactsPage, found: Participation | MalformedParticipation | None, history: ParticipationHistory
@@ -112,7 +111,7 @@ def find_explanation(explainer: Explainer, text: str) -> Document | None:
     """The explanation of the participation that a text names; None where neither database has it."""
     try:
         return explanation_document(explainer.explain(text))
-    except UsageError:
+    except UnknownName:
         return None
 
 

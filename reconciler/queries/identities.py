@@ -10,10 +10,14 @@ from reconciler.errors import UsageError
 _OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}")
 
 
+class UnknownName(UsageError):
+    """What somebody typed names nothing that the databases hold."""
+
+
 def identities_of(text: str) -> list[DocumentId]:
-    """Which documents a text may mean, the likelier first. Raises UsageError on text that names none."""
+    """Which documents a text may mean, the likelier first. Raises UnknownName on text that names none."""
     if not is_storable(text):
-        raise UsageError(f"{text!r} is not an identity")
+        raise UnknownName(f"{text!r} is not an identity")
     kind, _, rest = text.partition(":")
     found = []
     if kind == IdKind.OBJECT_ID and _OBJECT_ID.fullmatch(rest):

@@ -9,7 +9,6 @@ from reconciler.domain import accounts
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.posted import PayoutStatus, PostedPayout
 from reconciler.domain.recomputation import FrozenPool
-from reconciler.errors import UsageError
 from reconciler.ledger.engine import Engine
 from reconciler.ledger.reads.general_ledger import ALL_TIME, Period
 from reconciler.ledger.reads.participation_history import (
@@ -22,7 +21,7 @@ from reconciler.ledger.reads.participation_history import (
 from reconciler.ledger.reads.payout_list import PayoutFilter, known_accounts, payout_lines, payouts_of
 from reconciler.queries import Document
 from reconciler.queries.history import decision_document, effect_document, entry_document, settlement_document
-from reconciler.queries.identities import identities_of, streamer_forms, tagged_forms
+from reconciler.queries.identities import UnknownName, identities_of, streamer_forms, tagged_forms
 from reconciler.reports.payout_rows import PAYOUT_COLUMNS
 from reconciler.reports.tables import Column, Columns, Kind, record
 
@@ -58,7 +57,7 @@ class PayoutQuery:
 
 
 def find_payouts(engine: Engine, query: PayoutQuery) -> Iterator[PostedPayout]:
-    """The payouts and reversals that a query admits. Streams. Raises UsageError for whom the ledger does not know."""
+    """The payouts and reversals that a query admits. Streams. Raises UnknownName for whom the ledger does not know."""
     return payout_lines(
         engine,
         PayoutFilter(
@@ -78,7 +77,7 @@ def payout_rows(engine: Engine, query: PayoutQuery) -> list[Document]:
     """The same for JSON. Whom the ledger does not know has no payouts."""
     try:
         return [record(line, PAYOUT_COLUMNS) for line in find_payouts(engine, query)]
-    except UsageError:
+    except UnknownName:
         return []
 
 
@@ -119,7 +118,7 @@ class PayoutFound:
 def find_payout(engine: Engine, text: str) -> list[PayoutFound]:
     """The payout with a key, or all payouts of the participations that a text names; empty for none.
 
-    Raises UsageError on text that cannot name anything.
+    Raises UnknownName on text that cannot name anything.
     """
     lines = payouts_of(engine, text, tagged_forms(text))
     histories = {
@@ -145,7 +144,7 @@ def payout_documents(engine: Engine, text: str) -> list[Document]:
     """All about the payouts that a key or a participation's identity names; empty where there is none."""
     try:
         return [payout_document(one) for one in find_payout(engine, text)]
-    except UsageError:
+    except UnknownName:
         return []
 
 
@@ -153,7 +152,7 @@ def _known_campaigns(engine: Engine, text: str) -> list[str]:
     escrows = {accounts.escrow(one): one.tagged for one in identities_of(text)}
     found = known_accounts(engine, list(escrows))
     if not found:
-        raise UsageError(f"the ledger has no campaign {text!r}")
+        raise UnknownName(f"the ledger has no campaign {text!r}")
     return [tagged for account, tagged in escrows.items() if account in found]
 
 
@@ -161,4 +160,4 @@ def _known_streamer(engine: Engine, text: str) -> str:
     for one in streamer_forms(text):
         if known_accounts(engine, [accounts.wallet(one), accounts.held(one)]):
             return one
-    raise UsageError(f"the ledger has no earnings of a streamer {text!r}")
+    raise UnknownName(f"the ledger has no earnings of a streamer {text!r}")

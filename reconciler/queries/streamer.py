@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler.clock import utc_text
-from reconciler.errors import UsageError
 from reconciler.ledger.engine import Engine
 from reconciler.ledger.reads.general_ledger import Period
 from reconciler.ledger.reads.streamer_statement import (
@@ -15,7 +14,7 @@ from reconciler.ledger.reads.streamer_statement import (
     streamer_statement,
 )
 from reconciler.queries import Document
-from reconciler.queries.identities import streamer_forms
+from reconciler.queries.identities import UnknownName, streamer_forms
 from reconciler.reports.tables import Column, Columns, Kind, record
 
 EARNINGS_ONLY = (
@@ -52,12 +51,12 @@ _BALANCE_COLUMNS: Columns = (
 
 
 def find_statement(engine: Engine, text: str, period: Period) -> StreamerStatement:
-    """The statement of the streamer that a text names. Raises UsageError where the ledger has no earnings of one."""
+    """The statement of the streamer that a text names. Raises UnknownName where the ledger has no earnings of one."""
     for one in streamer_forms(text):
         found = streamer_statement(engine, one, period)
         if found is not None:
             return found
-    raise UsageError(f"the ledger has no earnings of a streamer {text!r}")
+    raise UnknownName(f"the ledger has no earnings of a streamer {text!r}")
 
 
 def statement_document(found: StreamerStatement, period: Period) -> Document:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from reconciler.clock import utc_text
-from reconciler.errors import UsageError
 from reconciler.mongo.trials import TrialReader
 from reconciler.queries import Document
-from reconciler.queries.identities import identities_of
+from reconciler.queries.identities import UnknownName, identities_of
 
 
 def trial_document(reader: TrialReader, text: str) -> Document | None:
     """The three documents of the participation that a text names, as they are now; None where there is none."""
     try:
         identities = identities_of(text)
-    except UsageError:
+    except UnknownName:
         return None
     for identity in identities:
         found = reader.look(identity)
