@@ -39,12 +39,12 @@ def upsert(connection: Connection, table: sa.Table, rows: Sequence[Row], assignm
 
 
 def put(connection: Connection, table: sa.Table, rows: Sequence[Row]) -> None:
-    """Insert rows that have every column of ``table``, over those with their primary key: the last one stands."""
+    """Insert rows that have every column of ``table``, and replace those that have the same primary key."""
     upsert(connection, table, rows, {c.name: f"excluded.{_QUOTE(c.name)}" for c in table.columns if not c.primary_key})
 
 
 def insert_new(connection: Connection, table: sa.Table, row: Row) -> None:
-    """Insert a row that has every column of ``table``, unless a unique key of it exists: then what is there stands.
+    """Insert a row that has every column of ``table``, unless a unique key of it exists: that row stays.
 
     Waits for another transaction that is about to write it.
     """

@@ -80,11 +80,11 @@ class LedgerClock:
         self._fault: str | None = None
 
     def fault(self) -> str | None:
-        """What is wrong with the clocks, by the last look; None when nothing is."""
+        """What was wrong with the clocks when they were last compared; None if nothing was."""
         return self._fault
 
     def now(self, times: DatabaseTimes, began_at: datetime, *, may_be_off: bool = False) -> datetime:
-        """The ledger's time. ``began_at``: the host's, before the database was asked.
+        """The ledger's time. ``began_at``: this host's time before the database was asked.
 
         Raises ClockOff, unless the host ``may_be_off`` for what it is about to do.
         """

@@ -28,7 +28,7 @@ SENTENCE_CHARACTERS_MAX = 500
 
 
 class Family(Enum):
-    """What an error asks for."""
+    """What an error needs."""
 
     OF_THE_MOMENT = auto()
     """Trying again may help, with nobody's doing."""
@@ -177,7 +177,7 @@ def _is_of_postgres(error: BaseException | None) -> TypeGuard[psycopg.Error]:
 
 
 def sqlstate_of(error: psycopg.Error) -> str | None:
-    """The SQLSTATE, also of a connection that was not made where its words are known."""
+    """The SQLSTATE; of a failed connection it is derived from libpq's words, where they are known."""
     if error.sqlstate is not None:
         return error.sqlstate
     return next((sqlstate for words, sqlstate in _WORDS if words.search(str(error))), None)
@@ -222,7 +222,7 @@ def _grant(reason: str, role: str) -> str:
 
 
 def _has_answered(error: BaseException | None) -> bool:
-    """Whether a database said what it will not do now, rather than that it goes away, or nothing at all."""
+    """Whether the database replied that it cannot do this now, as opposed to going away or not replying."""
     if _is_of_postgres(error):
         sqlstate = sqlstate_of(error)
         return sqlstate is not None and not sqlstate.startswith("08") and sqlstate not in _GOODBYES
@@ -245,7 +245,7 @@ def translated(engine: Engine) -> Iterator[None]:
 
 
 def drop_stale_connections(engine: Engine) -> None:
-    """Have the whole pool closed where an error says that its connections lead astray."""
+    """Close the whole pool when an error shows that its connections are stale or lead to the wrong server."""
 
     @sa.event.listens_for(engine, "handle_error")
     def look(context: ExceptionContext) -> None:

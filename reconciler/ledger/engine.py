@@ -34,7 +34,7 @@ WAL_RETRY_S = 0.01
 def open_engine(url: str, limits: Limits | None = None, beat: Callable[[], None] = lambda: None) -> Engine:
     """An engine for SQLite or PostgreSQL; connects lazily, on first use.
 
-    ``limits`` are for PostgreSQL. ``beat`` is called whenever a thread is done with what it asked.
+    ``limits`` are for PostgreSQL. ``beat`` is called whenever a connection is returned.
     """
     parsed = make_url(url)
     engine = (

@@ -215,7 +215,7 @@ class Decisions:
         return True
 
     def _carry_out(self, locked: Locked, request: sa.Row[Any], signed: Signature) -> str:
-        """What one person asked for and another one approves."""
+        """Post what one person asked for and another one approves."""
         payout = _reversible(locked.connection, request.subject.removeprefix("reversal:"))
         locked.write(_reversal_plan(payout, signed, locked.now, requested=request.decision_key), self._stamp)
         return "reversed"

@@ -37,7 +37,7 @@ Fence = Callable[[Connection], None]
 
 
 def no_fence(_connection: Connection) -> None:
-    """For commands: keys and locks protect them, and a lease is not theirs."""
+    """The fence of commands, which hold no lease: keys and locks protect them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class PosterParts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Locked:
-    """An open transaction that holds the right to post. ``now``: the ledger's time, after the lock was there."""
+    """An open transaction that holds the right to post. ``now``: the ledger's time, read after the lock was taken."""
 
     connection: Connection
     now: datetime
@@ -62,7 +62,7 @@ class Locked:
     facts_age_max: timedelta
 
     def is_old(self, facts_at: datetime) -> bool:
-        """Whether what was read then may no longer be acted on."""
+        """Whether facts that were read then are too old to act on."""
         return facts_at < self.now - self.facts_age_max
 
     def write(self, plan: BatchPlan, stamp: BatchStamp) -> Mapping[str, int]:
@@ -190,7 +190,7 @@ class SqlRehearsal(SqlPoster):
         return SqlLedgerReads(lambda: _savepoint(self._connection))
 
     def account_changes(self, limit: int) -> list[AccountChange]:
-        """What the batches rehearsed so far did to accounts, by name; the first ``limit``."""
+        """How the batches rehearsed so far changed accounts: the first ``limit`` by name."""
         table = postings
         query = (
             sa.select(table.c.account, table.c.currency, sa.func.sum(table.c.amount_minor), accounts.c.balance_minor)

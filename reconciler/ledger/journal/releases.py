@@ -20,7 +20,7 @@ from reconciler.ports.journal import BatchStamp
 
 
 def release_due(poster: SqlPoster, stamp: BatchStamp, limit: int) -> int:
-    """Release at most ``limit`` payouts in one batch; returns how many. Raises Halted while paying is."""
+    """Release at most ``limit`` payouts in one batch; returns how many. Raises Halted."""
     with poster.locked() as locked:
         require_not_halted(locked.connection)
         due = _releasable(locked.connection, locked.now, limit)

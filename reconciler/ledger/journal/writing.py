@@ -62,7 +62,7 @@ _LOCK_HEAD = {name: _head_select(name, locks=True) for name in NOW}
 
 
 def read_times(connection: Connection) -> DatabaseTimes:
-    """What the database says of time, without the lock."""
+    """The times of the database, without the lock."""
     return _times(connection.execute(_READ_HEAD[connection.dialect.name]).one())
 
 
@@ -243,7 +243,7 @@ def _payout(sequence: int, batch: int, item: NewPayout, stamp: BatchStamp, now: 
 def _reversals(
     connection: Connection, batch: int, posted: Sequence[tuple[int, PostedItem]], stamp: BatchStamp, now: datetime
 ) -> list[Row]:
-    """A row each, like the payout's own but for its key, its kind and its amounts, which are negative."""
+    """A row for each reversal: that of its payout, with a key and a kind of its own and negative amounts."""
     new = [(sequence, item) for sequence, item in posted if isinstance(item, NewReversal)]
     if not new:
         return []

@@ -114,7 +114,7 @@ class SqlLedgerReads:
             return [DocumentId.from_tagged(one) for one in connection.scalars(query)]
 
     def totals(self, campaign_id: str | None = None) -> list[PaidTotals]:
-        """Sums a currency over the whole ledger, or over one campaign (its plain identity)."""
+        """Sums by currency over the whole ledger, or over one campaign (its plain identity)."""
         tagged = [] if campaign_id is None else either_kind(campaign_id)
         is_payout = payouts.c.kind == "payout"
         query = sa.select(

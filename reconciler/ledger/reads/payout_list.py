@@ -105,7 +105,7 @@ def find_payout(connection: Connection, payout_key: str) -> PostedPayout | None:
 
 
 def known_accounts(engine: Engine, wanted: Sequence[str]) -> set[str]:
-    """Those of some account names that the ledger has: whether a campaign or streamer is known to it at all."""
+    """Which of some account names the ledger has: whether it knows a campaign or streamer at all."""
     with reading(engine) as connection:
         chosen = among(connection, accounts.c.account, list(wanted))
         return set(connection.scalars(sa.select(accounts.c.account).where(chosen)))

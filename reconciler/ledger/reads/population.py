@@ -119,7 +119,7 @@ class SqlPopulationReads:
             return list(connection.scalars(query))
 
     def sums(self, cut: int, campaign_id: str | None) -> list[LedgerSums]:
-        """Sums a currency; ``cut``: the sequence at which the check began."""
+        """Sums by currency. ``cut``: the sequence at which the check began."""
         is_payout = payouts.c.kind == "payout"
         gross = payouts.c.gross_minor
         query = sa.select(
@@ -186,7 +186,7 @@ class SqlPopulationReads:
         return found
 
     def settled_before(self, campaign_id: str | None) -> list[SettledBefore]:
-        """What was adopted, a currency."""
+        """What was adopted, by currency."""
         query = sa.select(
             adoptions.c.currency, sa.func.count(), sa.func.coalesce(sa.func.sum(adoptions.c.amount_minor), 0)
         ).group_by(adoptions.c.currency)

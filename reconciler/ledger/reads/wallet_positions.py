@@ -42,7 +42,7 @@ POSITIONS = (
 
 
 def read_positions(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], WalletPosition]:
-    """The positions of some (streamer, currency); those that there are none of are absent."""
+    """The positions of some (streamer, currency); one that does not exist is absent."""
     table, wanted = wallet_positions, pairs(connection, keys)
     is_wanted = sa.tuple_(table.c.streamer_id, table.c.currency).in_(sa.select(wanted.c.first, wanted.c.second))
     rows = connection.execute(POSITIONS.where(is_wanted)).all()
