@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 from reconciler.domain import accounts as names
 from reconciler.ledger.engine import reading
 from reconciler.ledger.reads.general_ledger import Period, last_postings, span_of, within
+from reconciler.ledger.rows import from_row
 from reconciler.ledger.schema import accounts, entries, payouts, postings
 
 
@@ -148,15 +149,9 @@ def _lines(
         )
         net_minor = held_minor + wallet_minor
         lines.append(
-            EarningsLine(
-                sequence=first.sequence,
-                booked_at=first.booked_at,
-                effective_at=first.effective_at,
-                kind=first.kind,
-                key=first.key,
-                reason=first.reason,
-                corrects=first.corrects,
-                campaign_id=first.campaign_id,
+            from_row(
+                EarningsLine,
+                first,
                 gross_minor=net_minor if first.gross_minor is None else first.gross_minor,
                 fee_minor=first.fee_minor or 0,
                 net_minor=net_minor,

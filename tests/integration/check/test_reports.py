@@ -185,7 +185,7 @@ def test_a_check_that_failed_is_listed_with_its_error(
     def away(_self: object) -> None:
         raise Outage("mongodb", "the server went away at mongodb://admin:secret@host")
 
-    monkeypatch.setattr("reconciler.mongo.ledger_guard.LedgerState.check", away)
+    monkeypatch.setattr("reconciler.mongo.ledger_guard.MongoLedgerGuard.check", away)
     failed = product.run("--full-check", "--json")
 
     assert (failed.code, failed.stdout) == (3, "")
