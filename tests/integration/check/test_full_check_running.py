@@ -235,10 +235,10 @@ def test_another_check_or_an_old_one_begins_anew(open_parts: Parts, platform: Pl
 def test_a_check_that_died_without_a_word_is_written_down(open_parts: Parts, platform: Platform) -> None:
     parts = open_parts
     platform.participation(platform.campaign(), 1)
+    yesterday = parts.clock() - timedelta(days=1)
+    dead_run = {"run_id": "dead", "kind": "full_check", "trigger": "test", "started_at": yesterday}
     with parts.engine.begin() as connection:
-        connection.execute(
-            schema.runs.insert().values(run_id="dead", kind="full_check", trigger="test", started_at=parts.clock())
-        )
+        connection.execute(schema.runs.insert().values(dead_run | {"alive_at": yesterday}))
     parts.full_check.step(OPTIONS)
     [dead] = [row for row in rows_of(parts.engine, schema.runs) if row["run_id"] == "dead"]
     assert (dead["outcome"], dead["error"]) == ("interrupted", "the process ended before the check was through")
