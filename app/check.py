@@ -5,10 +5,20 @@ from __future__ import annotations
 import os
 import socket
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from jobs.check.full_check import CheckLimits, FullCheck
+from jobs.check.accounts import AccountChecker
+from jobs.check.budgets import BudgetChecker
+from jobs.check.census import CampaignCensus
+from jobs.check.effects import EffectsChecker
+from jobs.check.exact import PageChecker
+from jobs.check.full_check import FullCheck
+from jobs.check.lock import CheckLock
+from jobs.check.partition import PartitionChecker
+from jobs.check.population import PopulationChecker
+from jobs.check.reporting import CheckReporting
 from jobs.check.waiting import MoneyInWaiting
 from reconciler.config import Settings
 from reconciler.ledger.engine import Engine
@@ -33,50 +43,82 @@ LEASE_TTL_S = 30
 def full_check_of(parts: Parts) -> FullCheck:
     """Make the full check from these parts. Nothing connects until it is used."""
     settings, engine, connection, clock = parts.settings, parts.engine, parts.connection, parts.clock
-    reads, mapping = SqlPopulationReads(engine), settings.mapping
-    holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
-    return FullCheck(
-        facts=parts.facts,
-        scan=parts.scan,
-        states=MongoEffectStates(connection, mapping, default_currency=settings.payout.default_currency),
+    settler, projector, facts, scan = parts.sweep.settler, parts.projector, parts.facts, parts.scan
+    outbox, projection, recorder, status = parts.outbox, parts.projection, parts.recorder, parts.status
+    mapping, reads = settings.mapping, SqlPopulationReads(engine)
+    states = MongoEffectStates(connection, mapping, default_currency=settings.payout.default_currency)
+    check_runs, fingerprint = SqlCheckRuns(engine, clock=clock), settings.fingerprint()
+    sweeps = SqlSweepWatch(engine, pays=settings.payout.enabled, within=timedelta(seconds=settings.sweep.deadline_s))
+    pages = PageChecker(
         reads=reads,
-        ledger=parts.ledger,
-        journal=parts.journal,
-        outbox=parts.outbox,
-        projection=parts.projection,
-        projector=parts.projector,
-        verifier=CheckVerifier(engine, clock=clock, whole_after=timedelta(days=settings.full_check.whole_chain_days)),
-        sweeps=SqlSweepWatch(engine, pays=settings.payout.enabled, within=timedelta(seconds=settings.sweep.deadline_s)),
-        watched=StreamPositions(engine, clock=clock),
-        budgets=MongoRecordedBudgets(connection, mapping, parts.defaults),
-        check_runs=SqlCheckRuns(engine, clock=clock),
-        lease=Lease(engine, name=CHECKING, holder=holder, ttl=timedelta(seconds=LEASE_TTL_S)),
-        break_records=parts.breaks,
-        policy=parts.policy,
-        guard=parts.guard,
-        recorder=parts.recorder,
-        reports=report_directory_of(settings, engine),
-        status=parts.status,
-        money=MoneyInWaiting(
-            facts=parts.facts,
-            scan=parts.scan,
-            reads=reads,
-            ledger=parts.ledger,
-            policy=parts.policy,
-            timezone=settings.reports.timezone,
-            rows_max=settings.reports.json_breaks_max,
-        ),
-        config_fingerprint=settings.fingerprint(),
-        limits=CheckLimits(
-            partition_size=settings.full_check.partition_size,
-            page_size=settings.full_check.page_size,
-            resume_within=timedelta(seconds=settings.full_check.resume_within_s),
-            lease_ttl_s=LEASE_TTL_S,
-            recorded_budgets=settings.full_check.recorded_budgets,
-            effects_within=timedelta(seconds=settings.projection.overdue_s),
-        ),
-        stopping=parts.stopping,
+        outbox=outbox,
+        projection=projection,
+        projector=projector,
+        settler=replace(settler, overdue=None),
+        must_be_paid=sweeps.must_be_paid,
+        dry_run=False,
     )
+    return FullCheck(
+        population=PopulationChecker(
+            facts=facts,
+            scan=scan,
+            reads=reads,
+            journal=parts.journal,
+            partitions=PartitionChecker(
+                facts=facts, reads=reads, states=states, pages=pages, page_size=settings.full_check.page_size
+            ),
+            check_runs=check_runs,
+            status=status,
+            clock=clock,
+            config_fingerprint=fingerprint,
+            partition_size=settings.full_check.partition_size,
+            resume_within=timedelta(seconds=settings.full_check.resume_within_s),
+            stopping=parts.stopping,
+        ),
+        census=CampaignCensus(facts=facts, scan=scan),
+        effects=EffectsChecker(
+            outbox=outbox,
+            reads=reads,
+            projector=projector,
+            within=timedelta(seconds=settings.projection.overdue_s),
+        ),
+        accounts=AccountChecker(
+            facts=facts, scan=scan, reads=reads, states=states, projection=projection, projector=projector
+        ),
+        budgets=BudgetChecker(
+            facts=facts,
+            reads=reads,
+            budget_of=MongoRecordedBudgets(connection, mapping, parts.defaults).read,
+            is_on=settings.full_check.recorded_budgets,
+        ),
+        verify=CheckVerifier(
+            engine, clock=clock, whole_after=timedelta(days=settings.full_check.whole_chain_days)
+        ).verify,
+        reporting=CheckReporting(
+            money=MoneyInWaiting(
+                deciding=settler.deciding,
+                scan=scan,
+                reads=reads,
+                timezone=settings.reports.timezone,
+                rows_max=settings.reports.json_breaks_max,
+            ),
+            breaks=parts.breaks,
+            directory=report_directory_of(settings, engine),
+            watched=StreamPositions(engine, clock=clock).load,
+            clock=clock,
+            config_fingerprint=fingerprint,
+        ),
+        check_runs=check_runs,
+        guard=parts.guard,
+        lock=CheckLock(lease=_lease(engine), ttl_s=LEASE_TTL_S),
+        recorder=recorder,
+        status=status,
+    )
+
+
+def _lease(engine: Engine) -> Lease:
+    holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+    return Lease(engine, name=CHECKING, holder=holder, ttl=timedelta(seconds=LEASE_TTL_S))
 
 
 def report_directory_of(settings: Settings, engine: Engine) -> ReportDirectory:

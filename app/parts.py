@@ -26,6 +26,7 @@ from jobs.watch.hints import HintQueue
 from jobs.webhooks.delivering import Bell
 from reconciler.clock import Clock, utc_now
 from reconciler.config import Settings
+from reconciler.deciding import Deciding
 from reconciler.domain.campaign import CampaignDefaults
 from reconciler.domain.decision import Policy, Rule, Scope
 from reconciler.domain.earnings import Overdelivery
@@ -66,6 +67,11 @@ class Parts(LedgerParts):
     measuring: Measuring
     live: LiveParts
     bell: Bell
+
+    @property
+    def deciding(self) -> Deciding:
+        """What decides about participations."""
+        return self.sweep.settler.deciding
 
     @property
     def hints(self) -> HintQueue:
@@ -131,15 +137,8 @@ def _wired(ledger_parts: LedgerParts, connection: Connection, stopping: threadin
     status.ask("sweep", overdue.shown)
     status.ask("clock", lambda: {"fault": ledger_parts.ledger_clock.fault()})
     metrics.overdue_oldest_age.set_function(overdue.oldest_age_s)
-    settler = Settler(
-        facts=facts,
-        ledger=ledger,
-        poster=journal,
-        projector=projector,
-        policy=policy,
-        guard=guard,
-        overdue=overdue,
-    )
+    deciding = Deciding(facts=facts, ledger=ledger, policy=policy)
+    settler = Settler(deciding=deciding, poster=journal, projector=projector, guard=guard, overdue=overdue)
     return Parts(
         **{field.name: getattr(ledger_parts, field.name) for field in fields(ledger_parts)},
         stopping=stopping,
@@ -153,31 +152,25 @@ def _wired(ledger_parts: LedgerParts, connection: Connection, stopping: threadin
         policy=policy,
         guard=guard,
         sweep=Sweep(
-            facts=facts,
-            ledger=ledger,
+            settler=settler,
             journal=journal,
-            outbox=ledger_parts.outbox,
             projector=projector,
-            policy=policy,
-            guard=guard,
             recorder=recorder,
             limits=SweepLimits(page_size=settings.sweep.page_size, deadline_s=settings.sweep.deadline_s),
             stopping=stopping,
             overdue=overdue,
         ),
         housekeeping=Housekeeping(
-            releases=treasury,
+            release_due=treasury.release_due,
             refunds=Refunds(
-                facts=facts,
-                ledger=ledger,
+                deciding=deciding,
                 refunder=treasury,
-                policy=policy,
                 clock=journal.now,
                 grace=timedelta(days=payout.refund_grace_days),
             ),
             projector=projector,
             gkeys=KeyReleases(keys=projection.gkeys, events=ledger_parts.events),
-            runs=ledger_parts.runs,
+            prune_runs=ledger_parts.runs.prune,
             clock=journal.now,
         ),
         status=status,

@@ -22,7 +22,7 @@ from app.sending import require_sending
 from app.serving import check_requests_of, serving
 from app.watch import listen, watch_thread
 from app.webhooks import delivery_jobs
-from jobs.check.full_check import CheckOptions, Progress
+from jobs.check.options import CheckOptions, Progress
 from jobs.check.requested import POLL_S, RequestedChecks
 from jobs.process.daemon import Daemon, DaemonEnd, Job, stop_on_signals
 from jobs.process.halting import Halt

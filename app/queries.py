@@ -5,7 +5,6 @@ from __future__ import annotations
 from app.ledger import posting_rules_of
 from app.parts import Parts
 from jobs.payment.pools import PoolFreezer
-from reconciler.deciding import Deciding
 from reconciler.queries.campaign import CampaignQueries
 from reconciler.queries.explain import Explainer
 
@@ -14,10 +13,8 @@ def explainer_of(parts: Parts) -> Explainer:
     """What explains participations."""
     return Explainer(
         engine=parts.engine,
-        deciding=_deciding_of(parts),
-        freezer=PoolFreezer(
-            facts=parts.facts, ledger=parts.ledger, poster=parts.journal, policy=parts.policy, clock=parts.clock
-        ),
+        deciding=parts.deciding,
+        freezer=PoolFreezer(deciding=parts.deciding, poster=parts.journal, clock=parts.clock),
         rules=posting_rules_of(parts.settings),
         fixed_impressions_per_unit=parts.settings.completion.fixed_impressions_per_unit,
     )
@@ -25,8 +22,4 @@ def explainer_of(parts: Parts) -> Explainer:
 
 def campaigns_of(parts: Parts) -> CampaignQueries:
     """What says how far campaigns are."""
-    return CampaignQueries(facts=parts.facts, ledger=parts.ledger, deciding=_deciding_of(parts))
-
-
-def _deciding_of(parts: Parts) -> Deciding:
-    return Deciding(facts=parts.facts, ledger=parts.ledger, policy=parts.policy)
+    return CampaignQueries(facts=parts.facts, ledger=parts.ledger, deciding=parts.deciding)

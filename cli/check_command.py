@@ -6,7 +6,7 @@ from app.parts import parts_of
 from app.preparing import keep_halt, prepare
 from cli import render, report_view
 from cli.session import Session, print_json
-from jobs.check.full_check import CheckOptions
+from jobs.check.options import CheckOptions
 from jobs.process.halting import halting
 from reconciler.exit_codes import ExitCode
 

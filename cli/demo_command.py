@@ -15,7 +15,7 @@ from app.preparing import prepare
 from app.process import run_daemon
 from cli import render, report_view
 from cli.session import Session
-from jobs.check.full_check import CheckOptions
+from jobs.check.options import CheckOptions
 from jobs.payment.sweep import SweepResult
 from reconciler.clock import utc_now
 from reconciler.config import Settings

@@ -85,9 +85,7 @@ def repay(session: Session, *, participation_id: str, signature: Signature) -> E
     """Pay a participation again after a reversal, or after all after a rejection, on its facts as they are now."""
     with parts_of(session.settings()) as parts:
         prepare(parts)
-        repaying = Repaying(
-            facts=parts.facts, ledger=parts.ledger, repayer=parts.journal, policy=parts.policy, clock=parts.clock
-        )
+        repaying = Repaying(deciding=parts.deciding, post=parts.journal.repay, clock=parts.clock)
         stamp = BatchStamp(run_id=str(uuid.uuid4()), trigger="repay")
         chosen = _participation(parts, participation_id)
         with halting(parts.decisions):
@@ -141,7 +139,7 @@ def adopt(session: Session, *, before: str, signature: Signature, dry_run: bool)
     with parts_of(settings) as parts:
         prepare(parts)
         history = _history_of(parts)
-        adopting = Adopting(marks=history, ledger=parts.ledger, clock=parts.clock)
+        adopting = Adopting(marked_before=history.marked_before, ledger=parts.ledger, clock=parts.clock)
         count = adopting.adopt(time, lambda found, key: parts.decisions.adopt(found, signature, key), dry_run=dry_run)
     return render.done({"adopted": count, "before": utc_text(time), "dry_run": dry_run}, as_json=session.as_json)
 
@@ -157,14 +155,12 @@ def recover(session: Session, *, signature: Signature) -> ExitCode:
         prepare(parts)
         history = _history_of(parts)
         recovering = Recovering(
-            facts=parts.facts,
-            ledger=parts.ledger,
+            deciding=parts.deciding,
             poster=parts.journal.for_recovery(),
             traces=history,
             release=parts.decisions.release_lost,
             reverse=lambda payout_key: parts.decisions.reverse_lost(payout_key, signature),
             raise_versions=lambda seen: raise_versions(parts.engine, seen),
-            policy=parts.policy,
             hold_days=timedelta(days=settings.payout.hold_days),
         )
         result = recovering.recover(BatchStamp(run_id=str(uuid.uuid4()), trigger="recover"))

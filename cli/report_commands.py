@@ -22,7 +22,7 @@ from reconciler.errors import UsageError
 from reconciler.exit_codes import ExitCode
 from reconciler.queries.reports import REPORT_COLUMNS, check_rows
 from reconciler.reports.difference import difference
-from reconciler.reports.shelf import LATEST, ReportShelf
+from reconciler.reports.folder import LATEST, ReportFolder
 from reconciler.reports.stored import StoredReport, read_breaks, read_report
 from reconciler.reports.tables import record
 
@@ -38,12 +38,12 @@ _LISTED_MAX = 30
 def list_(session: Session, *, limit: int) -> ExitCode:
     """Checks, the newest first: their reports, and those that failed or were interrupted with the reason."""
     with open_ledger(session) as parts:
-        shelf, zone = ReportShelf(parts.settings.reports.directory), zone_of(parts.settings)
-        rows = check_rows(shelf, parts.runs, limit)
+        folder, zone = ReportFolder(parts.settings.reports.directory), zone_of(parts.settings)
+        rows = check_rows(folder, parts.runs, limit)
     if session.as_json:
-        print_json({"directory": str(shelf.directory), "reports": [_as_json(row) for row in rows]})
+        print_json({"directory": str(folder.directory), "reports": [_as_json(row) for row in rows]})
     elif Console(file=sys.stdout).is_terminal:
-        _draw(rows, f"Checks, newest first ({shelf.directory})")
+        _draw(rows, f"Checks, newest first ({folder.directory})")
     else:
         show_table(rows, REPORT_COLUMNS, zone)
     return ExitCode.CLEAN
@@ -60,17 +60,17 @@ def list_(session: Session, *, limit: int) -> ExitCode:
 @click.pass_obj
 def show(session: Session, *, report_id: str, form: str | None) -> ExitCode:
     """Show REPORT_ID, or the newest whole one (latest). Files go to stdout as they are."""
-    shelf = ReportShelf(session.settings().reports.directory)
+    folder = ReportFolder(session.settings().reports.directory)
     how = chosen_format(session, form)
     if how == "table":
-        found = read_report(shelf, report_id)
+        found = read_report(folder, report_id)
         show_report(found.document, found.path)
     elif how == "json":
-        print_json(dict(read_report(shelf, report_id).document))
+        print_json(dict(read_report(folder, report_id).document))
     elif how == "parquet" and sys.stdout.isatty():
         raise UsageError("a Parquet file is nothing for a terminal: send it to a file or another program (> FILE)")
     else:
-        _send(shelf, report_id, f".{how}")
+        _send(folder, report_id, f".{how}")
     return ExitCode.CLEAN
 
 
@@ -81,9 +81,9 @@ def show(session: Session, *, report_id: str, form: str | None) -> ExitCode:
 @click.pass_obj
 def diff(session: Session, *, before: str, after: str) -> ExitCode:
     """What appeared, went away or changed from the report BEFORE to AFTER (latest)."""
-    shelf = ReportShelf(session.settings().reports.directory)
-    reports = [read_report(shelf, before), read_report(shelf, after)]
-    rows = [read_breaks(shelf, one, name) for one, name in zip(reports, (before, after), strict=True)]
+    folder = ReportFolder(session.settings().reports.directory)
+    reports = [read_report(folder, before), read_report(folder, after)]
+    rows = [read_breaks(folder, one, name) for one, name in zip(reports, (before, after), strict=True)]
     found = difference(*rows)
     if not all(one.is_whole for one in reports):
         click.echo(
@@ -128,8 +128,8 @@ def _as_json(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**record(row, REPORT_COLUMNS), "files": row["files"]}
 
 
-def _send(shelf: ReportShelf, report_id: str, suffix: str) -> None:
-    path = shelf.existing(report_id, suffix)
+def _send(folder: ReportFolder, report_id: str, suffix: str) -> None:
+    path = folder.existing(report_id, suffix)
     try:
         content = path.read_bytes()
     except OSError as error:

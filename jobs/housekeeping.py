@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
 import structlog
 
 from jobs.payment.projecting import Projector
 from jobs.payment.refunding import Refunds
+from jobs.payment.releasing import KeyReleases
 from reconciler.clock import Clock
 from reconciler.ports.journal import BatchStamp
 
@@ -18,30 +19,6 @@ log = structlog.get_logger(__name__)
 
 SWEEPS_KEPT_FOR = timedelta(days=30)
 """A sweep a minute is 43,000 rows in that time; full checks are kept for ever."""
-
-
-class RestingKeys(Protocol):
-    """G-keys in cool-off."""
-
-    def release_rested(self, now: datetime) -> int:
-        """Make keys available whose cool-off has ended; answers how many."""
-        ...
-
-
-class OldRuns(Protocol):
-    """Records of runs."""
-
-    def prune(self, before: datetime) -> int:
-        """Forget sweeps that ended before a time; answers how many."""
-        ...
-
-
-class Releases(Protocol):
-    """Earnings that lie in *held* accounts."""
-
-    def release_due(self, stamp: BatchStamp) -> int:
-        """Move what has waited its days into wallets; answers how many payouts. Raises Halted."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +34,17 @@ class HousekeepingResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Housekeeping:
-    """One round of everything. Raises Outage, Halted or InvariantBroken."""
+    """One round of everything. Raises Outage, Halted or InvariantBroken.
 
-    releases: Releases
+    ``release_due`` moves earnings that were held for their days into wallets and returns how many payouts.
+    ``prune_runs`` forgets sweeps that ended before a time and returns how many.
+    """
+
+    release_due: Callable[[BatchStamp], int]
     refunds: Refunds
     projector: Projector
-    gkeys: RestingKeys
-    runs: OldRuns
+    gkeys: KeyReleases
+    prune_runs: Callable[[datetime], int]
     clock: Clock
 
     def step(self, *, moves_money: bool = True) -> HousekeepingResult:
@@ -73,11 +54,11 @@ class Housekeeping:
         now = self.clock()
         stamp = BatchStamp(run_id=str(uuid.uuid4()), trigger="housekeeping")
         result = HousekeepingResult(
-            earnings_released=self.releases.release_due(stamp) if moves_money else 0,
+            earnings_released=self.release_due(stamp) if moves_money else 0,
             refunded=self.refunds.step(stamp) if moves_money else 0,
             projected=self.projector.drain(),
             keys_released=self.gkeys.release_rested(now),
-            pruned=self.runs.prune(now - SWEEPS_KEPT_FOR),
+            pruned=self.prune_runs(now - SWEEPS_KEPT_FOR),
         )
         if result.earnings_released:
             log.info("released held earnings", action="earnings_released", count=result.earnings_released)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from jobs.check.tally import Tally
 from jobs.payment.projecting import Projector
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.campaign import Campaign, CampaignTerms
 from reconciler.domain.effects import WalletPosition
-from reconciler.domain.ids import DocumentId
-from reconciler.domain.money import format_minor
+from reconciler.domain.ids import DocumentId, plain_id
+from reconciler.domain.money import amount_text
 from reconciler.errors import DatabaseFailure
 from reconciler.ports.effect_states import EffectStates, WalletFault
 from reconciler.ports.facts import Facts
@@ -33,34 +34,33 @@ class AccountChecker:
     states: EffectStates
     projection: Projection
     projector: Projector
-    dry_run: bool
 
-    def check_wallets(self, campaign_id: str | None) -> Tally:
+    def check_wallets(self, campaign_id: str | None, *, dry_run: bool) -> Tally:
         """Project wallets again whose record of the ledger is behind; name those below zero."""
         tally, after = Tally(), ("", "")
         while accounts := self.reads.wallet_positions(after, ACCOUNTS_A_PAGE, campaign_id):
             after = (accounts[-1].streamer_id, accounts[-1].currency)
-            self._check_drift(tally, accounts)
+            self._check_drift(tally, accounts, dry_run=dry_run)
             self._name_negative(tally, accounts)
         return tally
 
-    def check_campaigns(self, campaign_id: str | None) -> Tally:
+    def check_campaigns(self, campaign_id: str | None, *, dry_run: bool) -> Tally:
         """Budgets below what was paid, counters that cannot be right, and campaigns that are over and do not say so."""
         tally, after = Tally(), ""
         while money := self.reads.campaign_money(after, CAMPAIGNS_A_PAGE):
             after = money[-1].campaign_id.tagged
             chosen = [one for one in money if campaign_id in (None, one.campaign_id.value)]
             self._check_funding(tally, chosen)
-            self._check_completion(tally, [one.campaign_id for one in chosen])
+            self._check_completion(tally, [one.campaign_id for one in chosen], dry_run=dry_run)
         return tally
 
-    def _check_drift(self, tally: Tally, accounts: Sequence[WalletPosition]) -> None:
+    def _check_drift(self, tally: Tally, accounts: Sequence[WalletPosition], *, dry_run: bool) -> None:
         faults = self._settled_faults(accounts)
         if not faults:
             return
         behind = {(one.streamer_id, one.currency) for one in faults if one.is_repairable}
         still = behind
-        if behind and not self.dry_run:
+        if behind and not dry_run:
             self.reads.show_again(sorted(behind))
             self.projector.show_lagging(ACCOUNTS_A_PAGE)
             # A wallet that could not take its position stays open; the reason is that of its effects.
@@ -92,8 +92,8 @@ class AccountChecker:
                 Break(
                     kind=BreakKind.WALLET_NEGATIVE,
                     reason="below_zero",
-                    participation_id=_plain(participation),
-                    campaign_id=_plain(campaign),
+                    participation_id=plain_id(participation),
+                    campaign_id=plain_id(campaign),
                     streamer_id=streamer_id,
                     detail="more was withdrawn or taken back than the wallet held",
                 )
@@ -110,13 +110,13 @@ class AccountChecker:
             if isinstance(campaign, CampaignTerms) and campaign.currency == one.currency:
                 tally.breaks += _breaks_of_budget(one, campaign, counters.get(one.campaign_id.tagged))
 
-    def _check_completion(self, tally: Tally, campaign_ids: Sequence[DocumentId]) -> None:
+    def _check_completion(self, tally: Tally, campaign_ids: Sequence[DocumentId], *, dry_run: bool) -> None:
         stale = self._stale(campaign_ids)
         if not stale:
             return
         stale = self._stale(sorted(stale))
         still, why = stale, ""
-        if stale and not self.dry_run:
+        if stale and not dry_run:
             try:
                 self.projection.complete_campaigns(self.reads.projected_totals(sorted(stale)))
             except DatabaseFailure as failure:
@@ -143,7 +143,7 @@ class AccountChecker:
 
 
 def breaks_of_funder(money: CampaignMoney, campaign: Campaign | None) -> list[Break]:
-    """Money of a brand that lies with a campaign which will never pay it out, and a campaign of another brand now."""
+    """Escrow of a campaign that will never pay it out, and a campaign that names another brand than its funder."""
     found = []
     if money.escrow_minor > 0 and (campaign is None or campaign.status == "rejected"):
         gone = campaign is None
@@ -155,12 +155,12 @@ def breaks_of_funder(money: CampaignMoney, campaign: Campaign | None) -> list[Br
                 currency=money.currency,
                 expected_minor=0,
                 actual_minor=money.escrow_minor,
-                detail=f"{format_minor(money.escrow_minor, money.currency)} {money.currency} lie in its escrow, "
+                detail=f"{amount_text(money.escrow_minor, money.currency)} lie in its escrow, "
                 + ("and MongoDB has no such campaign any more" if gone else "and the campaign was rejected"),
             )
         )
     if isinstance(campaign, CampaignTerms) and money.brands and campaign.brand_id.tagged not in money.brands:
-        funders = ", ".join(sorted(_plain(one) for one in money.brands))
+        funders = ", ".join(sorted(plain_id(one) for one in money.brands))
         found.append(
             Break(
                 kind=BreakKind.BRAND_CHANGED,
@@ -189,9 +189,7 @@ def _breaks_of_budget(money: CampaignMoney, terms: CampaignTerms, counters: Camp
             )
         )
 
-    def shown(minor: int) -> str:
-        return f"{format_minor(minor, money.currency)} {money.currency}"
-
+    shown = partial(amount_text, currency=money.currency)
     if terms.budget_minor < money.paid_minor:
         add(
             BreakKind.BUDGET_BELOW_PAID,
@@ -218,8 +216,8 @@ def _break_of_wallet(fault: WalletFault, paid: Mapping[str, tuple[str, str]], *,
     return Break(
         kind=fault.kind,
         reason=f"{fault.currency} {fault.field}".strip(),
-        participation_id=_plain(participation),
-        campaign_id=_plain(campaign),
+        participation_id=plain_id(participation),
+        campaign_id=plain_id(campaign),
         streamer_id=fault.streamer_id,
         currency=fault.currency,
         expected_minor=fault.expected_minor,
@@ -227,7 +225,3 @@ def _break_of_wallet(fault: WalletFault, paid: Mapping[str, tuple[str, str]], *,
         detail=fault.detail,
         repaired=repaired,
     )
-
-
-def _plain(tagged: str) -> str:
-    return DocumentId.from_tagged(tagged).value if tagged else ""

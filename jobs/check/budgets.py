@@ -6,26 +6,28 @@ otherwise is not wrong for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.money import format_minor
+from reconciler.domain.money import amount_text
 from reconciler.ports.facts import Facts
 from reconciler.ports.population import PopulationReads
-from reconciler.ports.scanning import RecordedBudget, RecordedBudgets
+from reconciler.ports.scanning import RecordedBudget
 
 CAMPAIGNS_A_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetChecker:
-    """``is_on``: ``full_check.recorded_budgets``. Raises Outage."""
+    """``is_on``: ``full_check.recorded_budgets``. ``budget_of``: a campaign beside its members' counters, from one
+    snapshot; None where nothing can be said. Raises Outage."""
 
     facts: Facts
     reads: PopulationReads
-    budgets: RecordedBudgets
+    budget_of: Callable[[DocumentId], RecordedBudget | None]
     is_on: bool
 
     def check(self, campaign_id: str | None) -> list[Break]:
@@ -35,7 +37,7 @@ class BudgetChecker:
         found: list[Break] = []
         for one in sorted(set(self._campaigns())):
             if campaign_id in (None, one.value):
-                budget = self.budgets.read(one)
+                budget = self.budget_of(one)
                 if budget is not None and budget.drift_minor:
                     found.append(_break_of(one, budget))
         return found
@@ -50,9 +52,7 @@ class BudgetChecker:
 
 
 def _break_of(campaign_id: DocumentId, budget: RecordedBudget) -> Break:
-    def shown(minor: int) -> str:
-        return f"{format_minor(minor, budget.currency)} {budget.currency}"
-
+    shown = partial(amount_text, currency=budget.currency)
     expected_minor = budget.remaining_minor - budget.drift_minor
     said = (
         f"{shown(budget.remaining_minor)} are said to remain, and {shown(expected_minor)} follow from what was counted"

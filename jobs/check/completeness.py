@@ -1,8 +1,8 @@
-"""Proof that nobody is forgotten: whoever reached a target, by the facts alone, is accounted for.
+"""Proof that nobody is forgotten: everybody who reached a target, by the facts alone, is accounted for.
 
 A second derivation, as control totals are. It shares neither the scan nor the comparison nor ``decide`` with the first:
-MongoDB finds by its own comparison who may have reached a target, SQL tells whom the ledger settled, and the report's
-own lists tell whom they name. Who is in none of them is judged once more, alone; who is then still nowhere is a break.
+MongoDB finds by its own comparison who may have reached a target, SQL says whom the ledger settled, and the report's
+own lists say whom they name. Who is in none of them is judged once more, alone; who is then still nowhere is a break.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jobs.check.tally import Tally, key_of
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.campaign import Campaign, CampaignTerms
 from reconciler.domain.decision import shown_word
-from reconciler.domain.ids import DocumentId
+from reconciler.domain.ids import DocumentId, plain_id
 from reconciler.domain.judging import Part
 from reconciler.domain.parsing import parse_count
 from reconciler.ports.facts import Facts
@@ -64,7 +64,7 @@ class CompletenessProof:
     reads: PopulationReads
 
     def prove(self, tally: Tally, waiting: Mapping[str, datetime], campaign_id: str | None, judge: Judge) -> Tally:
-        """What judging those again found whom nobody accounted for, with a break for each who still is nowhere.
+        """Judge those again whom no part accounts for; return what that found, with a break for each still unaccounted.
 
         Nobody is counted into a part by it: each was, when it was met first.
         """
@@ -105,7 +105,7 @@ def _is_accounted(one: Reached, terms: CampaignTerms, named: _Named) -> bool:
     counted = parse_count(one.impressions)
     if isinstance(counted, int) and counted < terms.target_impressions:
         return True
-    plain = DocumentId.from_tagged(one.participation_id).value
+    plain = plain_id(one.participation_id)
     if plain in named.participations or one.participation_id in named.waiting:
         return True
     if terms.campaign_id.value in named.campaigns or one.forfeited is True:
@@ -126,8 +126,8 @@ def _forgotten(one: Reached) -> Break:
     return Break(
         kind=BreakKind.DUE_BUT_UNPAID,
         reason=UNACCOUNTED,
-        participation_id=DocumentId.from_tagged(one.participation_id).value,
-        campaign_id=DocumentId.from_tagged(one.campaign_id).value,
+        participation_id=plain_id(one.participation_id),
+        campaign_id=plain_id(one.campaign_id),
         detail="it reached its target, and is neither paid, held, withheld, on its way, nor named by any break",
     )
 

@@ -1,4 +1,4 @@
-"""Payments that MongoDB should show by now and does not, by the entries themselves: named, and projected again."""
+"""Payments that MongoDB should show by now and does not: found by their entries, named, and projected again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import timedelta
 from jobs.payment.projecting import Projector
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.effects import ProjectionTask, TaskKind
-from reconciler.domain.ids import DocumentId
+from reconciler.domain.ids import plain_id
 from reconciler.domain.judging import break_of_effect
 from reconciler.ports.outbox import Outbox
 from reconciler.ports.population import PopulationReads
@@ -19,7 +19,7 @@ PAGE = 1_000
 
 @dataclass(slots=True, kw_only=True)
 class LateEffects:
-    """What was found. ``participations``: those (tagged) of which something stays pending."""
+    """What was found. ``participations``: tagged; something of each is still not projected."""
 
     breaks: list[Break] = field(default_factory=list)
     participations: set[str] = field(default_factory=set)
@@ -34,20 +34,20 @@ class EffectsChecker:
     reads: PopulationReads
     projector: Projector
     within: timedelta
-    dry_run: bool
 
-    def check(self, campaign_id: str | None) -> LateEffects:
+    def check(self, campaign_id: str | None, *, dry_run: bool) -> LateEffects:
         """Name and project again what is late, whatever the queue says of it."""
         late, after = LateEffects(), 0
         while tasks := self.outbox.overdue(self.within, after, PAGE):
             after = tasks[-1].sequence
-            self._project(late, [task for task in tasks if campaign_id in (None, task.campaign_id.value)])
+            chosen = [task for task in tasks if campaign_id in (None, task.campaign_id.value)]
+            self._project(late, chosen, dry_run=dry_run)
         return late
 
-    def _project(self, late: LateEffects, tasks: Sequence[ProjectionTask]) -> None:
+    def _project(self, late: LateEffects, tasks: Sequence[ProjectionTask], *, dry_run: bool) -> None:
         sequences = [task.sequence for task in tasks]
         pending, blocked = set(sequences), set()
-        if tasks and not self.dry_run:
+        if tasks and not dry_run:
             self.outbox.again(sequences)
             self.projector.project(sequences)
             pending = {task.sequence for task in self.outbox.of_entries(sequences)}
@@ -74,8 +74,8 @@ class EffectsChecker:
             Break(
                 kind=BreakKind.EFFECT_OVERDUE,
                 reason=f"wallet {one.currency}",
-                participation_id=_plain(paid.get(one.streamer_id, ("", ""))[0]),
-                campaign_id=_plain(paid.get(one.streamer_id, ("", ""))[1]),
+                participation_id=plain_id(paid.get(one.streamer_id, ("", ""))[0]),
+                campaign_id=plain_id(paid.get(one.streamer_id, ("", ""))[1]),
                 streamer_id=one.streamer_id,
                 currency=one.currency,
                 expected_minor=one.available_minor + one.held_minor,
@@ -85,7 +85,7 @@ class EffectsChecker:
         ]
 
     def blocked_releases(self, named: Sequence[Break]) -> list[Break]:
-        """Releases with an obstacle: the payout itself may be projected, so that nobody looked at it one by one."""
+        """Breaks of releases that are blocked: their payout may be projected, so no page named them."""
         known = {one.break_id for one in named}
         found = [
             break_of_effect(BreakKind.EFFECT_BLOCKED, one.task, str(one.blocked), reason=one.blocked.obstacle.value)
@@ -93,7 +93,3 @@ class EffectsChecker:
             if one.task.kind is TaskKind.HOLD_RELEASE
         ]
         return [one for one in found if one.break_id not in known]
-
-
-def _plain(tagged: str) -> str:
-    return DocumentId.from_tagged(tagged).value if tagged else ""

@@ -6,7 +6,7 @@ nothing is reported on what a long scan saw.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -29,10 +29,9 @@ from reconciler.domain.judging import (
 from reconciler.domain.judging_payouts import breaks_beside_document, breaks_of_rows
 from reconciler.domain.participation import MalformedParticipation, Participation
 from reconciler.domain.rederivation import PayoutRow
-from reconciler.ports.check_runs import SweepWatch
 from reconciler.ports.facts import FactsPage
 from reconciler.ports.journal import BatchStamp
-from reconciler.ports.ledger_reads import LedgerReads, SettledFacts
+from reconciler.ports.ledger_reads import SettledFacts
 from reconciler.ports.outbox import Outbox
 from reconciler.ports.population import PopulationReads
 from reconciler.ports.projection import Projection
@@ -42,19 +41,19 @@ from reconciler.ports.projection import Projection
 class PageChecker:
     """Checks pages. What looks due is settled, which reads it again before anything is said or paid.
 
-    ``sweeps`` says whether somebody should have paid by now; until then who is due is only on the way.
+    ``must_be_paid``: whether a whole sweep began and ended since a time, or nobody sweeps. Until then,
+    who is due is only on the way.
     """
 
     reads: PopulationReads
-    ledger: LedgerReads
     outbox: Outbox
     projection: Projection
     projector: Projector
     settler: Settler
-    sweeps: SweepWatch
+    must_be_paid: Callable[[datetime], bool]
     dry_run: bool
     overdue: Set[str] = frozenset()
-    """Tagged participations of which something was not projected for too long."""
+    """Tagged participations with an effect that was not projected in time."""
 
     def check(self, page: FactsPage, stamp: BatchStamp, read_at: datetime, earlier: Mapping[str, datetime]) -> Tally:
         """Check one page and repair what is safe. Raises Outage or InvariantBroken.
@@ -76,7 +75,7 @@ class PageChecker:
         settled_now = self._count_settled(checked, settled, due, facts_of)
         with_payouts: dict[DocumentId, Participation] = {}
         reversed_: dict[str, ParticipationFacts] = {}
-        policy = self.settler.policy
+        policy = self.settler.deciding.policy
         for decision in decisions:
             participation = decision.participation
             if isinstance(decision, Due):
@@ -99,12 +98,12 @@ class PageChecker:
         known: SettledFacts,
         due_since: Mapping[str, datetime],
     ) -> dict[DocumentId, Due]:
-        """Those due whom nobody will pay if this check does not; the others wait, or are held already."""
+        """Those due that this check has to pay, since no sweep did; the others wait, or are held already."""
         now: dict[DocumentId, Due] = {}
         due = [one for one in decisions if isinstance(one, Due)]
         # Asked once a time: those of one partition were all read at the same.
         times = {due_since[one.participation.participation_id.tagged] for one in due}
-        is_overdue = {since: self.sweeps.must_be_paid(since) for since in times}
+        is_overdue = {since: self.must_be_paid(since) for since in times}
         for decision in due:
             participation_id = decision.participation.participation_id
             since = due_since[participation_id.tagged]
@@ -137,7 +136,7 @@ class PageChecker:
         due: Mapping[DocumentId, Due],
         facts_of: Mapping[DocumentId, ParticipationFacts],
     ) -> list[Participation]:
-        """Count what the settlement made of those that looked due; answers those that are paid now."""
+        """Count what the settlement made of those that looked due; returns those that are paid now."""
         paid: list[Participation] = []
         again = {one.participation.participation_id: one for one in settled.not_paid}
         for participation_id, decision in due.items():
@@ -151,7 +150,7 @@ class PageChecker:
             elif participation_id in again:
                 changed = again[participation_id]
                 facts = replace(facts_of[participation_id], participation=changed.participation)
-                checked.count(judge_not_due(changed, facts, self.settler.policy))
+                checked.count(judge_not_due(changed, facts, self.settler.deciding.policy))
             else:
                 # It changed, or went away, between the two reads: the next check sees what it is now.
                 checked.parts[Part.IN_FLIGHT] += 1
@@ -186,7 +185,7 @@ class PageChecker:
                 checked.count(judge_malformed(one))
             elif tagged in reversed_:
                 taken_back = NotDue(participation=one, reason=Reason.REVERSED)
-                checked.count(judge_not_due(taken_back, reversed_[tagged], self.settler.policy))
+                checked.count(judge_not_due(taken_back, reversed_[tagged], self.settler.deciding.policy))
             else:
                 checked.parts[Part.MATCHED if tagged in projected else Part.IN_FLIGHT] += 1
 
@@ -197,7 +196,7 @@ class PageChecker:
         suspected = [one.participation_id for one in paid if any(_beside(one, rows[one.participation_id.tagged], page))]
         if not suspected:
             return []
-        fresh = self.settler.facts.read(suspected)
+        fresh = self.settler.deciding.facts.read(suspected)
         return [
             found
             for one in fresh.participations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import structlog
 
@@ -18,24 +19,31 @@ class CheckRunning(UsageError):
     """Another full check runs."""
 
 
-@contextmanager
-def only_check(lease: CheckLease, ttl_s: float) -> Iterator[None]:
-    """Hold the lease for the time of a block. Raises CheckRunning, which names who has it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckLock:
+    """A process that is killed leaves a lease that expires within ``ttl_s``.
 
-    A process that is killed leaves a lease that expires within ``ttl_s``. Nothing rests on it: two checks at once would
-    pay and repair by the same keys and locks as a check and a sweep do.
+    Nothing rests on it: two checks at once would pay and repair by the same keys and locks as a check and a sweep do.
     """
-    if lease.acquire() is None:
-        raise CheckRunning(f"a full check is running already ({lease.holder()}); wait for its end, or stop it")
-    ended = threading.Event()
-    renewing = threading.Thread(target=_renew, args=(lease, ttl_s / 3, ended), name="check-lease", daemon=True)
-    renewing.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        renewing.join(ttl_s)
-        _resign(lease)
+
+    lease: CheckLease
+    ttl_s: float
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lease for the time of a block. Raises CheckRunning, which names who has it."""
+        if self.lease.acquire() is None:
+            raise CheckRunning(f"a full check is running already ({self.lease.holder()}); wait for its end, or stop it")
+        ended = threading.Event()
+        arguments = (self.lease, self.ttl_s / 3, ended)
+        renewing = threading.Thread(target=_renew, args=arguments, name="check-lease", daemon=True)
+        renewing.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            renewing.join(self.ttl_s)
+            _resign(self.lease)
 
 
 def _renew(lease: CheckLease, interval_s: float, ended: threading.Event) -> None:

@@ -46,7 +46,7 @@ class PartitionChecker:
         columns = scanned.columns
         wanted = {one for one, is_plain in zip(columns.campaign_ids, columns.is_plain, strict=True) if is_plain}
         terms = self.facts.campaigns([DocumentId.from_tagged(one) for one in sorted(wanted)])
-        compared = compare(columns, ledger, terms, self.pages.settler.policy, cut=bounds.cut)
+        compared = compare(columns, ledger, terms, self.pages.settler.deciding.policy, cut=bounds.cut)
         tally = Tally(scanned=scanned.size, expected_minor=compared.expected_minor)
         self._clear(tally, compared)
         unreadable = Tally()
@@ -116,7 +116,7 @@ class PartitionChecker:
             tally.add(checked)
 
     def _name_orphans(self, tally: Tally, tagged: Sequence[str]) -> None:
-        """Payouts whose participation the scan did not meet: those of which none exists at all are breaks."""
+        """Name payouts whose participation the scan did not meet, where no such document exists at all."""
         rows = self.reads.rows_of(tagged)
         missing = {one.tagged for one in self.facts.read([DocumentId.from_tagged(one) for one in tagged]).missing}
         for one in sorted(missing):

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import structlog
 
-from jobs.check.full_check import Progress, Stopped
 from jobs.check.lock import CheckRunning
+from jobs.check.options import Progress, Stopped
 from reconciler.errors import DatabaseFailure, InvariantBroken, LeaseLost, UsageError
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ class Requests(Protocol):
     """Where requests lie; :class:`reconciler.ledger.operations.check_requests.CheckRequests` is one."""
 
     def request(self, by: str) -> tuple[Taken, bool]:
-        """Ask; answers the open one."""
+        """Ask; returns the open one."""
         ...
 
     def take(self) -> Taken | None:
@@ -78,7 +78,7 @@ class RequestedChecks:
         self.step()
 
     def step(self) -> str | None:
-        """Do the check that was asked for; answers its verdict, or None when there is none."""
+        """Do the check that was asked for; returns its verdict, or None when there is none."""
         with self._one_at_a_time:
             taken = self._requests.take()
             return None if taken is None else self._do(taken)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from jobs.check.tally import Tally, key_of, words_of
 from reconciler.domain.breaks import Break, BreakKind
-from reconciler.domain.money import format_minor
+from reconciler.domain.money import amount_text
 
 WORDS_NAMED_MAX = 50
 """Unknown status words that get a break each; the rarer ones share one."""
@@ -33,7 +33,7 @@ def _break_of_status(tally: Tally, keys: list[str], campaigns: Mapping[str, int]
     for key, amount in tally.unknown_minor.items():
         *side, currency = words_of(key)
         minor[currency] += amount if side in sides else 0
-    shown = [f"{format_minor(amount, currency)} {currency}" for currency, amount in sorted(minor.items()) if amount]
+    shown = [amount_text(amount, currency) for currency, amount in sorted(minor.items()) if amount]
     parts = [f"{of_campaigns} campaigns have it"] if of_campaigns else []
     parts += [f"{count} unpaid participations {'are in them' if of_campaigns else 'have it'}"] if count else []
     how_much = " and ".join(shown) or "nobody knows how much"

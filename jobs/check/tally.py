@@ -13,10 +13,6 @@ from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.judging import Judgement
 from reconciler.reports.model import Completeness
 
-_COUNTERS = (
-    "parts", "accrued_minor", "accrued_count", "accrued_impressions", "reached_count", "due_minor", "in_flight_minor",
-    "expected_minor", "withheld_count", "withheld_minor", "unknown_count", "unknown_reached", "unknown_minor",
-)  # fmt: skip
 _NUMBERS = ("scanned", "paid", "projected")
 
 
@@ -50,7 +46,7 @@ class Tally:
     unknown_count: Counter[str] = field(default_factory=Counter)
     """(participation or campaign, word) → participations that are not paid by a status that is not known."""
     unknown_reached: Counter[str] = field(default_factory=Counter)
-    """Those of them that reached their target, or of whom nobody can say."""
+    """Those of them that reached their target, or whose impressions cannot be read."""
     unknown_minor: Counter[str] = field(default_factory=Counter)
     """(participation or campaign, word, currency) → what these would be paid, gross, in minor units."""
     waiting: dict[str, datetime] = field(default_factory=dict)
@@ -127,6 +123,9 @@ class Tally:
             # A partition that another version kept may lack one; its check goes on all the same.
             setattr(tally, name, Counter(plain.get(name, {})))
         return tally
+
+
+_COUNTERS = tuple(one.name for one in fields(Tally) if one.default_factory is Counter)
 
 
 def key_of(*words: str) -> str:

@@ -1,4 +1,4 @@
-"""Control totals: what should have been paid, by rows and decisions; what was, by one sum; what lies between."""
+"""Control totals: what should have been paid (by rows and decisions), what was (by one sum), and the difference."""
 
 from __future__ import annotations
 

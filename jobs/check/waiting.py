@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,13 +14,11 @@ from reconciler.clock import utc_text
 from reconciler.deciding import Deciding
 from reconciler.domain.breaks import Break
 from reconciler.domain.campaign import STATUSES_THAT_PAY, CampaignTerms
-from reconciler.domain.decision import NotDue, Policy
-from reconciler.domain.ids import DocumentId, payout_key
+from reconciler.domain.decision import NotDue
+from reconciler.domain.ids import DocumentId, payout_key, plain_id
 from reconciler.domain.judging import judge_not_due
 from reconciler.domain.ledger_snapshot import OpenHold
 from reconciler.domain.stranding import Accrued, stranded
-from reconciler.ports.facts import Facts
-from reconciler.ports.ledger_reads import LedgerReads
 from reconciler.ports.population import PopulationReads
 from reconciler.ports.scanning import FactScan
 from reconciler.reports.model import Waiting
@@ -27,6 +26,8 @@ from reconciler.reports.model import Waiting
 DAYS = 31
 CAMPAIGNS_BY_DAY_MAX = 20
 _CAMPAIGNS_A_PAGE = 500
+_WAITING = ("accrued_minor", "held_minor", "stranded_minor")
+_SUMMED = ("payouts", "gross_minor", "fee_minor", "amount_minor", "reversed_minor")
 
 Row = dict[str, Any]
 
@@ -35,95 +36,77 @@ Row = dict[str, Any]
 class MoneyInWaiting:
     """``timezone`` cuts days off; ``rows_max`` limits each list, never its totals."""
 
-    facts: Facts
+    deciding: Deciding
     scan: FactScan
     reads: PopulationReads
-    ledger: LedgerReads
-    policy: Policy
     timezone: str
     rows_max: int
 
     def waiting(self, tally: Tally, now: datetime, campaign_id: str | None) -> tuple[Waiting, list[Break]]:
         """What accrued, what is held and what is stranded; the breaks name the last."""
-        terms, titles, paid, streamed = self._campaigns(tally)
         accrued, breaks = [], list[Break]()
-        totals: dict[str, Counter[str]] = {}
-        for tagged, minor in tally.accrued_minor.most_common():
-            campaign = terms.get(tagged)
-            if campaign is None or not minor:
-                continue
+        totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for campaign, title, money in self._accruing(tally):
             if campaign.status in STATUSES_THAT_PAY:
                 accrued.append(
                     {
                         "campaign_id": campaign.campaign_id.value,
-                        "title": titles.get(tagged, ""),
+                        "title": title,
                         "currency": campaign.currency,
-                        "participations": tally.accrued_count[tagged],
-                        "accrued_minor": minor,
+                        "participations": tally.accrued_count[campaign.campaign_id.tagged],
+                        "accrued_minor": money.minor,
                     }
                 )
-                totals.setdefault(campaign.currency, Counter())["accrued_minor"] += minor
-            money = Accrued(
-                minor=minor,
-                impressions=tally.accrued_impressions[tagged],
-                paid_minor=paid.get(tagged, 0),
-                reached_count=tally.reached_count[tagged],
-                streamed_at=streamed.get(tagged),
-            )
-            found = stranded(campaign, money, self.policy, now)
+                totals[campaign.currency]["accrued_minor"] += money.minor
+            found = stranded(campaign, money, self.deciding.policy, now)
             if found is not None:
                 found = self._still_stranded(campaign, money, now)
             if found is not None:
                 breaks.append(found)
-                totals.setdefault(campaign.currency, Counter())["stranded_minor"] += found.expected_minor or 0
-        holds = [
-            one
-            for one in self.ledger.open_holds()
-            if campaign_id in (None, DocumentId.from_tagged(one.campaign_id).value)
-        ]
+                totals[campaign.currency]["stranded_minor"] += found.expected_minor or 0
+        holds = [one for one in self.deciding.ledger.open_holds() if campaign_id in (None, plain_id(one.campaign_id))]
         for hold in holds:
-            totals.setdefault(hold.currency, Counter())["held_minor"] += hold.amount_minor
-        return (
-            Waiting(
-                accrued=accrued[: self.rows_max],
-                held=[_hold_row(one, now) for one in holds[: self.rows_max]],
-                stranded=[_stranded_row(one) for one in breaks[: self.rows_max]],
-                totals=[
-                    {
-                        "currency": currency,
-                        **{name: sums[name] for name in ("accrued_minor", "held_minor", "stranded_minor")},
-                    }
-                    for currency, sums in sorted(totals.items())
-                ],
-            ),
-            breaks,
+            totals[hold.currency]["held_minor"] += hold.amount_minor
+        waiting = Waiting(
+            accrued=accrued[: self.rows_max],
+            held=[_hold_row(one, now) for one in holds[: self.rows_max]],
+            stranded=[_stranded_row(one) for one in breaks[: self.rows_max]],
+            totals=[
+                {
+                    "currency": currency,
+                    **{name: sums[name] for name in ("accrued_minor", "held_minor", "stranded_minor")},
+                }
+                for currency, sums in sorted(totals.items())
+            ],
         )
+        return waiting, breaks
 
-    def _campaigns(
-        self, tally: Tally
-    ) -> tuple[dict[str, CampaignTerms], dict[str, str], dict[str, int], dict[str, datetime]]:
-        """Terms, titles, gross payments and last streams of the campaigns in which something accrued, by identity."""
-        terms: dict[str, CampaignTerms] = {}
-        titles: dict[str, str] = {}
-        paid: dict[str, int] = {}
-        streamed: dict[str, datetime] = {}
-        wanted = sorted(tally.accrued_minor)
+    def _accruing(self, tally: Tally) -> Iterator[tuple[CampaignTerms, str, Accrued]]:
+        """Campaigns in which something accrued, each with its title and money: the most first."""
+        wanted = [DocumentId.from_tagged(tagged) for tagged, minor in tally.accrued_minor.most_common() if minor]
         for start in range(0, len(wanted), _CAMPAIGNS_A_PAGE):
-            ids = [DocumentId.from_tagged(one) for one in wanted[start : start + _CAMPAIGNS_A_PAGE]]
-            found = self.facts.campaigns(ids)
-            terms |= {key: one for key, one in found.items() if isinstance(one, CampaignTerms)}
-            titles |= {key: one.title for key, one in self.scan.counters(ids, {}).items()}
-            paid |= self.reads.gross_paid(ids)
-            streamed |= self.scan.last_streams(ids)
-        return terms, titles, paid, streamed
+            ids = wanted[start : start + _CAMPAIGNS_A_PAGE]
+            campaigns, counters = self.deciding.facts.campaigns(ids), self.scan.counters(ids, {})
+            paid, streamed = self.reads.gross_paid(ids), self.scan.last_streams(ids)
+            for tagged in (one.tagged for one in ids):
+                terms = campaigns.get(tagged)
+                if isinstance(terms, CampaignTerms):
+                    money = Accrued(
+                        minor=tally.accrued_minor[tagged],
+                        impressions=tally.accrued_impressions[tagged],
+                        paid_minor=paid.get(tagged, 0),
+                        reached_count=tally.reached_count[tagged],
+                        streamed_at=streamed.get(tagged),
+                    )
+                    yield terms, counters[tagged].title if tagged in counters else "", money
 
     def _still_stranded(self, campaign: CampaignTerms, money: Accrued, now: datetime) -> Break | None:
         """By a reading of now: whoever was below target when the check came by may be paid, and the campaign over."""
-        page, again = self.facts.read_campaign(campaign.campaign_id), Tally()
-        decided = Deciding(facts=self.facts, ledger=self.ledger, policy=self.policy).decide(page)
+        page, again = self.deciding.facts.read_campaign(campaign.campaign_id), Tally()
+        decided = self.deciding.decide(page)
         for facts, decision in zip(decided.facts, decided.decisions, strict=True):
             if isinstance(decision, NotDue):
-                again.count(judge_not_due(decision, facts, self.policy))
+                again.count(judge_not_due(decision, facts, self.deciding.policy))
         tagged = campaign.campaign_id.tagged
         terms = page.campaigns.get(tagged)
         if not isinstance(terms, CampaignTerms):
@@ -133,9 +116,9 @@ class MoneyInWaiting:
             minor=again.accrued_minor[tagged],
             impressions=again.accrued_impressions[tagged],
             reached_count=again.reached_count[tagged],
-            paid_minor=self.ledger.gross_paid_minor(campaign.campaign_id),
+            paid_minor=self.deciding.ledger.gross_paid_minor(campaign.campaign_id),
         )
-        return stranded(terms, fresh, self.policy, now)
+        return stranded(terms, fresh, self.deciding.policy, now)
 
     def paid_by_day(self, now: datetime, campaign_id: str | None) -> list[Row]:
         """The last days in the reports' time zone; campaigns beyond the largest summed up under no identity."""
@@ -144,31 +127,19 @@ class MoneyInWaiting:
         for one in found:
             by_campaign[one.campaign_id] += one.gross_minor
         largest = {campaign for campaign, _ in by_campaign.most_common(CAMPAIGNS_BY_DAY_MAX)}
-        sums: dict[tuple[str, str, str], Counter[str]] = {}
+        sums: defaultdict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
         for one in found:
-            shown = DocumentId.from_tagged(one.campaign_id).value if one.campaign_id in largest else ""
-            row = sums.setdefault((one.day, shown, one.currency), Counter())
-            for name in ("payouts", "gross_minor", "fee_minor", "amount_minor", "reversed_minor"):
-                row[name] += getattr(one, name)
+            shown = plain_id(one.campaign_id) if one.campaign_id in largest else ""
+            for name in _SUMMED:
+                sums[one.day, shown, one.currency][name] += getattr(one, name)
         return [
-            {
-                "day": day,
-                "campaign_id": campaign,
-                "currency": currency,
-                **{
-                    name: row[name]
-                    for name in ("payouts", "gross_minor", "fee_minor", "amount_minor", "reversed_minor")
-                },
-            }
+            {"day": day, "campaign_id": campaign, "currency": currency, **{name: row[name] for name in _SUMMED}}
             for (day, campaign, currency), row in sorted(sums.items())
         ]
 
     def settled_before(self, campaign_id: str | None) -> list[Row]:
         """What was settled before this ledger began."""
-        return [
-            {"currency": one.currency, "participations": one.participations, "amount_minor": one.amount_minor}
-            for one in self.reads.settled_before(campaign_id)
-        ]
+        return [asdict(one) for one in self.reads.settled_before(campaign_id)]
 
 
 def withheld_rows(tally: Tally) -> list[Row]:
@@ -203,8 +174,8 @@ def days_until(now: datetime, timezone: str) -> list[tuple[str, datetime, dateti
 
 def _hold_row(hold: OpenHold, now: datetime) -> Row:
     return {
-        "participation_id": DocumentId.from_tagged(hold.participation_id).value,
-        "campaign_id": DocumentId.from_tagged(hold.campaign_id).value,
+        "participation_id": plain_id(hold.participation_id),
+        "campaign_id": plain_id(hold.campaign_id),
         "streamer_id": hold.streamer_id,
         "payout_key": payout_key(DocumentId.from_tagged(hold.participation_id), 1),
         "currency": hold.currency,

@@ -17,7 +17,7 @@ from reconciler.ports.facts import Facts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WholeCampaigns:
-    """In scope campaign, where nobody reaches a target alone. Raises Outage."""
+    """Only for scope campaign, where the members reach the target together. Raises Outage."""
 
     facts: Facts
     freezer: PoolFreezer
@@ -48,7 +48,7 @@ class WholeCampaigns:
                 and one.status not in STATUSES_THAT_PAY
                 and campaign_id in (None, one.campaign_id.value)
             ]
-            for terms in self.facts.pool_candidates(kept, self.freezer.policy, now) if kept else ():
+            for terms in self.facts.pool_candidates(kept, self.freezer.deciding.policy, now) if kept else ():
                 page = self.facts.read_campaign(terms.campaign_id)
                 paying = {terms.campaign_id.tagged: replace(terms, status="active")}
                 due = self.freezer.decide(replace(page, campaigns=paying), terms.campaign_id)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 from reconciler.clock import Clock
 from reconciler.domain.decision import Settled
@@ -13,31 +12,25 @@ from reconciler.domain.plan import NewAdoption
 from reconciler.ports.history import ShownPayment
 from reconciler.ports.ledger_reads import LedgerReads
 
-
-class Marks(Protocol):
-    """Participations that their documents say were paid."""
-
-    def marked_before(self, time: datetime) -> Iterator[Sequence[ShownPayment]]:
-        """Those paid before a time, in pages."""
-        ...
-
-
 Adopt = Callable[[Sequence[NewAdoption], str], int]
 """Records adoptions under the key of one decision; returns how many were new."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopting:
-    """Adopts history. Payouts of this ledger are never adopted, however they are marked."""
+    """Adopts history. Payouts of this ledger are never adopted, however they are marked.
 
-    marks: Marks
+    ``marked_before``: participations that their documents say were paid before a time, in pages.
+    """
+
+    marked_before: Callable[[datetime], Iterator[Sequence[ShownPayment]]]
     ledger: LedgerReads
     clock: Clock
 
     def adopt(self, before: datetime, record: Adopt, *, dry_run: bool) -> int:
         """Adopt what was settled before a time; returns how many participations, or would be in a dry run."""
         adopted = 0
-        for number, page in enumerate(self.marks.marked_before(before)):
+        for number, page in enumerate(self.marked_before(before)):
             known = self.ledger.settled_facts([one.participation.participation_id.tagged for one in page], [])
             foreign = [
                 one

@@ -10,22 +10,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 
 import structlog
 
 from jobs.payment.pools import PoolFreezer
 from jobs.payment.settling import Settler, SettleResult, say_paid
 from jobs.process.measuring import Measuring
-from reconciler.clock import Clock
 from reconciler.domain.campaign import STATUSES_THAT_PAY, CampaignTerms
 from reconciler.domain.decision import Scope
 from reconciler.domain.ids import DocumentId
-from reconciler.domain.settlement import PoolDue
 from reconciler.errors import DatabaseFailure, ReconcilerError
 from reconciler.ports.hints import Key, KeyKind
-from reconciler.ports.journal import BatchStamp, Posted, Poster, PostingBatch
+from reconciler.ports.journal import BatchStamp
 from reconciler.status import Value
 from reconciler.workqueue import Work, WorkQueue
 
@@ -60,25 +58,6 @@ class LiveCounts:
     """Keys that failed by themselves, and are tried again."""
 
 
-@dataclass(slots=True)
-class TimedPoster:
-    """A poster that notes when it last committed, for measuring; everything else is the poster's."""
-
-    poster: Poster
-    clock: Clock
-    committed_at: datetime | None = None
-
-    def post(self, batch: PostingBatch, stamp: BatchStamp) -> Posted:
-        """As the poster does."""
-        posted = self.poster.post(batch, stamp)
-        self.committed_at = self.clock()
-        return posted
-
-    def freeze(self, due: PoolDue, facts_at: datetime, stamp: BatchStamp) -> bool:
-        """As the poster does."""
-        return self.poster.freeze(due, facts_at, stamp)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveLimits:
     """``batch_max``: participations settled at once. ``campaign_interval_s``: a campaign is looked at once in it."""
@@ -103,7 +82,7 @@ class LiveSettler:
         self._queue = queue
         self._settler = settler
         self._clock = measuring.clock
-        self._freezer = PoolFreezer.beside(settler, measuring.clock)
+        self._freezer = PoolFreezer(deciding=settler.deciding, poster=settler.poster, clock=measuring.clock)
         self._limits = limits
         self._measuring = measuring
         self._stamp = stamp
@@ -121,12 +100,12 @@ class LiveSettler:
         return {**asdict(self._queue.numbers()), **{f"live_{name}": n for name, n in asdict(self.counts).items()}}
 
     def run(self) -> None:
-        """Settle until nothing waits, or until told to stop between two batches."""
+        """Settle until nothing waits, or until the daemon stops, between two batches."""
         while not self._stopping.is_set() and self.step():
             pass
 
     def step(self) -> bool:
-        """One batch of participations, and one page of a campaign; answers whether there was anything to do."""
+        """One batch of participations, and one page of a campaign; returns whether there was anything to do."""
         batch = self._queue.get_batch(self._limits.batch_max)
         self._taken.update({work.key: work for work in batch})
         try:
@@ -181,17 +160,17 @@ class LiveSettler:
 
     def _settle(self, participation_ids: Sequence[DocumentId], works: Sequence[Work[Key]] = ()) -> SettleResult:
         began_s = time.monotonic()
-        poster = TimedPoster(self._settler.poster, self._clock)
         self.counts.batches += 1
         self.counts.read += len(participation_ids)
-        settled = replace(self._settler, poster=poster).settle(participation_ids, self._stamp)
+        settled = self._settler.settle(participation_ids, self._stamp)
         self.counts.paid += settled.paid
         self._remember(settled.finished)
         self._measuring.live(settled, time.monotonic() - began_s)
         say_paid(settled, self._stamp, dry_run=False)
-        if poster.committed_at is not None:
-            self._measure_latency(works, settled, poster.committed_at)
-        if self._settler.policy.has_pools:
+        if settled.committed_s is not None:
+            committed_at = self._clock() - timedelta(seconds=time.monotonic() - settled.committed_s)
+            self._measure_latency(works, settled, committed_at)
+        if self._settler.deciding.policy.has_pools:
             for campaign_id in settled.campaigns:
                 self._hint_campaign(campaign_id)
         return settled
@@ -242,27 +221,27 @@ class LiveSettler:
         """What a changed campaign asks for, a page at a time: held ones first, in their order, as in a sweep."""
         campaign_id, settler = work.key.document_id, self._settler
         if work.after is not None:
-            settler.facts.catch_up(work.after)
-        terms = settler.facts.campaigns([campaign_id]).get(campaign_id.tagged)
+            settler.deciding.facts.catch_up(work.after)
+        terms = settler.deciding.facts.campaigns([campaign_id]).get(campaign_id.tagged)
         if not isinstance(terms, CampaignTerms):
             return
-        holds = [hold for hold in settler.ledger.open_holds() if hold.campaign_id == campaign_id.tagged]
+        holds = [hold for hold in settler.deciding.ledger.open_holds() if hold.campaign_id == campaign_id.tagged]
         held = [DocumentId.from_tagged(hold.participation_id) for hold in holds]
         yield from self._settle_pages(held)
         seen = set(held)
         if terms.status not in STATUSES_THAT_PAY:
             return
-        if settler.policy.has_pools and self._freezer.freeze_due([terms], self._stamp).count:
+        if settler.deciding.policy.has_pools and self._freezer.freeze_due([terms], self._stamp).count:
             yield from self._pay_lines()
-        if settler.policy.scope is Scope.CAMPAIGN:
+        if settler.deciding.policy.scope is Scope.CAMPAIGN:
             return
-        for page in settler.facts.candidates([terms], self._limits.batch_max):
+        for page in settler.deciding.facts.candidates([terms], self._limits.batch_max):
             readable = [one for one in page if isinstance(one, DocumentId)]
             yield from self._settle_pages([one for one in readable if one not in seen and one not in self._finished])
 
     def _pay_lines(self) -> Iterator[None]:
         after = ""
-        while lines := self._settler.ledger.unposted_lines(after, self._limits.batch_max):
+        while lines := self._settler.deciding.ledger.unposted_lines(after, self._limits.batch_max):
             yield from self._settle_pages(lines)
             after = lines[-1].tagged
 

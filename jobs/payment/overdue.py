@@ -18,7 +18,7 @@ from reconciler.domain.ids import DocumentId
 from reconciler.status import Value
 
 REMEMBERED_MAX = 100_000
-"""Beyond it the newest are not put down, some 20 MB: the oldest is what people are told of."""
+"""Beyond it the newest are not remembered, some 20 MB: people look at the oldest."""
 
 
 @dataclass(slots=True)

@@ -7,16 +7,14 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from jobs.payment.settling import Settler
 from reconciler.clock import Clock
 from reconciler.deciding import Deciding
 from reconciler.domain.campaign import CampaignTerms
-from reconciler.domain.decision import Policy, Reason
+from reconciler.domain.decision import Reason
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.settlement import PoolDue, PoolFacts, PoolNotDue, decide_pool
-from reconciler.ports.facts import Facts, FactsPage
+from reconciler.ports.facts import FactsPage
 from reconciler.ports.journal import BatchStamp, Poster
-from reconciler.ports.ledger_reads import LedgerReads
 
 log = structlog.get_logger(__name__)
 
@@ -33,26 +31,17 @@ class Frozen:
 class PoolFreezer:
     """Freezes what is due as a whole. Raises Outage, Halted or InvariantBroken."""
 
-    facts: Facts
-    ledger: LedgerReads
+    deciding: Deciding
     poster: Poster
-    policy: Policy
     clock: Clock
-
-    @classmethod
-    def beside(cls, settler: Settler, clock: Clock) -> PoolFreezer:
-        """A freezer that works with what a settler works with."""
-        return cls(
-            facts=settler.facts, ledger=settler.ledger, poster=settler.poster, policy=settler.policy, clock=clock
-        )
 
     def freeze_due(self, campaigns: Sequence[CampaignTerms], stamp: BatchStamp) -> Frozen:
         """Freeze the settlements that some campaigns are due."""
         frozen = Frozen()
-        if not self.policy.has_pools or not campaigns:
+        if not self.deciding.policy.has_pools or not campaigns:
             return frozen
-        for terms in self.facts.pool_candidates(campaigns, self.policy, self.clock()):
-            page = self.facts.read_campaign(terms.campaign_id)
+        for terms in self.deciding.facts.pool_candidates(campaigns, self.deciding.policy, self.clock()):
+            page = self.deciding.facts.read_campaign(terms.campaign_id)
             decision = self.decide(page, terms.campaign_id)
             if isinstance(decision, PoolDue):
                 frozen.count += self._freeze(decision, page, stamp)
@@ -86,10 +75,9 @@ class PoolFreezer:
         terms = page.campaigns.get(campaign_id.tagged)
         if not isinstance(terms, CampaignTerms):
             return None
-        gathered = Deciding(facts=self.facts, ledger=self.ledger, policy=self.policy).members(page)
+        gathered = self.deciding.members(page)
         if not gathered.facts or campaign_id.tagged in gathered.known.pool_campaigns:
             return None
-        paid_minor = self.ledger.gross_paid_minor(campaign_id)
-        return decide_pool(
-            PoolFacts(terms=terms, members=gathered.facts, paid_minor=paid_minor, now=page.facts_at), self.policy
-        )
+        paid_minor = self.deciding.ledger.gross_paid_minor(campaign_id)
+        pool = PoolFacts(terms=terms, members=gathered.facts, paid_minor=paid_minor, now=page.facts_at)
+        return decide_pool(pool, self.deciding.policy)

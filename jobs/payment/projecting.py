@@ -32,14 +32,14 @@ class Projector:
     recorded: Callable[[], None] = lambda: None
 
     def project(self, sequences: Sequence[int]) -> int:
-        """Apply the effects of some entries that were just posted; answers how many are complete."""
+        """Apply the effects of some entries that were just posted; returns how many are complete."""
         return sum(
             self._apply(self.outbox.of_entries(sequences[start : start + self.chunk_size]))
             for start in range(0, len(sequences), self.chunk_size)
         )
 
     def drain(self) -> int:
-        """Apply the effects of everything whose time has come; answers how many are complete.
+        """Apply the effects of everything whose time has come; returns how many are complete.
 
         Ends: each task is tried once, even when the time for which a blocked one is put off ends before the rest is
         done.

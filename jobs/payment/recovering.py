@@ -14,13 +14,11 @@ from typing import Protocol
 
 from reconciler.deciding import Deciding, unsettled
 from reconciler.domain.batch import Outcome
-from reconciler.domain.decision import Decision, Due, Policy
+from reconciler.domain.decision import Decision, Due
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_snapshot import Lost, PayoutRequest
-from reconciler.ports.facts import Facts
 from reconciler.ports.history import StatementLine
 from reconciler.ports.journal import BatchStamp, Poster, PostingBatch
-from reconciler.ports.ledger_reads import LedgerReads
 
 _HOLD = "earnings_hold"
 _PAYMENTS = frozenset({"earnings_credit", _HOLD})
@@ -60,14 +58,12 @@ class Recovering:
     currency, and returns how many.
     """
 
-    facts: Facts
-    ledger: LedgerReads
+    deciding: Deciding
     poster: Poster
     traces: Traces
     release: Callable[[str], bool]
     reverse: Callable[[str], bool]
     raise_versions: Callable[[Mapping[tuple[str, str], int]], int]
-    policy: Policy
     hold_days: timedelta
 
     def recover(self, stamp: BatchStamp) -> Recovery:
@@ -93,17 +89,16 @@ class Recovering:
         return result
 
     def _recover_page(self, lines: Sequence[StatementLine], stamp: BatchStamp, result: Recovery) -> None:
-        known_keys = self.ledger.existing_keys([line.payout_key for line in lines])
+        known_keys = self.deciding.ledger.existing_keys([line.payout_key for line in lines])
         lost: dict[DocumentId, list[StatementLine]] = defaultdict(list)
         for line in sorted(lines, key=lambda one: one.payout_key):
             if line.payout_key not in known_keys:
                 lost[line.participation_id].append(line)
         if not lost:
             return
-        page = self.facts.read(sorted(lost))
-        deciding = Deciding(facts=self.facts, ledger=self.ledger, policy=self.policy)
+        page = self.deciding.facts.read(sorted(lost))
         requests = []
-        for decision in deciding.decide_beyond(page, unsettled).decisions:
+        for decision in self.deciding.decide_beyond(page, unsettled).decisions:
             for line in lost.pop(decision.participation.participation_id):
                 why = _why_not(decision, line)
                 if why is not None:

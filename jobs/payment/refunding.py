@@ -12,13 +12,12 @@ import structlog
 from reconciler.clock import Clock
 from reconciler.deciding import Deciding
 from reconciler.domain.campaign import Campaign, CampaignTerms
-from reconciler.domain.decision import NotDue, Policy, Reason
+from reconciler.domain.decision import NotDue, Reason
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.participation import Participation
 from reconciler.errors import UsageError
-from reconciler.ports.facts import Facts, FactsPage
+from reconciler.ports.facts import FactsPage
 from reconciler.ports.journal import BatchStamp
-from reconciler.ports.ledger_reads import LedgerReads
 from reconciler.ports.refunds import Escrow, Refund, RefundOutcome
 
 log = structlog.get_logger(__name__)
@@ -61,17 +60,15 @@ class Refunder(Protocol):
 class Refunds:
     """One round over every escrow that holds something. Raises Outage, Halted or InvariantBroken."""
 
-    facts: Facts
-    ledger: LedgerReads
+    deciding: Deciding
     refunder: Refunder
-    policy: Policy
     clock: Clock
     grace: timedelta
 
     def step(self, stamp: BatchStamp) -> int:
-        """Refund what can be; answers how many campaigns."""
+        """Refund what can be; returns how many campaigns."""
         escrows = self.refunder.escrows()
-        campaigns = self.facts.campaigns([escrow.campaign_id for escrow in escrows])
+        campaigns = self.deciding.facts.campaigns([escrow.campaign_id for escrow in escrows])
         return sum(self._refund(escrow, campaigns.get(escrow.campaign_id.tagged), stamp) for escrow in escrows)
 
     def _refund(self, escrow: Escrow, terms: Campaign | None, stamp: BatchStamp) -> bool:
@@ -80,7 +77,7 @@ class Refunds:
         if self.clock() < self.refunder.first_seen_over(escrow.campaign_id) + self.grace:
             return False
         # Only now, once a week or so, the campaign is read whole, and again with its terms: they may have changed.
-        page = self.facts.read_campaign(escrow.campaign_id)
+        page = self.deciding.facts.read_campaign(escrow.campaign_id)
         terms = page.campaigns.get(escrow.campaign_id.tagged, terms)
         if not isinstance(terms, CampaignTerms) or terms.status not in STATUSES_OVER or self._may_owe(page):
             return False
@@ -105,8 +102,8 @@ class Refunds:
         if not escrows:
             raise UsageError(f"no escrow of a campaign {campaign} holds anything")
         for escrow in escrows:
-            page = self.facts.read_campaign(escrow.campaign_id)
-            terms = self.facts.campaigns([escrow.campaign_id]).get(escrow.campaign_id.tagged)
+            page = self.deciding.facts.read_campaign(escrow.campaign_id)
+            terms = self.deciding.facts.campaigns([escrow.campaign_id]).get(escrow.campaign_id.tagged)
             if terms is not None and terms.status == "active":
                 raise UsageError(f"campaign {campaign} is active: what it holds is there to be paid")
             if terms is not None and self._may_owe(page):
@@ -122,5 +119,5 @@ class Refunds:
         """Whether anything of a campaign is due, malformed or unresolved. What is held, the ledger itself knows."""
         if not all(isinstance(one, Participation) for one in page.participations):
             return True
-        decided = Deciding(facts=self.facts, ledger=self.ledger, policy=self.policy).decide(page)
+        decided = self.deciding.decide(page)
         return any(not isinstance(one, NotDue) or one.reason not in _NOTHING_OWED for one in decided.decisions)

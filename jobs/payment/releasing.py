@@ -1,4 +1,4 @@
-"""G-keys whose cool-off is over: made available, and told of, though no transaction spans both databases.
+"""G-keys whose cool-off is over: make them available and record an event, though no transaction spans both databases.
 
 What is about to happen is written down first (*expected*), then done, then looked up, and only what came true goes out.
 A process that dies in between leaves expectations behind, and the next round looks them up.
@@ -26,15 +26,15 @@ class Keys(Protocol):
     """G-keys of the platform."""
 
     def release_rested(self, now: datetime) -> int:
-        """Make keys available whose cool-off has ended; answers how many."""
+        """Make keys available whose cool-off has ended; returns how many."""
         ...
 
     def rested(self, now: datetime, limit: int) -> list[RestedKey]:
-        """Keys in cool-off of which the end has come, as far as they can be named."""
+        """Keys whose cool-off has ended, as far as their identities can be read."""
         ...
 
     def release(self, keys: Sequence[RestedKey]) -> int:
-        """Make those available that still rest until the same moment; answers how many."""
+        """Make those available that still rest until the same moment; returns how many."""
         ...
 
     def were_released(self, rests: Sequence[Rest]) -> set[Rest]:
@@ -89,7 +89,7 @@ class KeyReleases:
     events: Events
 
     def release_rested(self, now: datetime) -> int:
-        """Make keys available whose cool-off has ended, and tell of each; answers how many."""
+        """Make keys available whose cool-off has ended, and record an event of each; returns how many."""
         if not self.events.wants(EventType.GKEY_RELEASED):
             return self.keys.release_rested(now)
         released = 0

@@ -6,6 +6,7 @@ reads everything anew and authoritatively, whatever the caller believed.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,15 +17,14 @@ from jobs.payment.overdue import Overdue
 from jobs.payment.projecting import Projector
 from reconciler.deciding import Decided, Deciding
 from reconciler.domain.batch import HELD, Outcome
-from reconciler.domain.decision import Decision, Due, NotDue, Policy, Reason
+from reconciler.domain.decision import Decision, Due, NotDue, Reason
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.ledger_snapshot import HoldWithdrawal, OpenHold, PayoutRequest
 from reconciler.domain.participation import MalformedParticipation, Participation
-from reconciler.ports.facts import Facts as FactsSource
 from reconciler.ports.facts import Moment
 from reconciler.ports.journal import BatchStamp, Poster, PostingBatch
 from reconciler.ports.ledger_guard import LedgerGuard
-from reconciler.ports.ledger_reads import LedgerReads, SettledFacts
+from reconciler.ports.ledger_reads import SettledFacts
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +56,8 @@ class SettleResult:
     """The campaigns they name."""
     as_of: Moment | None = None
     """The oldest snapshot that was read; None without snapshots."""
+    committed_s: float | None = None
+    """When the last batch was committed, by the monotonic clock; None where nothing was posted."""
 
     def add(self, other: SettleResult) -> None:
         """Count another page in. What it lists one by one is not carried on: a sweep may be long."""
@@ -74,11 +76,9 @@ class Settler:
     ``overdue`` records who is due and what became of them; None where nothing is paid, or where nobody asks.
     """
 
-    facts: FactsSource
-    ledger: LedgerReads
+    deciding: Deciding
     poster: Poster
     projector: Projector | None
-    policy: Policy
     guard: LedgerGuard
     overdue: Overdue | None = None
 
@@ -97,8 +97,8 @@ class Settler:
     def _settle_once(
         self, participation_ids: Sequence[DocumentId], stamp: BatchStamp, settled: SettleResult
     ) -> list[DocumentId]:
-        """One round; answers those whose facts had grown too old when the lock was there."""
-        page = self.facts.read(participation_ids)
+        """One round; returns those whose facts had grown too old when the lock was there."""
+        page = self.deciding.facts.read(participation_ids)
         readable = [one for one in page.participations if isinstance(one, Participation)]
         settled.as_of = page.as_of if settled.as_of is None else min(settled.as_of, page.as_of or (0, 0))
         settled.campaigns.update(one.campaign_id for one in readable)
@@ -126,6 +126,7 @@ class Settler:
             return []
         self.guard.check()
         posted = self.poster.post(batch, stamp)
+        settled.committed_s = time.monotonic()
         settled.paid_minor.update(posted.paid_minor)
         again = [
             request.due.participation.participation_id
@@ -138,11 +139,6 @@ class Settler:
         if self.projector is not None and posted.payout_sequences:
             settled.projected += self.projector.project(posted.payout_sequences)
         return again
-
-    @property
-    def deciding(self) -> Deciding:
-        """What decides for it."""
-        return Deciding(facts=self.facts, ledger=self.ledger, policy=self.policy)
 
 
 def say_paid(settled: SettleResult, stamp: BatchStamp, *, dry_run: bool) -> None:
@@ -160,8 +156,8 @@ def say_paid(settled: SettleResult, stamp: BatchStamp, *, dry_run: bool) -> None
 
 
 def retry_holds(settler: Settler, page_size: int, stamp: BatchStamp) -> int:
-    """Settle everything that is held, in the order in which it is retried; answers how many are paid now."""
-    held = [DocumentId.from_tagged(hold.participation_id) for hold in settler.ledger.open_holds()]
+    """Settle everything that is held, in the order in which it is retried; returns how many are paid now."""
+    held = [DocumentId.from_tagged(hold.participation_id) for hold in settler.deciding.ledger.open_holds()]
     pages = (held[start : start + page_size] for start in range(0, len(held), page_size))
     return sum(settler.settle(page, stamp).paid for page in pages)
 

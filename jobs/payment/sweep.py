@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -17,15 +17,11 @@ from jobs.payment.projecting import Projector
 from jobs.payment.settling import Settler, SettleResult, say_paid
 from jobs.process.running import RunRecorder
 from reconciler.domain.campaign import CampaignTerms, MalformedCampaign
-from reconciler.domain.decision import Policy, Scope
+from reconciler.domain.decision import Scope
 from reconciler.domain.ids import DocumentId
 from reconciler.domain.participation import MalformedParticipation
 from reconciler.errors import DatabaseFailure
-from reconciler.ports.facts import Facts
 from reconciler.ports.journal import AccountChange, BatchStamp, Journal, Poster, Rehearsal
-from reconciler.ports.ledger_guard import LedgerGuard
-from reconciler.ports.ledger_reads import LedgerReads
-from reconciler.ports.outbox import Outbox
 
 log = structlog.get_logger(__name__)
 
@@ -83,13 +79,9 @@ class SweepLimits:
 class Sweep:
     """One sweep at a time: hold retries first, in their order, then whoever the due query finds."""
 
-    facts: Facts
-    ledger: LedgerReads
+    settler: Settler
     journal: Journal
-    outbox: Outbox
     projector: Projector
-    policy: Policy
-    guard: LedgerGuard
     recorder: RunRecorder
     limits: SweepLimits
     stopping: threading.Event
@@ -103,22 +95,15 @@ class Sweep:
         recorder = RunRecorder(runs=None, clock=self.recorder.clock) if dry_run else self.recorder
         with recorder.run("sweep", trigger) as run, self._poster(dry_run=dry_run) as poster:
             projector = None if dry_run else self.projector
-            ledger = poster.ledger if isinstance(poster, Rehearsal) else self.ledger
-            settler = Settler(
-                facts=self.facts,
-                ledger=ledger,
-                poster=poster,
-                projector=projector,
-                policy=self.policy,
-                guard=self.guard,
-                overdue=None if dry_run else self.overdue,
-            )
-            freezer = PoolFreezer(
-                facts=self.facts, ledger=ledger, poster=poster, policy=self.policy, clock=self.recorder.clock
-            )
+            settler = replace(self.settler, poster=poster, projector=projector)
+            if dry_run:
+                settler = replace(settler, overdue=None)
+            if isinstance(poster, Rehearsal):
+                settler = replace(settler, deciding=replace(settler.deciding, ledger=poster.ledger))
+            freezer = PoolFreezer(deciding=settler.deciding, poster=poster, clock=self.recorder.clock)
             result = SweepResult(run_id=run.run_id, dry_run=dry_run)
             started = time.monotonic()
-            self.guard.check()
+            settler.guard.check()
             if not dry_run:
                 self.overdue.begin_round()
             everybody = _Pass(self, settler, freezer, result, BatchStamp(run_id=run.run_id, trigger=trigger))
@@ -129,7 +114,7 @@ class Sweep:
                 result.account_changes = poster.account_changes(ACCOUNT_CHANGES_MAX)
             if projector is not None:
                 result.settled.projected += projector.drain()
-            result.blocked = self.outbox.counts().blocked
+            result.blocked = self.projector.outbox.counts().blocked
             result.duration_s = time.monotonic() - started
             if everybody.refused:
                 raise everybody.refused[0]
@@ -154,20 +139,20 @@ class _Pass:
         self._started = time.monotonic()
         self._seen_held: set[DocumentId] = set()
         self.refused: list[DatabaseFailure] = []
-        """What a database said of participations that it refused, each by itself."""
+        """The failures of single participations that a database refused."""
 
     def run(self) -> None:
         self._retry_holds()
-        for campaigns in self._sweep.facts.paying_campaigns():
+        for campaigns in self._settler.deciding.facts.paying_campaigns():
             terms = [campaign for campaign in campaigns if isinstance(campaign, CampaignTerms)]
             for malformed in campaigns:
                 if isinstance(malformed, MalformedCampaign):
                     self._name_malformed("campaign", str(malformed.campaign_id), malformed.problems)
                     self._result.malformed_campaigns += 1
             self._result.settlements_frozen += self._freezer.freeze_due(terms, self._stamp).count
-            if self._sweep.policy.scope is Scope.CAMPAIGN:
+            if self._settler.deciding.policy.scope is Scope.CAMPAIGN:
                 continue
-            for page in self._sweep.facts.candidates(terms, self._sweep.limits.page_size):
+            for page in self._settler.deciding.facts.candidates(terms, self._sweep.limits.page_size):
                 if self._must_end():
                     return
                 self._settle_candidates(page)
@@ -176,14 +161,14 @@ class _Pass:
     def _pay_lines(self) -> None:
         """Pay the members of frozen settlements, those frozen by an earlier run that died among them."""
         after, size = "", self._sweep.limits.page_size
-        while lines := self._settler.ledger.unposted_lines(after, size):
+        while lines := self._settler.deciding.ledger.unposted_lines(after, size):
             if self._must_end():
                 return
             self._settle([one for one in lines if one not in self._seen_held])
             after = lines[-1].tagged
 
     def _retry_holds(self) -> None:
-        held = [DocumentId.from_tagged(hold.participation_id) for hold in self._settler.ledger.open_holds()]
+        held = [DocumentId.from_tagged(hold.participation_id) for hold in self._settler.deciding.ledger.open_holds()]
         self._seen_held = set(held)
         size = self._sweep.limits.page_size
         for start in range(0, len(held), size):

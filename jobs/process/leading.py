@@ -11,6 +11,7 @@ from typing import Protocol
 import structlog
 
 from reconciler.errors import ClockOff, DatabaseFailure, NotMigrated
+from reconciler.ports.check_runs import CheckLease
 
 log = structlog.get_logger(__name__)
 
@@ -18,20 +19,8 @@ RENEWALS_A_TTL = 3
 """Two renewals may fail before the lease is in danger."""
 
 
-class HeldLease(Protocol):
-    """A lease as its keeper needs it; :class:`reconciler.ledger.operations.lease.Lease` is one."""
-
-    def acquire(self) -> int | None:
-        """Take or renew; returns the epoch, or None while another holder has it. Raises NotMigrated."""
-        ...
-
-    def resign(self) -> None:
-        """Give the lease back."""
-        ...
-
-    def holder(self) -> str | None:
-        """Return the last holder."""
-        ...
+class HeldLease(CheckLease, Protocol):
+    """A lease as its keeper needs it; taking it may raise NotMigrated."""
 
     def term(self, may_go_on: Callable[[], bool]) -> AbstractContextManager[int]:
         """In the block, this thread works as the holder. Raises LeaseLost where the lease is not held."""

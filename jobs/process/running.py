@@ -22,7 +22,7 @@ BEAT_INTERVAL_S = 15.0
 
 
 class Interrupted(Exception):
-    """A run that was told to end before it was through: no fault of its own."""
+    """A run that was asked to end before it was through: no fault of its own."""
 
 
 class RunInProgress:

@@ -58,7 +58,7 @@ def paid_impressions(impressions: Ints, target: Ints, is_fixed: Bools, *, overde
 
 
 def half_up(ratios: Ratios, rows: Ints, times: Ints, exact: Callable[[int], int]) -> Ints:
-    """``ratio · times`` rounded half-up. ``rows``: the ratio of each; ``exact``: the answer for one row by its place.
+    """``ratio · times`` rounded half-up. ``rows``: the ratio of each; ``exact``: the amount of one row by its place.
 
     What is beyond an int64 becomes the largest of them: too much, whatever it is, and left to the exact path.
     """

@@ -18,7 +18,7 @@ from reconciler.domain.entries import payout_entry
 from reconciler.domain.funding import budget_change, new_funding
 from reconciler.domain.ids import DocumentId, payout_key, tie_break
 from reconciler.domain.ledger_snapshot import HoldWithdrawal, LedgerSnapshot, OpenHold, PayoutRequest
-from reconciler.domain.money import format_minor
+from reconciler.domain.money import amount_text, format_minor
 from reconciler.domain.participation import Participation
 from reconciler.domain.plan import BatchPlan, HoldEvent, NewPayout, halting_plan, void_of
 from reconciler.domain.review import FOR_A_PERSON, ReviewLimits, approved_part
@@ -147,7 +147,7 @@ def _limit_exceeded(plan: BatchPlan, ledger: LedgerSnapshot, rules: PostingRules
     for currency, limit_minor in sorted(rules.amount_per_hour_max_minor.items()):
         if new and paid_minor[currency] > limit_minor:
             return (
-                f"{format_minor(paid_minor[currency], currency)} {currency} within an hour would exceed "
+                f"{amount_text(paid_minor[currency], currency)} within an hour would exceed "
                 f"safety.amount_per_hour_max {format_minor(limit_minor, currency)}"
             )
     return None
@@ -337,7 +337,7 @@ class _Campaign:
         currency = request.due.terms.currency
         gross_minor = request.due.earned.gross_minor
         detail = (
-            f"escrow holds {format_minor(self._escrow_minor, currency)} {currency}, "
+            f"escrow holds {amount_text(self._escrow_minor, currency)}, "
             f"the payout needs {format_minor(gross_minor, currency)}"
         )
         if ahead:

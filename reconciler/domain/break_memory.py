@@ -32,7 +32,7 @@ class ClearedBy(StrEnum):
 class CheckMark:
     """Which check found something. ``at``: its beginning. A whole one looked at everything, the others at one campaign.
 
-    Only a whole check tells that a break is gone: what it did not find is not there.
+    Only a whole check finds that a break is gone: what it did not find is not there.
     """
 
     report_id: str

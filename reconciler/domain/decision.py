@@ -1,6 +1,6 @@
 """Whether a participation is paid, and if not, which rule stands in the way.
 
-``decide`` is the only place that answers this. The sweep, the watch, the full check and ``explain`` all ask it;
+``decide`` is the only place that says so. The sweep, the watch, the full check and ``explain`` all call it;
 the ledger then asks once more, under its lock, about what only the ledger can know
 (:mod:`reconciler.ledger.journal.posting`).
 """
@@ -44,7 +44,7 @@ class Scope(StrEnum):
 
 
 class Reason(StrEnum):
-    """What stands between a participation and a payment. In order of precedence: the first that holds is told."""
+    """What stands between a participation and a payment. In order of precedence: the first that holds is given."""
 
     ALREADY_PAID = "already_paid"
     REVERSED = "reversed"
@@ -172,7 +172,7 @@ Decision = Due | NotDue
 
 
 def decide(facts: ParticipationFacts, policy: Policy) -> Decision:
-    """Decide on one participation. Total: every readable identity gets an answer, and nothing raises."""
+    """Decide on one participation. Total: every readable identity gets a decision, and nothing raises."""
     return not_payable(facts) or _in_pool(facts, policy) or _amount_due(facts, policy)
 
 
@@ -214,7 +214,7 @@ def _not_eligible(facts: ParticipationFacts) -> NotDue | None:
     unknown = _unknown_status(facts)
     if unknown:
         return NotDue(participation=participation, reason=Reason.STATUS_UNKNOWN, detail=unknown)
-    # A malformed status is told as such below; a readable one that does not pay comes first, since an unfinished
+    # A malformed status is named as such below; a readable one that does not pay comes first, since an unfinished
     # draft is expected to lack its money fields.
     if campaign.status is not None and campaign.status not in CAMPAIGN_STATUSES_THAT_PAY:
         return NotDue(
@@ -256,7 +256,7 @@ def _malformed(facts: ParticipationFacts) -> NotDue | None:
 
 
 def _in_pool(facts: ParticipationFacts, policy: Policy) -> Decision | None:
-    """The answer of a frozen settlement; None where there is none."""
+    """The decision by a frozen settlement; None where there is none."""
     participation, terms, pool = facts.participation, facts.campaign, facts.pool
     assert isinstance(terms, CampaignTerms)
     if pool is None:

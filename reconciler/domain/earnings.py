@@ -39,10 +39,15 @@ def earnings(terms: CampaignTerms, impressions: int, overdelivery: Overdelivery)
 
     cpm: impressions · rate / 1000 in major units, rounded half-up to the minor unit once, at the end; fixed: the rate.
     """
-    scale = minor_per_major(terms.currency)
     if terms.payment_type is PaymentType.FIXED:
-        gross_minor = round_half_up(terms.rate * scale)
+        gross_minor = round_half_up(exact_gross_minor(terms.payment_type, terms.rate, terms.currency, 1))
         return Earnings(gross_minor=gross_minor, impressions_paid=impressions, rounding="none")
     paid = min(impressions, terms.target_impressions) if overdelivery is Overdelivery.CAP_AT_TARGET else impressions
-    exact = terms.rate * paid * scale / 1000
+    exact = exact_gross_minor(terms.payment_type, terms.rate, terms.currency, paid)
     return Earnings(gross_minor=round_half_up(exact), impressions_paid=paid, rounding="half_up")
+
+
+def exact_gross_minor(payment_type: str, rate: Fraction, currency: str, impressions: int) -> Fraction:
+    """The formula of the gross, in minor units before rounding: cpm rate · impressions / 1000; fixed the rate."""
+    scale = minor_per_major(currency)
+    return rate * scale if payment_type == PaymentType.FIXED else rate * impressions * scale / 1000

@@ -9,7 +9,7 @@ from reconciler.domain.accounts import Entry, Posting
 from reconciler.domain.campaign import CampaignTerms
 from reconciler.domain.ids import DocumentId, fund_key
 from reconciler.domain.ledger_snapshot import PayoutRequest
-from reconciler.domain.money import format_minor
+from reconciler.domain.money import amount_text
 from reconciler.domain.posted import PostedPayout
 
 
@@ -48,7 +48,7 @@ def fund_entry(terms: CampaignTerms, n: int, amount_minor: int, movements: Seque
         kind="fund",
         campaign_id=terms.campaign_id.tagged,
         currency=terms.currency,
-        reason=f"budget seen: {format_minor(terms.budget_minor, terms.currency)} {terms.currency}",
+        reason=f"budget seen: {amount_text(terms.budget_minor, terms.currency)}",
         postings=(*brands, Posting(account=accounts.escrow(terms.campaign_id), amount_minor=amount_minor)),
     )
 

@@ -1,6 +1,6 @@
-"""Events: what other systems are told happened, as plain data. Each is made from one business fact, once, ever.
+"""Events: what other systems are notified of, as plain data. Each is made from one business fact, once, ever.
 
-The identity of an event follows from its fact, so that whoever tells it again after a crash tells the same event.
+The identity of an event follows from its fact, so that whoever records it again after a crash records the same event.
 """
 
 from __future__ import annotations

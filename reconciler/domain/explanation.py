@@ -26,7 +26,7 @@ from reconciler.domain.decision import (
 )
 from reconciler.domain.findings import Case, basis_of, findings, problems, shown_time
 from reconciler.domain.ids import payout_key
-from reconciler.domain.money import format_minor
+from reconciler.domain.money import amount_text, format_minor
 from reconciler.domain.posted import PostedPayout
 from reconciler.domain.recomputation import (
     Computation,
@@ -48,7 +48,7 @@ class RuleResult(StrEnum):
     STOPPED = "stopped"
     """This is why it is not paid now."""
     NOT_REACHED = "not reached"
-    """An earlier rule decided; what is told here is what today's facts say."""
+    """An earlier rule decided; the finding is what today's facts say."""
     OFF = "off"
     """The configuration has this rule switched off."""
 
@@ -153,7 +153,7 @@ def explain(case: Case) -> Explanation:
 def _answer(decision: Decision, case: Case) -> str:
     if isinstance(decision, Due):
         currency = decision.terms.currency
-        amount = f"{format_minor(decision.net_minor, currency)} {currency}"
+        amount = amount_text(decision.net_minor, currency)
         outcome = None if case.foreseen is None else next(iter(case.foreseen.outcomes.values()), None)
         if case.foreseen is not None and case.foreseen.halt is not None:
             return f"It is due {amount}, and paying it would halt: {case.foreseen.halt}."
@@ -260,8 +260,8 @@ def _fee_steps(facts: ParticipationFacts, decision: Decision, policy: Policy, ve
     else:
         return []
     fee = compute_fee(gross_minor, fee_bps, currency)
-    net = f"{format_minor(gross_minor - fee.amount_minor, currency)} {currency}"
-    finding = f"the platform keeps {format_minor(fee.amount_minor, currency)} {currency}, the streamer receives {net}"
+    net = amount_text(gross_minor - fee.amount_minor, currency)
+    finding = f"the platform keeps {amount_text(fee.amount_minor, currency)}, the streamer receives {net}"
     return [Step(rule="platform_fee", verdict=verdict, finding=finding, formula=fee.formula, rounding=fee.rounding)]
 
 
@@ -302,7 +302,7 @@ def _paid(stored: PostedPayout, pools: Mapping[str, FrozenPool]) -> PaidExplaine
         recomputed = recompute(stored, pools.get(stored.settlement_key) if stored.settlement_key else None)
     except ValueError as error:
         problem = f"the stored facts cannot be computed with: {error}"
-    amount = f"{format_minor(stored.amount_minor, stored.currency)} {stored.currency}"
+    amount = amount_text(stored.amount_minor, stored.currency)
     what = "paid" if stored.kind == "payout" else "taken back"
     finding = (
         f"{what} {amount} at {shown_time(stored.created_at)} by {stored.rule} "

@@ -12,7 +12,7 @@ from reconciler.domain.campaign import STATUSES as CAMPAIGN_STATUSES
 from reconciler.domain.campaign import STATUSES_THAT_PAY as CAMPAIGN_STATUSES_THAT_PAY
 from reconciler.domain.campaign import CampaignTerms, MalformedCampaign, PaymentType, derived_target
 from reconciler.domain.decision import Decision, Due, ParticipationFacts, Policy, PoolShare, Rule, Scope, shown_word
-from reconciler.domain.money import format_minor, minor_per_major
+from reconciler.domain.money import amount_text, minor_per_major
 from reconciler.domain.parsing import Unreadable
 from reconciler.domain.participation import STATUSES, STATUSES_THAT_PAY
 from reconciler.domain.posted import PostedPayout
@@ -95,7 +95,7 @@ def _pool_outlook(decision: PoolDecision | None) -> str:
     if isinstance(decision, PoolDue):
         currency = decision.terms.currency
         return (
-            f"; the next sweep freezes a pool of {format_minor(decision.pool_minor, currency)} {currency} "
+            f"; the next sweep freezes a pool of {amount_text(decision.pool_minor, currency)} "
             f"by {decision.rule.value}, shared by {len(decision.lines)}"
         )
     return f"; now: {decision.reason.value} ({decision.detail})"
@@ -115,7 +115,7 @@ def _target_finding(facts: ParticipationFacts, case: Case) -> str:
 def _origin(terms: CampaignTerms, case: Case) -> str:
     budget = Fraction(terms.budget_minor, minor_per_major(terms.currency))
     bought = derived_target(terms.payment_type, terms.rate, budget, case.fixed_impressions_per_unit)
-    budget_text = f"{format_minor(terms.budget_minor, terms.currency)} {terms.currency}"
+    budget_text = amount_text(terms.budget_minor, terms.currency)
     if terms.payment_type is PaymentType.CPM:
         formula = f"⌊{budget_text} / {terms.rate_text} × 1000⌋ = {bought}"
     else:

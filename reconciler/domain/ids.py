@@ -51,6 +51,11 @@ class DocumentId:
         return self.value
 
 
+def plain_id(tagged: str) -> str:
+    """A tagged identity without its kind, as reports show it; empty for an empty text. Raises ValueError."""
+    return DocumentId.from_tagged(tagged).value if tagged else ""
+
+
 def tie_break(tagged: str) -> tuple[bool, str]:
     """Sort key of a tagged identity that agrees with MongoDB's order of ``_id``: strings before ObjectIds."""
     return tagged.startswith(f"{IdKind.OBJECT_ID.value}:"), tagged

@@ -8,8 +8,8 @@ from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.campaign import Campaign, CampaignTerms
 from reconciler.domain.decision import Rule
 from reconciler.domain.earnings import Overdelivery, earnings
-from reconciler.domain.ids import DocumentId
-from reconciler.domain.money import format_minor
+from reconciler.domain.ids import plain_id
+from reconciler.domain.money import amount_text
 from reconciler.domain.participation import Participation
 from reconciler.domain.rederivation import PayoutRow, exact_amounts
 
@@ -83,7 +83,7 @@ def _changed(row: PayoutRow, participation: Participation, terms: CampaignTerms)
         expected=now_minor,
         detail=(
             f"{impressions} of {terms.target_impressions} impressions at {terms.rate_text}: today "
-            f"{format_minor(now_minor, row.currency)} {row.currency} would be right; it was paid on "
+            f"{amount_text(now_minor, row.currency)} would be right; it was paid on "
             f"{row.impressions} of {row.target} at {row.rate}"
         ),
     )
@@ -104,8 +104,8 @@ def _about(row: PayoutRow, kind: BreakKind, *, reason: str = "", expected: int |
     return Break(
         kind=kind,
         reason=reason,
-        participation_id=DocumentId.from_tagged(row.participation_id).value,
-        campaign_id=DocumentId.from_tagged(row.campaign_id).value,
+        participation_id=plain_id(row.participation_id),
+        campaign_id=plain_id(row.campaign_id),
         streamer_id=row.streamer_id,
         payout_key=row.payout_key,
         currency=row.currency,

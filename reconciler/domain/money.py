@@ -95,6 +95,11 @@ def format_minor(amount_minor: int, currency: str) -> str:
     return f"{sign}{whole}.{rest:0{digits}d}" if digits else f"{sign}{whole}"
 
 
+def amount_text(amount_minor: int, currency: str) -> str:
+    """``330000`` INR → ``"3300.00 INR"``, as sentences have it."""
+    return f"{format_minor(amount_minor, currency)} {currency}"
+
+
 def format_rate(rate: Fraction) -> str:
     """Exact decimal text of a rate of at most nine decimals, without trailing zeros."""
     scaled = rate * 10**RATE_DECIMALS

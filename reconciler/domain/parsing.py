@@ -72,7 +72,7 @@ def kind_of(value: object) -> str:
 
 
 def shortened(text: str) -> str:
-    """At most ``SHOWN_LENGTH_MAX`` characters of a text; what is left out is told apart by a hash."""
+    """At most ``SHOWN_LENGTH_MAX`` characters of a text; a hash stands for what is left out."""
     if len(text) <= SHOWN_LENGTH_MAX:
         return text
     rest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:8]

@@ -11,9 +11,9 @@ from datetime import datetime
 from fractions import Fraction
 
 from reconciler.domain.campaign import PaymentType
-from reconciler.domain.earnings import Overdelivery, platform_fee
+from reconciler.domain.earnings import Overdelivery, exact_gross_minor, platform_fee
 from reconciler.domain.ids import tie_break
-from reconciler.domain.money import format_minor, minor_per_major, round_half_up
+from reconciler.domain.money import amount_text, minor_per_major, round_half_up
 from reconciler.domain.posted import PostedPayout
 from reconciler.domain.settlement import largest_remainder
 
@@ -72,13 +72,13 @@ def compute_gross(basis: Basis, impressions: int) -> Computation:
 
     cpm: impressions · rate / 1000, rounded half-up to the minor unit once, at the end; fixed: the rate.
     """
-    scale = minor_per_major(basis.currency)
     rate = decimal_text(basis.rate)
     if basis.payment_type == PaymentType.FIXED:
-        return _rounded(basis.rate * scale, f"the fixed rate, {rate} {basis.currency}", basis.currency)
+        exact = exact_gross_minor(basis.payment_type, basis.rate, basis.currency, 1)
+        return _rounded(exact, f"the fixed rate, {rate} {basis.currency}", basis.currency)
     capped = basis.overdelivery == Overdelivery.CAP_AT_TARGET
     paid = min(impressions, basis.target) if capped else impressions
-    exact = basis.rate * paid * scale / 1000
+    exact = exact_gross_minor(basis.payment_type, basis.rate, basis.currency, paid)
     counted = f"min({impressions}, {basis.target})" if capped else str(impressions)
     return _rounded(exact, f"{counted} impressions × {rate} {basis.currency} / 1000", basis.currency)
 
@@ -86,7 +86,7 @@ def compute_gross(basis: Basis, impressions: int) -> Computation:
 def compute_fee(gross_minor: int, fee_bps: int, currency: str) -> Computation:
     """The platform's part: basis points of the gross, rounded half-up."""
     exact = Fraction(gross_minor * fee_bps, 10_000)
-    computed = _rounded(exact, f"{fee_bps} basis points of {format_minor(gross_minor, currency)} {currency}", currency)
+    computed = _rounded(exact, f"{fee_bps} basis points of {amount_text(gross_minor, currency)}", currency)
     assert computed.amount_minor == platform_fee(gross_minor, fee_bps)
     return computed
 
@@ -100,23 +100,14 @@ def compute_share(pool: FrozenPool, participation_id: str) -> Computation:
     return Computation(
         amount_minor=shares[participation_id],
         exact_minor=exact,
-        formula=f"{format_minor(pool.pool_minor, pool.currency)} {pool.currency} × {weight} / {total} impressions",
+        formula=f"{amount_text(pool.pool_minor, pool.currency)} × {weight} / {total} impressions",
         rounding=f"largest remainder of {len(members)}: {decimal_text(exact)} minor units → {shares[participation_id]}",
     )
 
 
 def compute_pool(pool: FrozenPool) -> Computation:
     """What the members of a settlement share."""
-    return compute_gross(
-        Basis(
-            payment_type=pool.payment_type,
-            rate=Fraction(pool.rate),
-            target=pool.target,
-            overdelivery=pool.overdelivery,
-            currency=pool.currency,
-        ),
-        pool.impressions,
-    )
+    return compute_gross(_basis_of(pool), pool.impressions)
 
 
 def recompute(stored: PostedPayout, pool: FrozenPool | None = None) -> Recomputed:
@@ -136,14 +127,7 @@ def recompute(stored: PostedPayout, pool: FrozenPool | None = None) -> Recompute
         if pool_minor != pool.pool_minor:
             differences.append(f"the frozen pool is {pool.pool_minor}, and its facts give {pool_minor}")
     else:
-        basis = Basis(
-            payment_type=stored.payment_type,
-            rate=Fraction(stored.rate),
-            target=stored.target,
-            overdelivery=stored.overdelivery,
-            currency=stored.currency,
-        )
-        gross = compute_gross(basis, stored.impressions)
+        gross = compute_gross(_basis_of(stored), stored.impressions)
     fee = compute_fee(gross.amount_minor, stored.fee_bps, stored.currency)
     net_minor = gross.amount_minor - fee.amount_minor
     sign = -1 if stored.kind == "reversal" else 1
@@ -157,6 +141,16 @@ def recompute(stored: PostedPayout, pool: FrozenPool | None = None) -> Recompute
     return Recomputed(gross=gross, fee=fee, net_minor=net_minor, differences=tuple(differences))
 
 
+def _basis_of(stored: PostedPayout | FrozenPool) -> Basis:
+    return Basis(
+        payment_type=stored.payment_type,
+        rate=Fraction(stored.rate),
+        target=stored.target,
+        overdelivery=stored.overdelivery,
+        currency=stored.currency,
+    )
+
+
 def _rounded(exact_minor: Fraction, formula: str, currency: str) -> Computation:
     amount_minor = round_half_up(exact_minor)
     exact = decimal_text(exact_minor / minor_per_major(currency))
@@ -165,7 +159,7 @@ def _rounded(exact_minor: Fraction, formula: str, currency: str) -> Computation:
         amount_minor=amount_minor,
         exact_minor=exact_minor,
         formula=f"{formula} = {exact} {currency}",
-        rounding=f"{how}: {format_minor(amount_minor, currency)} {currency}",
+        rounding=f"{how}: {amount_text(amount_minor, currency)}",
     )
 
 

@@ -20,7 +20,7 @@ from reconciler.domain.parsing import IMPRESSIONS_MAX, FieldProblem, Unreadable
 from reconciler.domain.participation import MalformedParticipation, Participation
 
 COUNT_MAX = 1_000
-"""Largest count of one report, whatever is configured: a report tells what viewers just did."""
+"""Largest count of one report, whatever is configured: a report is of what viewers just did."""
 
 _HALF = Fraction(1, 2)
 
@@ -33,7 +33,7 @@ class RecordingKind(StrEnum):
 
 
 class RecordingRefusal(StrEnum):
-    """Why a report changed nothing, in order of precedence: the first that holds is told."""
+    """Why a report changed nothing, in order of precedence: the first that holds is given."""
 
     TOKEN_UNKNOWN = "token_unknown"  # noqa: S105 - a reason
     KEY_REUSED = "key_reused"
@@ -59,7 +59,7 @@ class RecordingRefusal(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewerReport:
-    """So many impressions or clicks, told by whoever knows a token."""
+    """So many impressions or clicks, reported by whoever knows a token."""
 
     token: str = field(repr=False)
     kind: RecordingKind

@@ -1,6 +1,6 @@
 """Every amount once more from its stored facts, in whole numbers only: a second path beside :mod:`earnings`.
 
-Made for millions of rows: no Fraction and no object a row but the answer. ``rate`` is the decimal text that was kept
+Made for millions of rows: no Fraction and no object a row but the result. ``rate`` is the decimal text that was kept
 with the row, read to nine decimals.
 """
 

@@ -11,7 +11,7 @@ from reconciler.domain.campaign import PaymentType
 from reconciler.domain.decision import Due
 from reconciler.domain.earnings import Overdelivery, earnings
 from reconciler.domain.ledger_snapshot import PayoutRequest
-from reconciler.domain.money import format_minor, minor_per_major
+from reconciler.domain.money import amount_text, minor_per_major
 
 OVER_PACE = "over_pace"
 OVER_APPROVAL_THRESHOLD = "over_approval_threshold"
@@ -75,7 +75,7 @@ class ReviewLimits:
         if self.threshold_minor is not None and gross_minor >= self.threshold_minor:
             return (
                 OVER_APPROVAL_THRESHOLD,
-                f"{format_minor(gross_minor, currency)} {currency} has to be approved by a person",
+                f"{amount_text(gross_minor, currency)} has to be approved by a person",
             )
         return None
 

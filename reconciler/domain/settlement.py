@@ -13,9 +13,9 @@ from fractions import Fraction
 
 from reconciler.domain.campaign import CampaignTerms, PaymentType
 from reconciler.domain.decision import ParticipationFacts, Policy, Reason, Rule, Scope, not_payable
-from reconciler.domain.earnings import Overdelivery
+from reconciler.domain.earnings import Overdelivery, earnings, exact_gross_minor
 from reconciler.domain.ids import tie_break
-from reconciler.domain.money import AMOUNT_MINOR_MAX, minor_per_major, round_half_up
+from reconciler.domain.money import AMOUNT_MINOR_MAX
 from reconciler.domain.participation import Participation
 
 INACTIVE_AFTER = timedelta(days=7)
@@ -102,7 +102,8 @@ def decide_pool(facts: PoolFacts, policy: Policy) -> PoolDecision:
         # Frozen now, the shares would be minor units of a currency that the campaign was not funded in, for good.
         detail = f"funded in {', '.join(changed)}, now {facts.terms.currency}"
         return PoolNotDue(reason=Reason.CURRENCY_CHANGED, detail=detail)
-    pool_minor = pool(facts.terms, impressions, policy.overdelivery)
+    # What the members share: the earnings of one participation with all of their impressions.
+    pool_minor = earnings(facts.terms, impressions, policy.overdelivery).gross_minor
     if pool_minor > AMOUNT_MINOR_MAX:
         return PoolNotDue(reason=Reason.MALFORMED, detail="the impressions together earn more than 2^53 minor units")
     return PoolDue(
@@ -114,15 +115,6 @@ def decide_pool(facts: PoolFacts, policy: Policy) -> PoolDecision:
         lines=_lines(counted, pool_minor),
         paid_minor=facts.paid_minor,
     )
-
-
-def pool(terms: CampaignTerms, impressions: int, overdelivery: Overdelivery) -> int:
-    """What the members share, in minor units: fixed the rate; cpm impressions · rate / 1000, rounded half-up once."""
-    scale = minor_per_major(terms.currency)
-    if terms.payment_type is PaymentType.FIXED:
-        return round_half_up(terms.rate * scale)
-    counted = min(impressions, terms.target_impressions) if overdelivery is Overdelivery.CAP_AT_TARGET else impressions
-    return round_half_up(terms.rate * counted * scale / 1000)
 
 
 def largest_remainder(pool_minor: int, weights: Sequence[int]) -> list[int]:
@@ -168,8 +160,9 @@ def _rule_that_holds(
 def _is_exhausted(facts: PoolFacts, impressions: int, policy: Policy) -> bool:
     """Used: what was paid, and under cpm what the unpaid impressions cost; fixed ones cost nothing an impression."""
     terms = facts.terms
-    scale = minor_per_major(terms.currency)
-    a_view = terms.rate * scale / 1000 if terms.payment_type is PaymentType.CPM else Fraction(0)
+    a_view = Fraction(0)
+    if terms.payment_type is PaymentType.CPM:
+        a_view = exact_gross_minor(terms.payment_type, terms.rate, terms.currency, 1)
     used = facts.paid_minor + a_view * impressions
     left = terms.budget_minor - used
     return used * 100 >= terms.budget_minor * policy.budget_used_percent or left < a_view * CHEAPEST_VIEW_IMPRESSIONS

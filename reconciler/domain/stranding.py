@@ -8,7 +8,8 @@ from datetime import datetime
 from reconciler.domain.breaks import Break, BreakKind
 from reconciler.domain.campaign import STATUSES_THAT_PAY, CampaignTerms, PaymentType
 from reconciler.domain.decision import Policy, Rule
-from reconciler.domain.money import format_minor, minor_per_major
+from reconciler.domain.earnings import exact_gross_minor
+from reconciler.domain.money import amount_text
 from reconciler.domain.settlement import INACTIVE_AFTER
 
 STATUSES_OVER = frozenset({"completed", "cancelled", "rejected"})
@@ -55,7 +56,7 @@ def stranded(terms: CampaignTerms, accrued: Accrued, policy: Policy, now: dateti
         currency=terms.currency,
         expected_minor=accrued.minor,
         actual_minor=0,
-        detail=f"{format_minor(accrued.minor, terms.currency)} {terms.currency} accrued; {why}",
+        detail=f"{amount_text(accrued.minor, terms.currency)} accrued; {why}",
     )
 
 
@@ -63,7 +64,7 @@ def _is_used_up(terms: CampaignTerms, accrued: Accrued) -> bool:
     """What is left does not cover one more impression of anybody, so nobody can reach the target within it."""
     if terms.payment_type is not PaymentType.CPM:
         return False
-    a_view = terms.rate * minor_per_major(terms.currency) / 1000
+    a_view = exact_gross_minor(terms.payment_type, terms.rate, terms.currency, 1)
     return terms.budget_minor - accrued.paid_minor - a_view * accrued.impressions < a_view
 
 

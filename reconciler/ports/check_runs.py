@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from reconciler.domain.breaks import Break
-from reconciler.ports.watch import KeptPosition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +54,10 @@ class CheckRuns(Protocol):
 
 
 class CheckLease(Protocol):
-    """The right to check: one process at a time."""
+    """A right that one process has at a time, such as that to check."""
 
     def acquire(self) -> int | None:
-        """Take or renew it; None while another process has it."""
+        """Take or renew it; returns its epoch, or None while another process has it."""
         ...
 
     def resign(self) -> None:
@@ -67,20 +66,4 @@ class CheckLease(Protocol):
 
     def holder(self) -> str | None:
         """Who had it last."""
-        ...
-
-
-class SweepWatch(Protocol):
-    """Whether whoever is due should have been paid by now."""
-
-    def must_be_paid(self, read_at: datetime) -> bool:
-        """Whether a whole sweep began and ended since, or nobody sweeps."""
-        ...
-
-
-class WatchedPosition(Protocol):
-    """How far the watch has read; it goes on moving while a check looks elsewhere."""
-
-    def load(self) -> KeptPosition:
-        """What is kept of it. Raises Outage."""
         ...

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,9 +12,9 @@ class IntegrityFault:
     kind: str
     detail: str
     batch: int | None = None
-    """The batch it lies in, where the rows tell."""
+    """The batch it lies in; None where the rows do not say."""
     sequence: int | None = None
-    """The entry it lies in, where the rows tell."""
+    """The entry it lies in; None where the rows do not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +32,3 @@ class Integrity:
     """How many amounts were derived again from their stored facts, reversals among them."""
     table_sums: str = ""
     """What the rows of the verified batches add up to, in the same snapshot; empty where nobody asked."""
-
-
-class Verifier(Protocol):
-    """Proves the ledger from itself."""
-
-    def verify(self) -> Integrity:
-        """Check the whole ledger, and name what is wrong."""
-        ...

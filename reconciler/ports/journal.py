@@ -77,7 +77,7 @@ class Poster(Protocol):
 
 @runtime_checkable
 class Rehearsal(Poster, Protocol):
-    """A poster of which nothing stays."""
+    """A poster whose batches are all rolled back."""
 
     @property
     def ledger(self) -> LedgerReads:

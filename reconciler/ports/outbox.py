@@ -20,7 +20,7 @@ class OutboxCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockedPayout:
-    """A payout of which an effect cannot be applied."""
+    """A payout with an effect that cannot be applied."""
 
     task: ProjectionTask
     blocked: BlockedEffect
@@ -42,7 +42,7 @@ class Outbox(Protocol):
         ...
 
     def blocked(self, participation_ids: Sequence[str] | None = None) -> list[BlockedPayout]:
-        """Payouts of which an effect cannot be applied; all, or those of participations (tagged)."""
+        """Payouts with an effect that cannot be applied: all, or those of some participations (tagged)."""
         ...
 
     def again(self, sequences: Sequence[int]) -> None:
@@ -50,11 +50,11 @@ class Outbox(Protocol):
         ...
 
     def settle(self, result: ProjectionResult) -> None:
-        """Record what became of a chunk."""
+        """Record which effects of a chunk were done and which were blocked."""
         ...
 
     def overdue(self, within: timedelta, after: int, limit: int) -> list[ProjectionTask]:
-        """Entries behind ``after`` that should have been projected by now, and for which nothing says why not."""
+        """Entries after sequence ``after`` that should have been projected by now, and are not blocked."""
         ...
 
     def lagging(self, limit: int, within: timedelta | None = None) -> list[WalletPosition]:

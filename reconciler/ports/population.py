@@ -60,7 +60,7 @@ class DayPaid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettledBefore:
-    """What was adopted in one currency; ``amount_minor`` of those whose document told one."""
+    """What was adopted in one currency; ``amount_minor``: of those whose document has an amount."""
 
     currency: str
     participations: int

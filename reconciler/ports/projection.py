@@ -13,7 +13,7 @@ from reconciler.domain.ids import DocumentId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestedKey:
-    """A G-key in cool-off of which the end has come."""
+    """A G-key whose cool-off has ended."""
 
     key_id: DocumentId
     streamer_id: str
@@ -33,7 +33,7 @@ class Projection(Protocol):
         ...
 
     def negative_wallets(self, streamer_ids: Iterable[str]) -> list[str]:
-        """Streamers of some whose withdrawable balance lies below zero."""
+        """Which of some streamers have a withdrawable balance below zero."""
         ...
 
     def find_stale(self, tasks: Sequence[ProjectionTask]) -> Mapping[int, str]:
@@ -41,5 +41,5 @@ class Projection(Protocol):
         ...
 
     def complete_campaigns(self, totals: Mapping[DocumentId, tuple[int, str]]) -> list[DocumentId]:
-        """Complete those campaigns of which every participation is settled; returns them."""
+        """Complete those campaigns whose participations are all settled; returns them."""
         ...

@@ -26,7 +26,7 @@ class RefundOutcome(StrEnum):
     """A hold, or an unpaid share of a pool, still claims the money."""
     NOTHING_LEFT = "nothing_left"
     FACTS_TOO_OLD = "facts_too_old"
-    """What was read of the campaign is too old by now: look again."""
+    """The campaign was read too long ago: read it again."""
     NOBODY_FUNDED = "nobody_funded"
     """No brand ever put money in, and none is known."""
 

@@ -124,7 +124,7 @@ class FactScan(Protocol):
         ...
 
     def last_streams(self, campaign_ids: Sequence[DocumentId]) -> Mapping[str, datetime]:
-        """Campaign (tagged) → when anybody who takes part streamed last; absent where no date says so."""
+        """Campaign (tagged) → the last stream of any participation; absent where no document has a date."""
         ...
 
     def missing_collections(self) -> Mapping[str, MissingCollection]:
@@ -133,12 +133,4 @@ class FactScan(Protocol):
 
     def reached(self, campaigns: Sequence[CampaignTerms]) -> Iterator[Sequence[Reached]]:
         """Whoever may have reached the target of some campaigns, as MongoDB compares; in pages."""
-        ...
-
-
-class RecordedBudgets(Protocol):
-    """What recording left of budgets."""
-
-    def read(self, campaign_id: DocumentId) -> RecordedBudget | None:
-        """A campaign beside its members' counters, from one snapshot; None where nothing can be said."""
         ...

@@ -1,4 +1,4 @@
-"""What a stream of changes tells, as values, and what the watch asks of it and of the place where its position is kept.
+"""What a stream of changes brings, as values, and what the watch asks of it and the place where its position is kept.
 
 ``reconciler.mongo`` reads the stream, ``reconciler.ledger`` keeps the position. A stream's failures are expected, so
 they are values: the watch matches on their kind and knows what to do.
@@ -17,7 +17,7 @@ from reconciler.ports.hints import Key
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A document changed; what of it changed is not told."""
+    """A document changed. Which of its fields changed is not known here."""
 
     key: Key
     operation: str
@@ -28,7 +28,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quiet:
-    """Nothing that concerns us happened, as far as the server has looked by now."""
+    """No watched change happened, as far as the server has looked by now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class OpenStream(Protocol):
         ...
 
     def position(self) -> Position | None:
-        """Where the stream is now; it moves on also while nothing is told."""
+        """Where the stream is now; it moves on also while nothing changes."""
         ...
 
 

@@ -19,7 +19,7 @@ from reconciler.mongo.connection import Connection, is_standalone
 from reconciler.ports.runs import RunRecord
 from reconciler.ports.watch import KeptPosition
 from reconciler.queries import Document
-from reconciler.reports.shelf import LATEST, ReportShelf
+from reconciler.reports.folder import LATEST, ReportFolder
 from reconciler.reports.stored import read_report
 
 Section = Callable[[], Mapping[str, object]]
@@ -51,7 +51,7 @@ class OverviewSources:
 
 def overview_of(sources: OverviewSources, now: datetime) -> Overview:
     """Ask everything once. A database that is away leaves its part out. Raises UsageError for one not migrated."""
-    found = Overview(now=now, report=_newest_report(ReportShelf(sources.reports)))
+    found = Overview(now=now, report=_newest_report(ReportFolder(sources.reports)))
     try:
         require_current(sources.engine, makes=False)
         found.ledger = overview(sources.engine)
@@ -173,7 +173,7 @@ def _run_document(run: RunRecord | None, now: datetime) -> Document | None:
     }
 
 
-def _newest_report(shelf: ReportShelf) -> Document | None:
+def _newest_report(shelf: ReportFolder) -> Document | None:
     try:
         report = read_report(shelf, LATEST)
     except UsageError:

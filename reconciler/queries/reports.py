@@ -12,7 +12,7 @@ from reconciler.errors import UsageError
 from reconciler.ledger.operations.runs import RunLog
 from reconciler.ports.runs import RunRecord
 from reconciler.queries import Document
-from reconciler.reports.shelf import ReportShelf
+from reconciler.reports.folder import ReportFolder
 from reconciler.reports.stored import StoredReport, read_report
 from reconciler.reports.tables import Column, Columns, Kind
 
@@ -48,15 +48,15 @@ REPORT_COLUMNS: Columns = (
 )
 
 
-def check_rows(shelf: ReportShelf, runs: RunLog, limit: int) -> list[Document]:
+def check_rows(folder: ReportFolder, runs: RunLog, limit: int) -> list[Document]:
     """The newest checks, by the names of REPORT_COLUMNS, with ``files``, the suffixes of what lies on disk.
 
     A check that failed or was interrupted has no report: ``note`` says why. Raises UsageError or Outage.
     """
     known = {_report_id_of(run): run for run in runs.newest(_CHECKS, limit)}
-    files = shelf.reports()
+    files = folder.reports()
     newest = sorted({*files, *known}, reverse=True)[:limit]
-    return [_row(shelf, report_id, files.get(report_id, ()), known.get(report_id)) for report_id in newest]
+    return [_row(folder, report_id, files.get(report_id, ()), known.get(report_id)) for report_id in newest]
 
 
 class ReportFiles:
@@ -98,7 +98,7 @@ def _report_id_of(run: RunRecord) -> str:
     return named if isinstance(named, str) else f"{run.started_at:%Y%m%dT%H%M%SZ}-{run.run_id[:8]}"
 
 
-def _row(shelf: ReportShelf, report_id: str, suffixes: Sequence[str], run: RunRecord | None) -> Document:
+def _row(folder: ReportFolder, report_id: str, suffixes: Sequence[str], run: RunRecord | None) -> Document:
     """A check by its report, or where there is none by its run."""
     row: Document = dict.fromkeys((column.name for column in REPORT_COLUMNS), None) | {
         "report_id": report_id,
@@ -117,7 +117,7 @@ def _row(shelf: ReportShelf, report_id: str, suffixes: Sequence[str], run: RunRe
     if ".json" not in suffixes:
         return row
     try:
-        found = read_report(shelf, report_id)
+        found = read_report(folder, report_id)
     except UsageError as damaged:
         return row | {"verdict": row["verdict"] or "?", "note": str(damaged)}
     return row | _of_report(found)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 SERIES_MAX = 6
-"""Series told apart by colour; a person tells no more apart. The last is all others."""
+"""Series that have a colour of their own; a person distinguishes no more. The last is all others."""
 _COLUMN_SHARE = 0.72
 _COLUMN_WIDTH_MAX = 6.0
 _LABELS_MAX = 4
@@ -123,7 +123,7 @@ def column_chart(days: Sequence[str], series: Sequence[Sequence[int]], tones: Se
 
 
 def largest(totals: Mapping[str, int]) -> list[str]:
-    """The names told apart by colour, the largest first; what is not named is for ``all others``."""
+    """The names that have a colour of their own, the largest first; what is not named is for ``all others``."""
     named = sorted((name for name in totals if name), key=lambda name: (-totals[name], name))
     others = len(named) > SERIES_MAX or "" in totals
     return named[: SERIES_MAX - 1] if others else named

@@ -181,7 +181,7 @@ class Report:
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the process tells whoever started the check."""
+        """The exit code of the process that ran the check."""
         by_verdict = {"halted": ExitCode.HALTED, "breaks": ExitCode.BREAKS}
         return by_verdict.get(self.verdict, ExitCode.CLEAN)
 

@@ -11,7 +11,7 @@ from typing import Any
 from reconciler.reports.charts import SERIES_MAX, ColumnChart, column_chart, largest
 
 _DAYS_MAX = 92
-"""Columns of days that a chart holds; a longer time is told by months."""
+"""Columns of days that a chart holds; a longer time is shown by months."""
 OTHERS = ""
 """In place of a campaign's identity: all those that are not named."""
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from reconciler.errors import UsageError
 from reconciler.reports.break_rows import BREAK_COLUMNS
+from reconciler.reports.folder import ReportFolder
 from reconciler.reports.model import SCHEMA, TOTAL_AMOUNTS, Completeness
-from reconciler.reports.shelf import ReportShelf
 from reconciler.reports.tables import Kind, unguarded
 
 Shape = Mapping[str, tuple[type, ...]]
@@ -107,9 +107,9 @@ class StoredReport:
         return sum(self.document["breaks_by_kind"].values())
 
 
-def read_report(shelf: ReportShelf, report_id: str) -> StoredReport:
+def read_report(folder: ReportFolder, report_id: str) -> StoredReport:
     """A report's JSON document. Raises UsageError when there is none, or the file is damaged."""
-    path = shelf.existing(report_id, ".json")
+    path = folder.existing(report_id, ".json")
     with _readable(path):
         document = json.loads(path.read_text(encoding="utf-8"))
         _expect(isinstance(document, dict) and document.get("schema") == SCHEMA, "it is no reconciliation report")
@@ -127,12 +127,12 @@ def read_report(shelf: ReportShelf, report_id: str) -> StoredReport:
     return StoredReport(path=path, document=document)
 
 
-def read_breaks(shelf: ReportShelf, report: StoredReport, report_id: str) -> list[StoredBreak]:
+def read_breaks(folder: ReportFolder, report: StoredReport, report_id: str) -> list[StoredBreak]:
     """All breaks of a report: of the CSV file, since the JSON document has the first only.
 
     Raises UsageError when a file is damaged, or when the CSV file is gone and the JSON document has not all of them.
     """
-    path = shelf.path(report_id, ".csv")
+    path = folder.path(report_id, ".csv")
     if path.exists():
         with _readable(path), path.open(encoding="utf-8", newline="") as file:
             rows = csv.DictReader(file, strict=True)

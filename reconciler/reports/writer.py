@@ -8,10 +8,10 @@ from pathlib import Path
 import structlog
 
 from reconciler.errors import UsageError
+from reconciler.reports.folder import LATEST, ReportFolder
 from reconciler.reports.model import Report
 from reconciler.reports.publishing import publish
 from reconciler.reports.renditions import PayoutRows, renditions
-from reconciler.reports.shelf import LATEST, ReportShelf
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +50,7 @@ class ReportDirectory:
             publish(self._directory, report.report_id, writers, copies)
         except OSError as error:
             raise UsageError(f"the report cannot be written to {self._directory}: {error.strerror}") from error
-        gone = ReportShelf(self._directory).prune(self._keep)
+        gone = ReportFolder(self._directory).prune(self._keep)
         if gone:
             log.info("removed old reports", action="reports_pruned", reports=len(gone), oldest=gone[-1])
         return self._directory / f"{report.report_id}.json"

@@ -13,7 +13,7 @@ import pytest
 
 from app.parts import Parts
 from app.serving import check_requests_of
-from jobs.check.full_check import CheckOptions, Progress
+from jobs.check.options import CheckOptions, Progress
 from jobs.check.requested import RequestedChecks
 from reconciler.api.problems import Problem, ProblemKind
 from reconciler.api.streams import OpenStreams

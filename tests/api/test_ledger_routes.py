@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.parts import Parts, parts_of
-from jobs.check.full_check import CheckOptions
+from jobs.check.options import CheckOptions
 from tests.support.platform import Platform
 from tests.support.served import ADMIN_KEY, Served, bearer, served
 

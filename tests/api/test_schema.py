@@ -33,7 +33,7 @@ STREAMED = "/api/v1/campaigns/monitoring/full-check/{report_id}/events"
 def api(api_parts: Parts, platform: Platform) -> Iterator[Served]:
     platform.participation(platform.campaign(), 2000)
     api_parts.sweep.step("test")
-    api_parts.full_check.reports.require_writable()
+    api_parts.full_check.reporting.directory.require_writable()
     with served(api_parts) as one:
         yield one
 

@@ -16,7 +16,7 @@ from bson.objectid import ObjectId
 from sqlalchemy.engine import Engine
 
 from app.parts import Parts, parts_of
-from jobs.check.full_check import CheckOptions
+from jobs.check.options import CheckOptions
 from jobs.payment.repaying import Repaying
 from reconciler.clock import utc_now
 from reconciler.config import load
@@ -125,9 +125,7 @@ def _reverse(parts: Parts, participation_id: str) -> None:
 
 
 def _repay(parts: Parts, participation_id: str) -> None:
-    repaying = Repaying(
-        facts=parts.facts, ledger=parts.ledger, repayer=parts.journal, policy=parts.policy, clock=parts.clock
-    )
+    repaying = Repaying(deciding=parts.deciding, post=parts.journal.repay, clock=parts.clock)
     with suppress(UsageError):
         chosen, stamp = DocumentId.from_tagged(f"oid:{participation_id}"), BatchStamp(run_id="repay", trigger="repay")
         _, sequences = repaying.repay(chosen, SIGNED.by, SIGNED.reason, stamp)

@@ -29,7 +29,7 @@ from reconciler.domain.plan import (
     NewTransfer,
 )
 from reconciler.domain.posted import PayoutStatus, PostedPayout
-from reconciler.domain.settlement import Line, PoolDue, largest_remainder, pool
+from reconciler.domain.settlement import Line, PoolDue, largest_remainder
 from reconciler.ledger.engine import writing
 from reconciler.ledger.journal.writing import lock_head, write_batch
 from reconciler.ports.journal import BatchStamp
@@ -267,7 +267,7 @@ def _write_pool(writer: Writer) -> None:
     """A pool of three, of whom two are paid and one is void."""
     terms = terms_of(0x50, rate="1000")
     members = [participation_of(number, terms, count) for number, count in ((0x61, 700), (0x62, 800), (0x63, 1000))]
-    pool_minor = pool(terms, 2500, Overdelivery.CAP_AT_TARGET)
+    pool_minor = earnings(terms, 2500, Overdelivery.CAP_AT_TARGET).gross_minor
     shares = largest_remainder(pool_minor, [700, 800, 1000])
     due = PoolDue(
         terms=terms,

@@ -15,7 +15,7 @@ from bson.objectid import ObjectId
 from pymongo.database import Database
 
 from app.parts import Parts, parts_of
-from jobs.check.full_check import CheckOptions
+from jobs.check.options import CheckOptions
 from reconciler.config import load
 from reconciler.devstack.sample import SampleSpec, generate
 from reconciler.devstack.sample import load as load_sample

@@ -11,7 +11,8 @@ import pytest
 from pymongo.database import Database
 
 from app.parts import Parts, parts_of
-from jobs.check.full_check import CheckOptions, FullCheck
+from jobs.check.full_check import FullCheck
+from jobs.check.options import CheckOptions
 from reconciler.config import load
 from reconciler.errors import Outage, UsageError
 from reconciler.ledger import schema
@@ -58,15 +59,18 @@ def files(folder: Path) -> dict[str, bytes]:
 def meanwhile(check: FullCheck, act: Callable[[], object]) -> FullCheck:
     """The check, with something that happens in the middle of it."""
 
+    states = check.population.partitions.states
+
     class Checked:
         def __getattr__(self, name: str) -> Any:
-            return getattr(check.states, name)
+            return getattr(states, name)
 
         def odd_lines(self, lines: Any) -> Any:
             act()
-            return check.states.odd_lines(lines)
+            return states.odd_lines(lines)
 
-    return replace(check, states=Checked())
+    partitions = replace(check.population.partitions, states=Checked())
+    return replace(check, population=replace(check.population, partitions=partitions))
 
 
 @pytest.mark.parametrize("collection", ["campaignparticipations", "wallets", "transactions", "gkeys", "campaigns"])

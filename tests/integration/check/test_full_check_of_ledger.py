@@ -12,7 +12,7 @@ import pytest
 from pymongo.database import Database
 
 from app.parts import Parts, parts_of
-from jobs.check.full_check import CheckOptions
+from jobs.check.options import CheckOptions
 from reconciler.config import load
 from reconciler.ledger import schema
 from reconciler.ledger.migrate import upgrade
@@ -54,7 +54,7 @@ def paid(
 
 def check(parts: Parts, *, whole: bool = False) -> Report:
     verifier = CheckVerifier(parts.engine, clock=parts.clock, whole_after=timedelta(days=0 if whole else 7))
-    return replace(parts.full_check, verifier=verifier).step(DRY)[0]
+    return replace(parts.full_check, verify=verifier.verify).step(DRY)[0]
 
 
 def of_kind(report: Report, kind: str) -> list[tuple[str, int | None, int | None]]:

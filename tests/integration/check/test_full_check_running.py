@@ -16,8 +16,9 @@ from pymongo import UpdateOne
 from pymongo.database import Database
 
 from app.parts import Parts, parts_of
-from jobs.check.full_check import CheckOptions, FullCheck, Stopped
+from jobs.check.full_check import FullCheck
 from jobs.check.lock import CheckRunning
+from jobs.check.options import CheckOptions, Stopped
 from reconciler.config import load
 from reconciler.errors import Outage
 from reconciler.ledger import schema
@@ -63,11 +64,15 @@ def last_run(parts: Parts) -> dict[str, Any]:
     return max(runs, key=lambda row: row["started_at"])
 
 
+def _with_scan(check: FullCheck, scan: Any) -> FullCheck:
+    return replace(check, population=replace(check.population, scan=scan))
+
+
 class _Dying:
     """A reader that gives out some partitions and then fails as told."""
 
     def __init__(self, check: FullCheck, partitions: int, how: Any) -> None:
-        self._scan, self._partitions, self._how = check.scan, partitions, how
+        self._scan, self._partitions, self._how = check.population.scan, partitions, how
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._scan, name)
@@ -192,7 +197,7 @@ def test_an_interrupted_check_is_continued(open_parts: Parts, platform: Platform
     parts, campaign = open_parts, platform.campaign(budget=330_000, targetImpressions=TARGET)
     for number in range(100):
         platform.participation(campaign, TARGET if number % 10 == 0 else number)
-    dying = replace(parts.full_check, scan=_Dying(parts.full_check, 1, Outage("mongodb", "gone")))
+    dying = _with_scan(parts.full_check, _Dying(parts.full_check, 1, Outage("mongodb", "gone")))
     with pytest.raises(Outage):
         dying.step(OPTIONS)
     assert (last_run(parts)["outcome"], last_run(parts)["error"]) == (
@@ -218,12 +223,12 @@ def test_another_check_or_an_old_one_begins_anew(open_parts: Parts, platform: Pl
     for number in range(100):
         platform.participation(campaign, number)
     with pytest.raises(Stopped):
-        replace(parts.full_check, scan=_Dying(parts.full_check, 1, Stopped())).step(OPTIONS)
+        _with_scan(parts.full_check, _Dying(parts.full_check, 1, Stopped())).step(OPTIONS)
     options, check = OPTIONS, parts.full_check
     if why == "another question":
         options = replace(OPTIONS, campaign_id=str(campaign))
     else:
-        check = replace(check, limits=replace(check.limits, resume_within=timedelta(0)))
+        check = replace(check, population=replace(check.population, resume_within=timedelta(0)))
     seen: list[int] = []
 
     report, _ = check.step(options, lambda done, _all: seen.append(done))
@@ -275,7 +280,7 @@ def test_a_check_is_on_the_status_board_from_beginning_to_end(open_parts: Parts,
     assert (after["running"], after["done"], after["expected"], after["verdict"]) == (False, 1, 1, "clean")
     assert (after["started_at"], after["finished_at"]) != (None, None)
     with pytest.raises(Outage):
-        replace(parts.full_check, scan=_Dying(parts.full_check, 0, Outage("mongodb", "gone"))).step(OPTIONS)
+        _with_scan(parts.full_check, _Dying(parts.full_check, 0, Outage("mongodb", "gone"))).step(OPTIONS)
     failed = parts.status.snapshot()["full_check"]
     assert (failed["running"], failed["verdict"]) == (False, "failed")
 

@@ -13,7 +13,7 @@ from pymongo.database import Database
 
 from app.parts import Parts, parts_of
 from jobs.check.exact import PageChecker
-from jobs.check.full_check import CheckOptions
+from jobs.check.options import CheckOptions
 from jobs.check.tally import Tally
 from reconciler.clock import utc_now
 from reconciler.comparison.partition import Compared, compare

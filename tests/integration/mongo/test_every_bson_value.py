@@ -17,7 +17,7 @@ from pymongo.errors import BulkWriteError
 
 from app.parts import Parts, parts_of
 from app.queries import explainer_of
-from jobs.check.full_check import CheckOptions
+from jobs.check.options import CheckOptions
 from reconciler.clock import utc_now
 from reconciler.config import load
 from reconciler.config.mapping import MappingSettings

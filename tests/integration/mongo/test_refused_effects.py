@@ -10,7 +10,7 @@ import pytest
 from pymongo import MongoClient
 
 from app.parts import Parts, parts_of
-from jobs.check.full_check import CheckOptions
+from jobs.check.options import CheckOptions
 from reconciler.config import load
 from reconciler.config.mapping import MappingSettings
 from reconciler.devstack.mongod import MongodOptions, ReplicaSet

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from jobs.check.full_check import CheckOptions
+from jobs.check.options import CheckOptions
 from reconciler.ledger import schema
 from reconciler.reports.model import Report
 from tests.support.platform import Platform
@@ -261,7 +261,10 @@ def test_nobody_is_on_the_way_for_longer_than_a_sweep_may_take(product: Product)
         with parts.engine.begin() as connection:
             row = {"name": "paying", "holder": "stuck", "epoch": 1, "expires_at": now + timedelta(seconds=15)}
             connection.execute(sa.insert(schema.leases).values(row))
-        sweeps, longest = parts.full_check.sweeps, timedelta(seconds=parts.settings.sweep.deadline_s)
-        assert not sweeps.must_be_paid(now)
-        assert not sweeps.must_be_paid(now - longest + timedelta(minutes=5))
-        assert sweeps.must_be_paid(now - longest - timedelta(seconds=1))
+        must_be_paid, longest = (
+            parts.full_check.population.partitions.pages.must_be_paid,
+            timedelta(seconds=parts.settings.sweep.deadline_s),
+        )
+        assert not must_be_paid(now)
+        assert not must_be_paid(now - longest + timedelta(minutes=5))
+        assert must_be_paid(now - longest - timedelta(seconds=1))

@@ -112,9 +112,8 @@ def test_a_member_who_is_paid_before_the_pool_is_frozen_takes_no_share_of_it(
 
     with product.open({"completion.campaign_ended": "true"}) as parts:
         facts: Any = Meanwhile(parts.facts, "credited_elsewhere", crosses_and_is_paid)
-        freezer = PoolFreezer(
-            facts=facts, ledger=parts.ledger, poster=parts.journal, policy=parts.policy, clock=parts.clock
-        )
+        deciding = replace(parts.deciding, facts=facts)
+        freezer = PoolFreezer(deciding=deciding, poster=parts.journal, clock=parts.clock)
         [[terms]] = parts.facts.paying_campaigns()
         assert isinstance(terms, CampaignTerms)
         assert freezer.freeze_due([terms], STAMP).count == 0
@@ -138,7 +137,8 @@ def test_who_crosses_the_target_while_the_rest_is_refunded_is_paid_after_a_comma
     with product.open() as parts:
         crosses = partial(edit, platform, "campaignparticipations", late, impressions=2000)
         facts: Any = Meanwhile(parts.facts, "read_campaign", crosses)
-        assert replace(parts.housekeeping.refunds, facts=facts).step(STAMP) == 1
+        deciding = replace(parts.deciding, facts=facts)
+        assert replace(parts.housekeeping.refunds, deciding=deciding).step(STAMP) == 1
     edit(platform, "campaigns", campaign_id, status="completed", budget=99_000)
     assert product.sweep().held == 1
     [held] = [row for row in rows_of(engine, schema.hold_events) if row["event"] == "opened"]

@@ -14,7 +14,7 @@ import pytest
 from bson.objectid import ObjectId
 
 from app.parts import Parts, parts_of
-from jobs.check.full_check import CheckOptions
+from jobs.check.options import CheckOptions
 from jobs.payment.releasing import KeyReleases
 from reconciler.config import Settings, load
 from reconciler.domain.events import EventType

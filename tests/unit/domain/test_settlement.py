@@ -9,10 +9,10 @@ from itertools import permutations
 import pytest
 
 from reconciler.domain.decision import Policy, Reason, Rule, Scope, Settled
-from reconciler.domain.earnings import Overdelivery
+from reconciler.domain.earnings import Overdelivery, earnings
 from reconciler.domain.ids import DocumentId, IdKind
 from reconciler.domain.money import AMOUNT_MINOR_MAX
-from reconciler.domain.settlement import decide_pool, largest_remainder, pool
+from reconciler.domain.settlement import decide_pool, largest_remainder
 from tests.support.decisions import NOW, campaign, oid, terms
 from tests.support.pools import POOLED, frozen, member, pool_of, refused, rule_of, shares
 
@@ -75,7 +75,7 @@ def test_a_pool_is_divided_by_largest_remainder(pool_minor: int, weights: list[i
     ],
 )
 def test_what_a_pool_holds(changes: dict[str, object], impressions: int, policy: Overdelivery, pool_minor: int) -> None:
-    assert pool(terms(**changes), impressions, policy) == pool_minor
+    assert earnings(terms(**changes), impressions, policy).gross_minor == pool_minor
 
 
 @pytest.mark.parametrize(

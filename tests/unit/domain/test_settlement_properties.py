@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from reconciler.domain.campaign import CampaignTerms, parse_campaign
 from reconciler.domain.decision import ParticipationFacts, Policy, Reason, Rule, Scope, Settled
-from reconciler.domain.earnings import Overdelivery
+from reconciler.domain.earnings import Overdelivery, earnings
 from reconciler.domain.ids import tie_break
 from reconciler.domain.money import AMOUNT_MINOR_MAX
 from reconciler.domain.participation import Participation, parse_participation
-from reconciler.domain.settlement import PoolDue, PoolFacts, decide_pool, largest_remainder, pool
+from reconciler.domain.settlement import PoolDue, PoolFacts, decide_pool, largest_remainder
 from tests.support.decisions import CAMPAIGN_ID, DEFAULTS, NOW, terms
 from tests.support.pools import POOLED, frozen, member, pool_of
 from tests.support.values import campaign_records, participation_records
@@ -96,7 +96,7 @@ def test_the_order_of_arrival_makes_no_difference(
         assert {line.participation for line in decision.lines} == set(first.values())
         assert decision.impressions == sum(line.impressions for line in decision.lines) == impressions
         assert decision.pool_minor == sum(line.share_minor for line in decision.lines)
-        assert decision.pool_minor == pool(campaign, impressions, overdelivery)
+        assert decision.pool_minor == earnings(campaign, impressions, overdelivery).gross_minor
 
 
 @given(members(), members())

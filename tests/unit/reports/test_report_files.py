@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from reconciler.errors import UsageError
 from reconciler.reports.difference import difference
+from reconciler.reports.folder import ReportFolder
 from reconciler.reports.publishing import publish
-from reconciler.reports.shelf import ReportShelf
 from reconciler.reports.stored import StoredBreak, read_breaks, read_report
 
 OLD, NEW = "20260301T033000Z-0123abcd", "20260302T033000Z-4567cdef"
@@ -58,13 +58,13 @@ def a_row(**changes: Any) -> dict[str, Any]:
     return dict.fromkeys(COLUMNS, "") | dict.fromkeys(NUMBERS) | told | changes
 
 
-def shelve(directory: Path, report_id: str, *rows: Mapping[str, Any], **changes: Any) -> ReportShelf:
+def shelve(directory: Path, report_id: str, *rows: Mapping[str, Any], **changes: Any) -> ReportFolder:
     (directory / f"{report_id}.json").write_text(json.dumps(a_document(report_id, **changes)))
     with (directory / f"{report_id}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-    return ReportShelf(directory)
+    return ReportFolder(directory)
 
 
 def text(content: str) -> Any:
@@ -145,12 +145,12 @@ class TestPruning:
         for name in kept:
             (tmp_path / name).write_text("x")
 
-        assert ReportShelf(tmp_path).prune(2) == [f"2026030{day}T033000Z-0123abcd" for day in (3, 2, 1)]
+        assert ReportFolder(tmp_path).prune(2) == [f"2026030{day}T033000Z-0123abcd" for day in (3, 2, 1)]
 
         names = {path.name for path in tmp_path.iterdir()}
         assert kept <= names
         assert len(names - kept) == 12
-        assert ReportShelf(tmp_path).prune(2) == []
+        assert ReportFolder(tmp_path).prune(2) == []
 
     def test_what_a_dead_process_left_goes_after_a_day(self, tmp_path: Path) -> None:
         mine = [f".{NEW}.json.ab12_x", ".latest.csv.q"]
@@ -159,7 +159,7 @@ class TestPruning:
             os.utime(tmp_path / name, (time.time() - 90_000,) * 2)
         os.utime(tmp_path / ".latest.csv.fresh")
 
-        ReportShelf(tmp_path).prune(1)
+        ReportFolder(tmp_path).prune(1)
 
         assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden.json.x", ".latest.csv.fresh"]
 
@@ -168,7 +168,7 @@ class TestPruning:
         for age_s, report_id in enumerate([last, first]):
             (tmp_path / f"{report_id}.json").write_text("x")
             os.utime(tmp_path / f"{report_id}.json", (time.time() - age_s,) * 2)
-        assert ReportShelf(tmp_path).prune(1) == [first]
+        assert ReportFolder(tmp_path).prune(1) == [first]
 
     def test_one_that_cannot_be_removed_stays_listed_and_holds_up_nothing(self, tmp_path: Path) -> None:
         shelve(tmp_path, OLD)
@@ -176,8 +176,8 @@ class TestPruning:
         (tmp_path / f"{OLD}.csv").unlink()
         (tmp_path / f"{OLD}.csv").mkdir()
 
-        assert ReportShelf(tmp_path).prune(1) == []
-        assert OLD in ReportShelf(tmp_path).reports()
+        assert ReportFolder(tmp_path).prune(1) == []
+        assert OLD in ReportFolder(tmp_path).reports()
 
 
 class TestNames:
@@ -198,11 +198,11 @@ class TestNames:
     )
     def test_what_is_no_report_id_never_becomes_a_path(self, tmp_path: Path, name: str) -> None:
         with pytest.raises(UsageError, match="is not the id of a report"):
-            ReportShelf(tmp_path).path(name, ".json")
+            ReportFolder(tmp_path).path(name, ".json")
 
     @given(name=st.text(max_size=40))
     def test_every_path_lies_in_the_directory(self, name: str) -> None:
-        shelf = ReportShelf(Path("/reports"))
+        shelf = ReportFolder(Path("/reports"))
         try:
             path = shelf.path(name, ".json")
         except UsageError:
@@ -212,7 +212,7 @@ class TestNames:
 
     def test_what_is_missing_is_said_with_what_can_be_done(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"no report in .* yet: run `python run\.py --full-check`"):
-            ReportShelf(tmp_path / "nothing").existing("latest", ".json")
+            ReportFolder(tmp_path / "nothing").existing("latest", ".json")
         shelf = shelve(tmp_path, NEW)
         with pytest.raises(UsageError, match=r"there is no report 20260301.* `python run\.py report list` shows them"):
             shelf.existing(OLD, ".json")
@@ -224,7 +224,7 @@ class TestNames:
     def test_the_newest_first(self, tmp_path: Path) -> None:
         shelve(tmp_path, OLD)
         (tmp_path / f"{NEW}.html").write_text("x")
-        assert list(ReportShelf(tmp_path).reports().items()) == [(NEW, (".html",)), (OLD, (".csv", ".json"))]
+        assert list(ReportFolder(tmp_path).reports().items()) == [(NEW, (".html",)), (OLD, (".csv", ".json"))]
 
 
 class TestDamage:
@@ -254,7 +254,7 @@ class TestDamage:
     def test_of_a_document(self, tmp_path: Path, content: bytes, sentence: str) -> None:
         (tmp_path / f"{NEW}.json").write_bytes(content)
         with pytest.raises(UsageError, match=sentence) as refused:
-            read_report(ReportShelf(tmp_path), NEW)
+            read_report(ReportFolder(tmp_path), NEW)
         assert str(tmp_path / f"{NEW}.json") in str(refused.value)
 
     @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ class TestDamage:
     def test_a_directory_in_its_place(self, tmp_path: Path) -> None:
         (tmp_path / f"{NEW}.json").mkdir()
         with pytest.raises(UsageError, match="is not a file"):
-            read_report(ReportShelf(tmp_path), NEW)
+            read_report(ReportFolder(tmp_path), NEW)
 
 
 class TestBreaksOfAReport:

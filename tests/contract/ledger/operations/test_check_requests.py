@@ -9,8 +9,8 @@ from itertools import count
 import pytest
 from sqlalchemy.engine import Engine
 
-from jobs.check.full_check import Stopped
 from jobs.check.lock import CheckRunning
+from jobs.check.options import Stopped
 from jobs.check.requested import BY_CALENDAR, RequestedChecks
 from reconciler.errors import Outage, UsageError
 from reconciler.ledger.operations.check_requests import ATTEMPTS_MAX, CheckRequests

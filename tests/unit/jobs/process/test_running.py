@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from jobs.check.full_check import Stopped
+from jobs.check.options import Stopped
 from jobs.process import running
 from jobs.process.running import RunRecorder
 from reconciler.errors import InvariantBroken, Outage

@@ -27,7 +27,7 @@ _LEFT_BEHIND_S = 86_400
 """A temporary file so old belongs to nobody any more: writing a report takes seconds."""
 
 
-class ReportShelf:
+class ReportFolder:
     """Reads and prunes a folder of reports."""
 
     def __init__(self, directory: Path) -> None:
