@@ -1,6 +1,7 @@
-"""What the jobs are made of: a pure domain, a ledger in SQL, the facts in MongoDB, reports.
+"""What the jobs are made of: pure rules, a ledger in SQL, the facts in MongoDB, comparison, reports, queries, the API.
 
-Imports go down only (checked by import-linter): reports | ledger | mongo → ports, status → config → domain → errors.
+Imports go down only: api → queries → comparison | reports | ledger | mongo | webhooks → deciding → ports → config →
+domain → errors. The packages between bars do not know each other; import-linter checks it (pyproject.toml).
 """
 
 VERSION = "0.1.0"

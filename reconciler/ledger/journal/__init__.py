@@ -1,1 +1,5 @@
-"""What writes the journal: one transaction a batch under one lock, people's decisions, escrows."""
+"""What writes the journal: one transaction for each batch, under one lock; people's decisions; escrows; the hash chain.
+
+Charter: rows here are inserted and never changed. What a batch holds is planned by :mod:`reconciler.domain.batch`; this
+package reads under the lock, writes the plan and commits. It may import ``ledger.reads`` and the tables.
+"""
