@@ -52,6 +52,8 @@ class ApiServer:
         files_max = _files_max()
         # Half for others: databases, reports, and what is taken in one go before it is counted.
         self._connections_max = min(CONNECTIONS_MAX, files_max // 2)
+        # asyncio takes so many in one go; each is a file before anybody can count it.
+        self._backlog = min(BACKLOG, files_max // 16)
         self._said_s: float | None = None
         limits = ConnectionLimits(
             connections_max=self._connections_max, body_bytes_max=settings.body_bytes_max, on_full=self._say_full
@@ -65,8 +67,7 @@ class ApiServer:
             server_header=False,
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=settings.trusted_proxies or None,
-            # asyncio takes so many in one go; each is a file before anybody can count it.
-            backlog=min(BACKLOG, files_max // 16),
+            backlog=self._backlog,
             timeout_graceful_shutdown=OPEN_REQUESTS_S,
             lifespan="on",
         )
@@ -74,7 +75,8 @@ class ApiServer:
         self._thread = threading.Thread(target=self._serve, name="api", daemon=True)
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve. From here on a connection waits for the thread and is not refused."""
+        self._socket.listen(self._backlog)
         self._thread.start()
         log.info("the API is served", action="api_started", url=self.url)
 

@@ -19,9 +19,10 @@ from structlog.testing import LogCapture
 
 from app.parts import Parts
 from reconciler.api import server, wire
+from reconciler.api.app import create_app
 from reconciler.api.services import ServicesOf
 from reconciler.devstack.process import wait_until
-from tests.support.served import Served, bearer, served, token
+from tests.support.served import Served, bearer, context_of, served, token
 
 WITHIN_S = 60.0
 HEAD = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
@@ -310,3 +311,26 @@ def test_when_files_run_out_it_is_said_once_and_it_serves_afterwards(
         assert wait_until(lambda: one.client.get("/livez").status_code == 200, timeout_s=WITHIN_S)
     assert len([line for line in said.entries if line.get("action") == "api_full"]) == 1
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_who_connects_while_the_thread_begins_is_not_refused(api_parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log says that the API is served by then."""
+    serve, may_serve = server.ApiServer._serve, threading.Event()
+
+    def serve_later(one: server.ApiServer) -> None:
+        assert may_serve.wait(10)
+        serve(one)
+
+    monkeypatch.setattr(server.ApiServer, "_serve", serve_later)
+    context = context_of(api_parts)
+    settings = context.settings.model_copy(update={"port": 0})
+    api = server.ApiServer(create_app(context), settings, stopping=context.stopping, on_death=lambda: None)
+    api.start()
+    address = urlsplit(api.url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as early:
+        may_serve.set()
+        early.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        early.settimeout(10)
+        assert early.recv(64).startswith(b"HTTP/1.1 200")
+    context.stopping.set()
+    assert api.stop()
