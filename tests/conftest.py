@@ -16,14 +16,13 @@ from pymongo import MongoClient
 
 from app.parts import Parts, parts_of
 from reconciler.config import Settings, load
-from reconciler.devstack.mongod import ReplicaSet
-from reconciler.devstack.postgres import Postgres
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.indexes import create_missing
 from tests.support.leaks import nothing_left_open
 from tests.support.platform import Platform
+from tests.support.servers import Postgres, ReplicaSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

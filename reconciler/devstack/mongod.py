@@ -1,11 +1,11 @@
-"""A real mongod replica set under one folder, and the ways to hurt it that the fault tests need."""
+"""A real mongod replica set under one folder."""
 
 from __future__ import annotations
 
 import shutil
 import signal
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ from reconciler.devstack.process import (
     Stoppable,
     end,
     free_port,
-    kill,
     last_lines,
     listens,
     spawn,
@@ -127,10 +126,6 @@ class ReplicaSet(Stoppable):
         access = self.nodes[0].access if self.nodes else None
         return self._uri("" if access is None else credentials(ADMIN, access.admin_password))
 
-    def uri_as(self, user: str, password: str) -> str:
-        """The same for a user whom a test created, with just the privileges that it is about."""
-        return self._uri(credentials(user, password))
-
     def _uri(self, before_hosts: str) -> str:
         hosts = ",".join(node.address for node in self.nodes)
         choice = "directConnection=true" if self.options.standalone else f"replicaSet={SET_NAME}"
@@ -184,18 +179,6 @@ class ReplicaSet(Stoppable):
             raise DevstackError(f"no node became primary within {timeout_s:g} s; {self._complaints()}")
         return found[0]
 
-    def step_down(self, *, seconds: int = 10) -> None:
-        """The primary gives up and may not stand again for so many seconds.
-
-        Returns at once, with no primary yet perhaps.
-        """
-        with self._client(self.nodes[self.primary_index()]) as client:
-            client.admin.command("replSetStepDown", seconds, secondaryCatchUpPeriodSecs=min(1, seconds - 1), force=True)
-
-    def kill(self, index: int) -> None:
-        """SIGKILL one node. What it had not written is lost, as with a power cut."""
-        kill(self._process(index))
-
     def restart(self, index: int) -> None:
         """Start a node again on its port and data, stopping it cleanly first if it runs.
 
@@ -205,25 +188,6 @@ class ReplicaSet(Stoppable):
         if node.process is not None:
             end(node.process, signal.SIGTERM)
         self._start_node(node, on_any_port=False)
-
-    def become_replica_set(self) -> None:
-        """Make a replica set of one of a standalone server, as an operator would.
-
-        Port and data stay, and a URI handed out before still leads there. Returns when it is primary.
-        """
-        if not self.options.standalone:
-            raise DevstackError("this server is a replica set already")
-        self.options = replace(self.options, standalone=False)
-        self.restart(0)
-        self._initiate()
-
-    def freeze(self, index: int) -> None:
-        """SIGSTOP one node: connections stay open and nothing answers, the worst kind of outage."""
-        self._process(index).send_signal(signal.SIGSTOP)
-
-    def thaw(self, index: int) -> None:
-        """SIGCONT a frozen node."""
-        self._process(index).send_signal(signal.SIGCONT)
 
     def _process(self, index: int) -> subprocess.Popen[bytes]:
         process = self.nodes[index].process

@@ -82,10 +82,6 @@ class Postgres(Stoppable):
         self._execute(sql.SQL("CREATE DATABASE {}{}").format(sql.Identifier(name), copied))
         return self.database_url(name)
 
-    def drop_database(self, name: str) -> None:
-        """Remove a database, throwing out whoever is still connected."""
-        self._execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
     def start(self) -> None:
         """Returns when the server answers and the database of `url` exists."""
         if self.process is not None:
@@ -109,22 +105,10 @@ class Postgres(Stoppable):
             shutil.rmtree(self.home, ignore_errors=True)
         self.process = self.home = None
 
-    def kill(self) -> None:
-        """SIGKILL the server; its backends follow by themselves."""
-        kill(self._running())
-
     def restart(self) -> None:
         """Start again on the same port and data, stopping cleanly first if it runs; returns when it answers."""
         end(self._running(), signal.SIGINT)
         self._launch(port_is_free_to_change=False)
-
-    def freeze(self) -> None:
-        """SIGSTOP the server: it accepts nobody new. Open sessions go on, each in a process of its own."""
-        self._running().send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """SIGCONT a frozen server."""
-        self._running().send_signal(signal.SIGCONT)
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self.process is None:

@@ -24,13 +24,12 @@ from app.process import lease_of, run_until_stopped
 from jobs.process.daemon import DaemonEnd
 from reconciler.api.api_keys import digest_of, new_key
 from reconciler.config import load
-from reconciler.devstack.mongod import ReplicaSet
-from reconciler.devstack.postgres import Postgres
 from reconciler.devstack.process import free_port, wait_until
 from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.indexes import create_missing
 from tests.support.contrast import POOR_CONTRAST
 from tests.support.platform import Platform
+from tests.support.servers import Postgres, ReplicaSet
 
 ADMIN, VIEWER = new_key(), new_key()
 TOKEN = "a-token-of-the-tests-0001"

@@ -14,7 +14,6 @@ import psycopg
 import pytest
 from sqlalchemy.engine import Engine
 
-from reconciler.devstack.postgres import Postgres
 from reconciler.devstack.process import wait_until
 from reconciler.ledger.engine import open_engine, reading
 from reconciler.ledger.migrate import upgrade
@@ -22,6 +21,7 @@ from reconciler.ledger.reads.halts import current_halt
 from tests.support.command_line import CommandLine, Running
 from tests.support.ledger_rows import paid_minor
 from tests.support.platform import Platform
+from tests.support.servers import Postgres
 
 WITHIN_S = 60.0
 TARGET_REACHED = 2000

@@ -15,8 +15,6 @@ import pytest
 from pymongo import MongoClient
 from sqlalchemy.engine import Engine
 
-from reconciler.devstack.mongod import ReplicaSet
-from reconciler.devstack.postgres import Postgres
 from reconciler.devstack.process import free_port, wait_until
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
@@ -24,6 +22,7 @@ from tests.support.command_line import CommandLine, Running
 from tests.support.invariants import opening, violations
 from tests.support.ledger_rows import paid_minor
 from tests.support.platform import Platform
+from tests.support.servers import Postgres, ReplicaSet
 
 ENDS_WITHIN_S = 10.0
 AT_ONCE_S = 3.0

@@ -27,8 +27,7 @@ from tests.support.platform import Platform
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from reconciler.devstack.mongod import ReplicaSet
-    from reconciler.devstack.postgres import Postgres
+    from tests.support.servers import Postgres, ReplicaSet
 
 RUN_PY = Path(__file__).parents[2] / "run.py"
 NOT_WITHDRAWALS = "This statement shows earnings, not withdrawals"

@@ -14,8 +14,7 @@ from tests.support.command_line import CommandLine, Finished
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from reconciler.devstack.mongod import ReplicaSet
-    from reconciler.devstack.postgres import Postgres
+    from tests.support.servers import Postgres, ReplicaSet
 
 SECRET = "hunter2-of-mongodb"
 

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from reconciler.devstack.mongod import MongodOptions, ReplicaSet
+from reconciler.devstack.mongod import MongodOptions
 from reconciler.devstack.process import wait_until
 from tests.support.command_line import CommandLine, Running
 from tests.support.platform import Platform
+from tests.support.servers import ReplicaSet
 
 ENDS_WITHIN_S = 10.0
 WITHIN_S = 60.0

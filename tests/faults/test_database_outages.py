@@ -14,8 +14,7 @@ from pymongo import MongoClient
 from app.parts import Parts, parts_of
 from jobs.payment.sweep import Sweep, SweepLimits
 from reconciler.config import load
-from reconciler.devstack.mongod import MongodOptions, ReplicaSet
-from reconciler.devstack.postgres import Postgres
+from reconciler.devstack.mongod import MongodOptions
 from reconciler.domain.settlement import PoolDue
 from reconciler.errors import Outage
 from reconciler.ledger.migrate import upgrade
@@ -25,6 +24,7 @@ from tests.support.invariants import ledger_violations, opening, violations
 from tests.support.ledger_rows import paid_minor
 from tests.support.many_due import many_due
 from tests.support.platform import Platform
+from tests.support.servers import Postgres, ReplicaSet
 
 DUE = 60
 PAGE = 10

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from reconciler.config.mapping import MappingSettings
-from reconciler.devstack.mongod import MongodOptions, ReplicaSet
+from reconciler.devstack.mongod import MongodOptions
 from reconciler.domain.recording import Recorded, RecordingRefusal, RefusedReport
 from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.indexes import create_missing
 from tests.support.platform import Platform
 from tests.support.recording import alone, impressions, make_recorder
+from tests.support.servers import ReplicaSet
 
 # One each: what a test leaves uncommitted keeps its documents for a minute.
 TOKEN, LATE = "0123456789abcdef01234567", "76543210fedcba9876543210"

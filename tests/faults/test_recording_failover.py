@@ -10,13 +10,14 @@ import pytest
 from pymongo import MongoClient
 
 from reconciler.config.mapping import MappingSettings
-from reconciler.devstack.mongod import MongodOptions, ReplicaSet
+from reconciler.devstack.mongod import MongodOptions
 from reconciler.domain.recording import Outcome, Recorded, RecordingRefusal, RefusedReport, ViewerReport
 from reconciler.mongo.connection import connect
 from reconciler.mongo.indexes import create_missing
 from reconciler.mongo.recording import GroupRecorder
 from tests.support.platform import Platform
 from tests.support.recording import alone, impressions, make_recorder
+from tests.support.servers import ReplicaSet
 
 TOKENS = [f"failover-token-{number}" for number in range(4)]
 AGAIN = (RecordingRefusal.UNAVAILABLE, RecordingRefusal.OUTCOME_UNKNOWN, RecordingRefusal.BUSY)

@@ -20,7 +20,7 @@ from pymongo.write_concern import WriteConcern
 
 from app.parts import parts_of
 from reconciler.config import load
-from reconciler.devstack.mongod import MongodOptions, ReplicaSet
+from reconciler.devstack.mongod import MongodOptions
 from reconciler.devstack.process import wait_until
 from reconciler.ledger import schema
 from reconciler.ledger.migrate import upgrade
@@ -31,6 +31,7 @@ from tests.support.ledger import rows_of
 from tests.support.ledger_rows import paid_minor
 from tests.support.many_due import PAID_MINOR, many_due
 from tests.support.platform import Platform
+from tests.support.servers import ReplicaSet
 from tests.support.soak import PAUSE_S, TARGET, Chaos, Writer
 
 SOAK_S = float(os.environ.get("SOAK_S", "15"))

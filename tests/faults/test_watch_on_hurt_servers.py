@@ -15,11 +15,12 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from reconciler.clock import utc_now
-from reconciler.devstack.mongod import MongodOptions, ReplicaSet
+from reconciler.devstack.mongod import MongodOptions
 from reconciler.devstack.process import wait_until
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.operations.stream_positions import StreamPositions
 from tests.support.platform import Platform
+from tests.support.servers import ReplicaSet
 from tests.support.watched import WITHIN_S, Watched, watched
 
 Document = dict[str, Any]

@@ -19,10 +19,11 @@ from typing import Any
 import psycopg
 from bson.objectid import ObjectId
 
-from reconciler.devstack.postgres import USER, Postgres
+from reconciler.devstack.postgres import USER
 from reconciler.devstack.process import wait_until
 from tests.support.command_line import CommandLine, Running
 from tests.support.platform import Platform
+from tests.support.servers import Postgres
 
 FAULT_S = float(os.environ.get("FAULT_S", "4"))
 """How long a fault lasts once somebody was told of it: short in the whole suite, longer in `make faults`."""

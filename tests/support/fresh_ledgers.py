@@ -12,9 +12,9 @@ import psycopg
 from psycopg import sql
 from sqlalchemy.engine import Engine, make_url
 
-from reconciler.devstack.postgres import Postgres
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
+from tests.support.servers import Postgres
 
 FreshLedgers = Callable[[], AbstractContextManager[Engine]]
 """Each call opens a ledger that nobody has used; leaving the block removes it."""

@@ -13,9 +13,9 @@ from bson.objectid import ObjectId
 from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 
-from reconciler.devstack.mongod import ReplicaSet
 from tests.support.command_line import CommandLine, Running
 from tests.support.platform import Document
+from tests.support.servers import ReplicaSet
 
 TARGET = 2_000
 PAUSE_S = (0.02, 0.3)

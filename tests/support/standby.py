@@ -8,8 +8,9 @@ from pathlib import Path
 import psycopg
 
 from reconciler.devstack.binaries import PostgresBinaries
-from reconciler.devstack.postgres import USER, Postgres
+from reconciler.devstack.postgres import USER
 from reconciler.devstack.process import DevstackError, kill, last_lines, spawn, wait_until
+from tests.support.servers import Postgres
 
 COPY_TIMEOUT_S = 60.0
 

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from reconciler.devstack.postgres import PASSWORD, Postgres
+from reconciler.devstack.postgres import PASSWORD
 from reconciler.devstack.process import free_port
 from reconciler.domain.batch import Outcome
 from reconciler.errors import Defect, Outage, ReconcilerError, Refused
@@ -22,6 +22,7 @@ from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.reads.ledger_reads import SqlLedgerReads
 from reconciler.ledger.revisions import require_current
 from tests.support.ledger import STAMP, asking, everything, journal_of, ledger_is_sound, request, rows_of
+from tests.support.servers import Postgres
 
 
 @pytest.fixture(scope="module")

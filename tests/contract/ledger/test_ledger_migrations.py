@@ -15,13 +15,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.engine import Engine
 
-from reconciler.devstack.postgres import Postgres
 from reconciler.errors import NotMigrated, UsageError
 from reconciler.ledger import schema
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.migrate import upgrade
 from reconciler.ledger.revisions import current_revision, head_revision, require_current
 from tests.support.ledger import everything, rows_of
+from tests.support.servers import Postgres
 
 
 def described(engine: Engine) -> dict[str, Any]:

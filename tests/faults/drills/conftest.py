@@ -10,10 +10,10 @@ from uuid import uuid4
 
 import pytest
 
-from reconciler.devstack.postgres import Postgres
 from tests.support.command_line import CommandLine
 from tests.support.drills import PROPERTY, Drill, postgres_ledger
 from tests.support.platform import Platform
+from tests.support.servers import Postgres
 
 if TYPE_CHECKING:
     from pymongo.database import Database

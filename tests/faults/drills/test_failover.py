@@ -7,11 +7,11 @@ from contextlib import closing
 
 import pytest
 
-from reconciler.devstack.postgres import Postgres
 from reconciler.devstack.process import wait_until
 from tests.support.command_line import CommandLine
 from tests.support.drills import Drill, postgres_ledger, postgres_session
 from tests.support.pgbouncer import PgBouncer
+from tests.support.servers import Postgres
 from tests.support.silent_proxy import SilentProxy
 from tests.support.standby import Standby
 

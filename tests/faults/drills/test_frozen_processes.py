@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 from contextlib import closing
 
-from reconciler.devstack.postgres import Postgres
 from reconciler.devstack.process import wait_until
 from tests.support.command_line import Running
 from tests.support.drills import Drill, postgres_session
+from tests.support.servers import Postgres
 
 WAITS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 

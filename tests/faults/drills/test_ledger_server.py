@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from reconciler.devstack.postgres import Postgres
 from tests.support.drills import Drill, in_postgres
+from tests.support.servers import Postgres
 
 OTHER_SESSIONS_END = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

@@ -9,9 +9,10 @@ import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from reconciler.devstack.mongod import MongodOptions, ReplicaSet
+from reconciler.devstack.mongod import MongodOptions
 from reconciler.devstack.process import wait_until
 from tests.support.drills import FREEZE_S, Drill
+from tests.support.servers import ReplicaSet
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.devstack.mongod import ReplicaSet
-from reconciler.devstack.postgres import Postgres
 from tests.support.drills import Drill
+from tests.support.servers import Postgres, ReplicaSet
 from tests.support.silent_proxy import SilentProxy
 
 

@@ -21,11 +21,12 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from reconciler.devstack import binaries
-from reconciler.devstack.mongod import MongodOptions, ReplicaSet
-from reconciler.devstack.postgres import PASSWORD, Postgres
+from reconciler.devstack.mongod import MongodOptions
+from reconciler.devstack.postgres import PASSWORD
 from reconciler.devstack.process import DevstackError, free_port, wait_until
 from reconciler.devstack.sample import SampleSpec, generate, load
 from reconciler.devstack.stack import Devstack
+from tests.support.servers import Postgres, ReplicaSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,13 +11,14 @@ from bson.objectid import ObjectId
 
 from app.parts import Parts
 from reconciler.config.mapping import MappingSettings
-from reconciler.devstack.mongod import MongodOptions, ReplicaSet
+from reconciler.devstack.mongod import MongodOptions
 from reconciler.domain.effects import Obstacle, WalletPosition
 from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.indexes import create_missing, wallets_advice
 from reconciler.mongo.wallets import Credited, Wallets
 from tests.support.platform import Platform
 from tests.support.projecting import position
+from tests.support.servers import ReplicaSet
 
 Document = dict[str, Any]
 

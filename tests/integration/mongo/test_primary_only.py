@@ -11,9 +11,10 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from cli.app import main
-from reconciler.devstack.mongod import MongodOptions, ReplicaSet
+from reconciler.devstack.mongod import MongodOptions
 from reconciler.errors import Outage
 from reconciler.mongo.connection import connect, require_primary
+from tests.support.servers import ReplicaSet
 
 WEAK = (
     "readPreference=secondary&readPreferenceTags=dc:a&maxStalenessSeconds=120&readConcernLevel=local&w=0&journal=false"

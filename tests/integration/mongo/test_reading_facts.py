@@ -21,7 +21,7 @@ from app.parts import parts_of
 from reconciler.clock import utc_now
 from reconciler.config import load
 from reconciler.config.mapping import MappingSettings
-from reconciler.devstack.mongod import MongodOptions, ReplicaSet
+from reconciler.devstack.mongod import MongodOptions
 from reconciler.domain.campaign import Campaign, CampaignDefaults, CampaignTerms, MalformedCampaign
 from reconciler.domain.ids import ID_LENGTH_MAX, DocumentId, IdKind
 from reconciler.domain.parsing import Unreadable
@@ -34,6 +34,7 @@ from reconciler.mongo.indexes import create_missing
 from tests.support.listening import listening_to
 from tests.support.platform import Platform
 from tests.support.projecting import document_id
+from tests.support.servers import ReplicaSet
 
 Document = dict[str, Any]
 

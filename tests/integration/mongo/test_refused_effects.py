@@ -13,12 +13,13 @@ from app.parts import Parts, parts_of
 from jobs.check.options import CheckOptions
 from reconciler.config import load
 from reconciler.config.mapping import MappingSettings
-from reconciler.devstack.mongod import MongodOptions, ReplicaSet
+from reconciler.devstack.mongod import MongodOptions
 from reconciler.domain.effects import Effect, Obstacle
 from reconciler.ledger.migrate import upgrade
 from reconciler.mongo.connection import Connection, connect
 from reconciler.mongo.indexes import create_missing
 from tests.support.platform import Platform
+from tests.support.servers import ReplicaSet
 
 Document = dict[str, Any]
 

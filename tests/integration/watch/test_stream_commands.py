@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from reconciler.clock import utc_now
-from reconciler.devstack.mongod import MongodOptions, ReplicaSet
+from reconciler.devstack.mongod import MongodOptions
 from reconciler.devstack.process import free_port
 from reconciler.ledger.engine import open_engine
 from reconciler.ledger.operations.stream_positions import StreamPositions
 from reconciler.ports.watch import Position
 from tests.support.product import Product
+from tests.support.servers import ReplicaSet
 from tests.support.watched import watched
 
 
