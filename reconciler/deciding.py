@@ -15,7 +15,7 @@ from reconciler.ports.facts import Facts, FactsPage
 from reconciler.ports.ledger_reads import LedgerReads, SettledFacts
 
 Change = Callable[[ParticipationFacts, SettledFacts], ParticipationFacts]
-"""What a person's command goes beyond: facts as if that were not so."""
+"""Changes facts before they are decided on: a person's command may leave out what stands in the way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

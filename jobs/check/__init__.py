@@ -2,5 +2,6 @@
 
 Charter: the check names what disagrees and repairs only what is safe to repeat. It pays through
 :mod:`jobs.payment.settling` like everybody else. Which break a disagreement is, :mod:`reconciler.domain.judging` says.
-It imports ports, ``comparison`` and ``reports``, and no driver.
+That nobody is forgotten, :mod:`jobs.check.completeness` proves a second time. It imports ports, ``comparison`` and
+``reports``.
 """

@@ -1,6 +1,6 @@
 """Proof that nobody is forgotten: everybody who reached a target, by the facts alone, is accounted for.
 
-A second derivation, as control totals are. It shares neither the scan nor the comparison nor ``decide`` with the first:
+This is a second derivation, as control totals are. It uses neither the scan, nor the comparison, nor ``decide``:
 MongoDB finds by its own comparison who may have reached a target, SQL says whom the ledger settled, and the report's
 own lists say whom they name. Who is in none of them is judged once more, alone; who is then still nowhere is a break.
 """

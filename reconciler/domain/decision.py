@@ -1,7 +1,7 @@
 """Whether a participation is paid, and if not, which rule stands in the way.
 
-``decide`` is the only place that says so. The sweep, the watch, the full check and ``explain`` all call it;
-the ledger then asks once more, under its lock, about what only the ledger can know
+``decide`` is the only place that says so. The sweep, the watch, the full check and ``explain`` all ask it through
+:mod:`reconciler.deciding`; the ledger then asks once more, under its lock, about what only the ledger can know
 (:mod:`reconciler.ledger.journal.posting`).
 """
 

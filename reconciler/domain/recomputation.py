@@ -1,6 +1,7 @@
 """A payout computed again from the facts that are stored with it, and nothing else.
 
-It was right if it was right on those facts: what the documents say today is another question.
+It was right if it was right on those facts: what the documents say today is another question. People read the result
+(``explain``); the proof of the ledger has a formula of its own, :mod:`reconciler.domain.rederivation`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Every amount once more from its stored facts, in whole numbers only: a second path beside :mod:`earnings`.
 
-Made for millions of rows: no Fraction and no object a row but the result. ``rate`` is the decimal text that was kept
-with the row, read to nine decimals.
+It shares no formula with :mod:`earnings` on purpose, so that one mistake is not made twice: do not merge them. The
+proof of the ledger compares the two. Made for millions of rows: no Fraction and no object a row but the result.
+``rate`` is the decimal text that was kept with the row, read to nine decimals.
 """
 
 from __future__ import annotations

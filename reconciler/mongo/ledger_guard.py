@@ -1,4 +1,4 @@
-"""What MongoDB remembers of the ledger, so that an older copy of it neither pays again nor falls silent."""
+"""What MongoDB remembers of the ledger, so that a restored backup of it is noticed before it pays anybody again."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """Classifies errors of the driver and the server by what the watch has to do about them.
 
+All other errors are classified by :mod:`reconciler.mongo.driver_errors`.
+
 Sources: the driver specification of change streams (what a driver resumes by itself never comes here), and what
 Debezium, mongo-kafka, Airbyte, PowerSync and Meteor had to learn; ``docs/watch.md`` has the table.
 """

@@ -4,8 +4,8 @@ The wallet keeps, per currency, what the ledger had said so far and under which 
 to the shared fields and stores the new cumulative amounts: applied twice, late or out of order it ends right.
 
 Only a wallet that carries this record is credited. One that carries none gets an empty record first, and MongoDB
-remembers elsewhere that it did, before anything is added. So a record that is missing later was lost, whoever heard of
-it, and nothing is added to a wallet on the guess that nothing was (docs/decisions/0054).
+remembers elsewhere that it did, before anything is added. A record that is missing later was therefore lost. Such a
+wallet is blocked; nobody guesses that nothing was credited to it (docs/decisions/0054).
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """Tables beside the journal that may be updated: outbox, events, deliveries, runs, lease, check requests, breaks.
 
-Charter: rows here change, and none is in the hash chain. No money moves here; what has to be posted (a decision about a
-break) goes through ``ledger.journal``, whose lock writers here take too where their rows must agree with the journal.
+Charter: these rows change, and they are not in the hash chain. No money moves here. A decision about a break is a row
+of the journal, so ``break_decisions`` writes it through ``ledger.journal``. Where a row here must agree with the
+journal (the outbox), its writer takes the journal's lock.
 """
