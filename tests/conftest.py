@@ -6,6 +6,7 @@ real one. Tests that hurt a server start their own (`ReplicaSet`, `Postgres`), a
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,18 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
     from sqlalchemy.engine import Engine
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, an equal share of it in each worker, so that none works alone at the end."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    is_slow = {item: "faults" in item.path.parts for item in items}
+    slow = [item for item in items if is_slow[item]]
+    rest = [item for item in items if not is_slow[item]]
+    cuts = [len(rest) * worker // workers for worker in range(workers + 1)]
+    items[:] = [
+        item for worker in range(workers) for item in (*slow[worker::workers], *rest[cuts[worker] : cuts[worker + 1]])
+    ]
 
 
 @pytest.fixture(autouse=True)
