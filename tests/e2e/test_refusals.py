@@ -138,7 +138,9 @@ def test_one_sentence_and_an_exit_code(endings: dict[str, Finished], name: str) 
 
 @pytest.mark.parametrize("name", DATABASES)
 def test_the_wait_is_bounded(endings: dict[str, Finished], name: str) -> None:
-    assert endings[name].seconds < 15  # told to wait for one second; the rest is a busy machine's
+    """Told to wait for one second: hardly longer than a refusal that waits for nothing, on this machine as it is."""
+    waits_for_nothing_s = max(endings[one].seconds for one in SETTINGS)
+    assert endings[name].seconds < waits_for_nothing_s + 10
 
 
 def test_the_effective_settings_are_shown_without_credentials(
