@@ -38,7 +38,7 @@ live: setup ## the same with the daemon, simulated viewers and the dashboard, un
 	@$(BIN)/python run.py demo --live $(ARGS)
 
 test: setup ## the whole suite, with real servers; ARGS="-k sweep" for a part
-	@$(BIN)/python -m pytest -q --numprocesses=4 --dist=worksteal $(ARGS)
+	@$(BIN)/python -m pytest -q --numprocesses=3 --dist=worksteal $(ARGS)
 
 fast: setup ## the unit tests alone, with a few examples a property: seconds, no server
 	@FAST=1 $(BIN)/python -m pytest -q --numprocesses=2 --dist=worksteal tests/unit $(ARGS)

@@ -35,13 +35,17 @@ if TYPE_CHECKING:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, an equal share of it in each worker, so that none works alone at the end."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    is_slow = {item: "faults" in item.path.parts for item in items}
-    slow = [item for item in items if is_slow[item]]
-    rest = [item for item in items if not is_slow[item]]
-    cuts = [len(rest) * worker // workers for worker in range(workers + 1)]
-    items[:] = [
-        item for worker in range(workers) for item in (*slow[worker::workers], *rest[cuts[worker] : cuts[worker + 1]])
+    slow = [item for item in items if "faults" in item.path.parts]
+    rest = [item for item in items if "faults" not in item.path.parts]
+    # Tests of one file stay together, since they may share servers; deaths share nothing, and take longest.
+    deaths = [item for item in slow if item.path.stem == "test_crash_points"]
+    files = sorted({item.path for item in slow} - {item.path for item in deaths})
+    shares = [
+        [*deaths[worker::workers], *(item for item in slow if item.path in files[worker::workers])]
+        for worker in range(workers)
     ]
+    cuts = [len(rest) * worker // workers for worker in range(workers + 1)]
+    items[:] = [item for worker in range(workers) for item in (*shares[worker], *rest[cuts[worker] : cuts[worker + 1]])]
 
 
 @pytest.fixture(autouse=True)
