@@ -116,8 +116,6 @@ class ProjectionSettings(Section):
     batch_size: Whole = Field(default=1000, ge=1, le=100_000)
     """Payouts projected in one round of bulk writes: a majority write costs a millisecond whatever it carries, so
     that many go together."""
-    retry_s: Seconds = 5
-    """Seconds until effects that met an outage are tried again: soon, since nothing about them is wrong."""
     blocked_retry_s: Seconds = 300
     """Seconds until an effect that cannot be applied (a wallet missing, say) is tried again: somebody has to repair
     the document first."""

@@ -205,7 +205,7 @@ BAD = [
     ("payout.enabled", None, "payout.enabled must be true or false, not nothing"),
     ("projection.batch_size", -1, "must be at least 1, not -1"),
     ("projection.batch_size", 10**7, "must be at most 100000, not 10000000"),
-    ("projection.retry_s", float("nan"), "must be greater than 0, not nan"),
+    ("projection.blocked_retry_s", float("nan"), "must be greater than 0, not nan"),
     ("sweep.interval_s", 0, "must be greater than 0"),
     ("sweep.interval_s", -5, "must be greater than 0, not -5"),
     ("sweep.interval_s", "inf", "must be at most 604800, not 'inf'"),
